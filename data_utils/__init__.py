@@ -1,0 +1,1 @@
+"""Task definitions, canonical rows, features and metrics: everything that is data and not a model."""

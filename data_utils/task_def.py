@@ -1,0 +1,304 @@
+"""Task definitions: one immutable, self-checking record per task, read from MT-DNN's YAML format.
+
+The allowed names are MT-DNN's (`data_utils/task_def.py`, `metrics.py` and `loss.py` there), so that its task files
+load unchanged. What this toolkit can train is narrower and is checked where it is needed: heads in `module.heads`,
+losses in `module.losses`, metrics in `data_utils.metrics`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_utils.errors import InputError, raise_all
+
+
+class DataFormat(str, Enum):
+    """How a row's text is laid out. `Seqence` is MT-DNN's spelling and stays the name on disk."""
+
+    PremiseOnly = "PremiseOnly"
+    PremiseAndOneHypothesis = "PremiseAndOneHypothesis"
+    PremiseAndMultiHypothesis = "PremiseAndMultiHypothesis"
+    Seqence = "Seqence"
+    MRC = "MRC"
+    MLM = "MLM"
+
+
+class TaskType(str, Enum):
+    """What is predicted; selects the head."""
+
+    Classification = "Classification"
+    Regression = "Regression"
+    Ranking = "Ranking"
+    Span = "Span"
+    SeqenceLabeling = "SeqenceLabeling"
+    MaskLM = "MaskLM"
+
+
+SPELLINGS = {"Sequence": "Seqence", "SequenceLabeling": "SeqenceLabeling"}
+
+METRICS = ("ACC", "F1", "MCC", "Pearson", "Spearman", "AUC", "SeqEval", "EmF1", "F1MAC", "F1MIC")
+
+LOSSES = (
+    "CeCriterion",
+    "MseCriterion",
+    "RankCeCriterion",
+    "SpanCeCriterion",
+    "SeqCeCriterion",
+    "MlmCriterion",
+    "KlCriterion",
+    "SymKlCriterion",
+    "NsKlCriterion",
+    "NsSymKlCriterion",
+    "JSCriterion",
+    "HLCriterion",
+)
+
+DEFAULTS = {
+    TaskType.Classification: ("CeCriterion", ("ACC",)),
+    TaskType.Regression: ("MseCriterion", ("Pearson", "Spearman")),
+    TaskType.Ranking: ("RankCeCriterion", ("ACC",)),
+    TaskType.Span: ("SpanCeCriterion", ("EmF1",)),
+    TaskType.SeqenceLabeling: ("SeqCeCriterion", ("SeqEval",)),
+    TaskType.MaskLM: ("MlmCriterion", ("ACC",)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDef:
+    """One task. Field names are the keys of MT-DNN's task definition files.
+
+    Attributes:
+        name: the task's name; also the key of its head and the stem of its files. Must not contain `_` or `.`.
+        data_format: the layout of its canonical rows.
+        task_type: what is predicted.
+        n_class: number of classes; 1 for regression. Derived from `labels` when left out.
+        labels: label names in the order of their ids; empty when the files already hold numbers.
+        metric_meta: metrics to report. The primary one is the first that is not `ACC`, else `ACC`.
+        loss: training criterion.
+        kd_loss: criterion of MT-DNN's distillation. Read and kept; this toolkit does not distil.
+        adv_loss: criterion of MT-DNN's adversarial training. Read and kept, likewise.
+        dropout_p: dropout before the head; None takes the run's `--dropout_p`.
+        enable_san: whether MT-DNN may use its SAN head (it does so only with `--answer_opt 1`). Read and kept.
+        split_names: the splits that have files of their own.
+    """
+
+    name: str
+    data_format: DataFormat
+    task_type: TaskType
+    n_class: int = 0
+    labels: tuple[str, ...] = ()
+    metric_meta: tuple[str, ...] = ()
+    loss: str = ""
+    kd_loss: str | None = None
+    adv_loss: str | None = None
+    dropout_p: float | None = None
+    enable_san: bool = False
+    split_names: tuple[str, ...] = ("train", "dev", "test")
+
+    def __post_init__(self) -> None:
+        loss, metrics = DEFAULTS[self.task_type]
+        default_classes = 1 if self.task_type is TaskType.Regression else len(self.labels) or 2
+        object.__setattr__(self, "loss", self.loss or loss)
+        object.__setattr__(self, "metric_meta", self.metric_meta or metrics)
+        object.__setattr__(self, "n_class", self.n_class or default_classes)
+        raise_all([f"task {self.name!r}: {problem}" for problem in self._problems()])
+
+    def _problems(self) -> list[str]:
+        bad = []
+        if not self.name or set("_./\\, \t\n") & set(self.name):
+            bad.append("the name must not be empty nor contain '_', '.', ',', slashes or white space")
+        bad += [f"metric_meta: unknown {m!r}; allowed: {', '.join(METRICS)}" for m in self.metric_meta if m not in METRICS]
+        for key in ("loss", "kd_loss", "adv_loss"):
+            if (value := getattr(self, key)) is not None and value not in LOSSES:
+                bad.append(f"{key}: unknown {value!r}; allowed: {', '.join(LOSSES)}")
+        if self.task_type is TaskType.Regression and self.n_class != 1:
+            bad.append(f"n_class must be 1 for Regression, got {self.n_class}")
+        if self.task_type is TaskType.Classification and self.n_class < 2:
+            bad.append(f"n_class must be at least 2 for Classification, got {self.n_class}")
+        if self.labels and len(self.labels) != self.n_class:
+            bad.append(f"n_class is {self.n_class} but labels names {len(self.labels)}: {', '.join(self.labels)}")
+        if len(set(self.labels)) != len(self.labels):
+            bad.append(f"labels must differ from each other, got {', '.join(self.labels)}")
+        if "F1" in self.metric_meta and self.n_class > 2:
+            bad.append(f"metric_meta: F1 is for two classes, n_class is {self.n_class}; use F1MAC or F1MIC")
+        if self.dropout_p is not None and not 0 <= self.dropout_p < 1:
+            bad.append(f"dropout_p must be in [0, 1), got {self.dropout_p}")
+        return bad
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their ids, `("0", "1", …)` where the YAML gives none; () if numeric."""
+        if self.task_type is TaskType.Regression:
+            return ()
+        return self.labels or tuple(str(i) for i in range(self.n_class))
+
+    @property
+    def primary_metric(self) -> str:
+        """The metric that selects the best epoch: the first that is not `ACC`, else `ACC`.
+
+        On GLUE this gives the paper's choice: Matthews on CoLA, F1 on MRPC and QQP, Pearson on STS-B, else accuracy.
+        """
+        return next((m for m in self.metric_meta if m != "ACC"), "ACC")
+
+    @property
+    def dev_splits(self) -> tuple[str, ...]:
+        """The splits that scores are measured on; a task's score is the mean of the primary metric over them."""
+        return tuple(s for s in self.split_names if s.endswith("dev"))
+
+    def label_id(self, text: str) -> int | float:
+        """Turn a label as written in a canonical row into the number that features hold.
+
+        Raises:
+            InputError: not a finite number for a regression task, or not one of the task's classes.
+        """
+        if self.task_type is TaskType.Regression:
+            try:
+                value = float(text)
+            except ValueError:
+                value = float("nan")
+            if value - value != 0:  # true for nan and both infinities
+                raise InputError(f"label {text!r} is not a finite number, and {self.name} is a Regression task")
+            return value
+        names = self.label_names
+        if text not in names:
+            raise InputError(f"unknown label {text!r}; allowed for {self.name}: {', '.join(names)}")
+        return names.index(text)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The YAML form, without the name and without unset keys."""
+        raw = {k: v for k, v in dataclasses.asdict(self).items() if k != "name" and v is not None and v != ()}
+        return {k: v.value if isinstance(v, Enum) else list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
+
+    @classmethod
+    def from_dict(cls, name: str, raw: Mapping[str, Any]) -> TaskDef:
+        """Build a task from its YAML mapping.
+
+        Raises:
+            InputError: unknown or missing keys, values of the wrong type or outside the allowed names.
+        """
+        if not isinstance(raw, Mapping):
+            raise InputError(f"task {name!r}: expected a mapping of keys, got {raw!r}")
+        known = {f.name for f in dataclasses.fields(cls)} - {"name"}
+        bad = [f"unknown key {key!r}; allowed: {', '.join(sorted(known))}" for key in raw if key not in known]
+        bad += [f"the key {key!r} is missing" for key in ("data_format", "task_type") if key not in raw]
+        values: dict[str, Any] = {}
+        for key, value in raw.items():
+            if key in known:
+                try:
+                    values[key] = _PARSERS[key](value)
+                except InputError as error:
+                    bad.append(f"{key}: {error}")
+        raise_all([f"task {name!r}: {problem}" for problem in bad])
+        return cls(name=name, **values)
+
+
+def _enum(kind: type[Enum]) -> Any:
+    def parse(value: Any) -> Enum:
+        try:
+            return kind(SPELLINGS.get(value, value) if isinstance(value, str) else value)
+        except ValueError:
+            raise InputError(f"unknown {value!r}; allowed: {', '.join(e.value for e in kind)}") from None
+
+    return parse
+
+
+def _typed(kind: type | tuple[type, ...], description: str) -> Any:
+    def parse(value: Any) -> Any:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise InputError(f"expected {description}, got {value!r}")
+        return value
+
+    return parse
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """A list of names. YAML reads an unquoted `0` as a number; a label is a name all the same."""
+    if not isinstance(value, list) or not all(isinstance(v, (str, int)) and not isinstance(v, bool) for v in value):
+        raise InputError(f"expected a list of names, got {value!r}; quote names such as yes, no, on, off")
+    return tuple(str(v) for v in value)
+
+
+_PARSERS = {
+    "data_format": _enum(DataFormat),
+    "task_type": _enum(TaskType),
+    "n_class": _typed(int, "a whole number"),
+    "labels": _names,
+    "metric_meta": _names,
+    "loss": _typed(str, "a name"),
+    "kd_loss": _typed(str, "a name"),
+    "adv_loss": _typed(str, "a name"),
+    "dropout_p": _typed((int, float), "a number"),
+    "enable_san": _typed(bool, "true or false"),
+    "split_names": _names,
+}
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """`yaml.SafeLoader` that refuses a key given twice, where YAML would keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode) and keys.count(key_node.value) > 1:
+                message = f"the key {key_node.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, message, key_node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file that must hold one mapping with names as keys; nothing in it is ever executed.
+
+    Raises:
+        InputError: the file is missing, unreadable, not UTF-8, not YAML, or not a mapping.
+    """
+    try:
+        raw = _UniqueKeyLoader(path.read_text(encoding="utf-8-sig")).get_single_data()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise InputError(f"{path}: expected a mapping with names as keys, got {type(raw).__name__}")
+    return raw
+
+
+def load_task_defs(path: str | Path) -> dict[str, TaskDef]:
+    """Read all tasks of a task definition file, in its order.
+
+    Raises:
+        InputError: with the file, task, key and allowed values of everything that is wrong in it.
+    """
+    path = Path(path)
+    tasks, problems = {}, []
+    for name, raw in read_yaml_mapping(path).items():
+        try:
+            tasks[name] = TaskDef.from_dict(name, raw)
+        except InputError as error:
+            problems += [f"{path}: {line}" for line in str(error).splitlines()]
+    raise_all(problems)
+    if not tasks:
+        raise InputError(f"{path}: no task in it")
+    return tasks
+
+
+def select_tasks(tasks: Mapping[str, TaskDef], names: str, flag: str, path: str | Path) -> list[TaskDef]:
+    """Pick tasks by a comma-separated list such as `cola,rte`.
+
+    Raises:
+        InputError: a name that the file does not define, or one given twice.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if not wanted:
+        raise InputError(f"{flag}: no task named; allowed: {', '.join(tasks)}")
+    unknown = [name for name in wanted if name not in tasks]
+    raise_all([f"{flag}: unknown task {name!r}; {path} defines: {', '.join(tasks)}" for name in unknown])
+    if len(set(wanted)) != len(wanted):
+        raise InputError(f"{flag}: a task stands twice in {names!r}")
+    return [tasks[name] for name in wanted]

@@ -1,0 +1,1 @@
+"""Data preparation and studies for particular data sets; nothing else imports from here."""

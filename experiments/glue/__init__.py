@@ -1,0 +1,1 @@
+"""GLUE: raw files to canonical rows, and tables of finished runs."""

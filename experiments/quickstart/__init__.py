@@ -1,0 +1,1 @@
+"""The quickstart: a public sentiment corpus as four GLUE-shaped tasks."""

@@ -1,0 +1,1 @@
+"""The shared encoder, task heads, losses and (in `module.optim`) the optimizers."""

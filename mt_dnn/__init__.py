@@ -1,0 +1,1 @@
+"""Multi-task training: configuration, batches, the loop, evaluation, checkpoints and logs."""
