@@ -114,7 +114,8 @@ class TaskDef:
         bad = []
         if not self.name or set("_./\\, \t\n") & set(self.name):
             bad.append("the name must not be empty nor contain '_', '.', ',', slashes or white space")
-        bad += [f"metric_meta: unknown {m!r}; allowed: {', '.join(METRICS)}" for m in self.metric_meta if m not in METRICS]
+        unknown = [metric for metric in self.metric_meta if metric not in METRICS]
+        bad += [f"metric_meta: unknown {metric!r}; allowed: {', '.join(METRICS)}" for metric in unknown]
         for key in ("loss", "kd_loss", "adv_loss"):
             if (value := getattr(self, key)) is not None and value not in LOSSES:
                 bad.append(f"{key}: unknown {value!r}; allowed: {', '.join(LOSSES)}")
