@@ -1,0 +1,23 @@
+# For those who work on the toolkit. Everything runs in .venv, which the first target that needs it makes.
+PYTHON_BIN := .venv/bin/python
+
+.PHONY: setup lint type test bench quickstart
+
+setup:
+	@bash -c 'set -euo pipefail; source scripts/common.sh; prepare requirements-dev.txt'
+
+lint: setup
+	$(PYTHON_BIN) -m ruff check .
+	$(PYTHON_BIN) -m ruff format --check .
+
+type: setup
+	$(PYTHON_BIN) -m mypy
+
+test:
+	bash scripts/test.sh
+
+bench: setup
+	$(PYTHON_BIN) scripts/bench_train.py
+
+quickstart:
+	bash scripts/quickstart.sh

@@ -1,0 +1,256 @@
+r"""Canonical rows: tab-separated UTF-8, one example a line, no header, read and written without any guessing.
+
+The columns of the four formats (MT-DNN's):
+
+    PremiseOnly               uid  label  premise
+    PremiseAndOneHypothesis   uid  label  premise  hypothesis
+    PremiseAndMultiHypothesis uid  the options' uids, comma-separated  their labels, likewise  premise  hypothesis...
+    Seqence                   uid  list of labels  list of tokens       (JSON lists or Python list literals)
+
+Quotes are ordinary characters. Lines end at `\n` only: `str.splitlines` would also cut at U+0085 and U+2028, which
+occur inside real text. One `\r` before the `\n`, a byte-order mark and a missing last `\n` are accepted. A text may
+be empty (one of the two questions is, in a few rows of QQP), but not all texts of a row.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from data_utils.errors import InputError, raise_all
+from data_utils.task_def import DataFormat, TaskDef, TaskType
+
+MAX_REPORTED = 10
+
+
+class Row(NamedTuple):
+    """One example.
+
+    Attributes:
+        uid: its name, unique in the file.
+        labels: as written: one label; one an option for PremiseAndMultiHypothesis; one a token for Seqence.
+        premise: the first text, "" for Seqence.
+        hypotheses: none, the second text, or the options' texts.
+        option_uids: the options' names for PremiseAndMultiHypothesis, else none.
+        tokens: the words of a Seqence row, else none.
+    """
+
+    uid: str
+    labels: tuple[str, ...]
+    premise: str = ""
+    hypotheses: tuple[str, ...] = ()
+    option_uids: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
+
+
+class Problems:
+    """Collects what is wrong in one file; keeps the first ten and counts the rest."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._messages: list[str] = []
+
+    def add(self, line_number: int, message: str) -> None:
+        """Note a problem of one line (counted from 1)."""
+        self.count += 1
+        if self.count <= MAX_REPORTED:
+            self._messages.append(f"{self.path}:{line_number}: {message}")
+
+    def messages(self) -> list[str]:
+        """The first ten, each with file and line, and a last line that counts the others."""
+        rest = self.count - len(self._messages)
+        return self._messages + [f"{self.path}: and {rest} more lines like these"] * (rest > 0)
+
+
+def canonical_path(root_dir: str | Path, task_name: str, split: str) -> Path:
+    """Where a split's canonical rows lie: `<root_dir>/<task>_<split>.tsv`."""
+    return Path(root_dir) / f"{task_name}_{split}.tsv"
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    r"""The lines of a UTF-8 text file, without their ends (`\n` or `\r\n`) and without a byte-order mark.
+
+    Raises:
+        InputError: the file is missing, unreadable, empty, or not UTF-8 (with the line of the first bad byte).
+    """
+    number = 0
+    try:
+        with path.open("rb") as file:  # a binary file's lines end at b"\n" and nowhere else
+            for number, data in enumerate(file, start=1):
+                if number == 1:
+                    data = data.removeprefix(b"\xef\xbb\xbf")
+                yield data.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        bad = f"byte 0x{error.object[error.start]:02x}"
+        raise InputError(f"{path}:{number}: not valid UTF-8 ({bad}); save the file as UTF-8") from None
+    if number == 0:
+        raise InputError(f"{path}: the file is empty; expected one example a line")
+
+
+def read_rows(path: str | Path, task: TaskDef) -> list[Row]:
+    """All rows of a canonical file; see `iter_rows` for what is checked."""
+    return list(iter_rows(path, task))
+
+
+def iter_rows(path: str | Path, task: TaskDef) -> Iterator[Row]:
+    """Read one canonical file row by row; every row is checked, none is dropped.
+
+    Raises:
+        InputError: at the end of the file, with file, line, what was found and what is expected, for up to ten bad
+            lines and a count of the others: blank lines, a wrong number of columns, empty or repeated uids, labels
+            that the task does not have. At once where the file cannot be read or is empty.
+    """
+    path = Path(path)
+    parse = row_parser(task)
+    problems, first_line_of = Problems(path), dict[str, int]()
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            row = parse(line)
+        except InputError as error:
+            problems.add(number, str(error))
+            continue
+        earlier = first_line_of.setdefault(row.uid, number)
+        if earlier != number:
+            problems.add(number, f"the uid {row.uid!r} stands already in line {earlier}; uids must differ")
+        yield row
+    raise_all(problems.messages())
+
+
+def count_lines(path: Path) -> int:
+    r"""The number of lines of a file, whether or not the last one ends in `\n`."""
+    count, last = 0, b"\n"
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            count += block.count(b"\n")
+            last = block
+    return count + (not last.endswith(b"\n"))
+
+
+def row_parser(task: TaskDef) -> Callable[[str], Row]:
+    """The function that turns a line into a `Row` of the task, or raises `InputError` without file and line.
+
+    Raises:
+        InputError: this toolkit does not read the task's data format.
+    """
+    columns = {
+        DataFormat.PremiseOnly: _single_columns,
+        DataFormat.PremiseAndOneHypothesis: _pair_columns,
+        DataFormat.PremiseAndMultiHypothesis: _option_columns,
+        DataFormat.Seqence: _sequence_columns,
+    }.get(task.data_format)
+    if columns is None:
+        raise InputError(
+            f"task {task.name!r}: rows of the format {task.data_format.value} are not read by this toolkit"
+        )
+    known: set[str] = set()  # labels found good before: a check a row would be the slowest part of reading
+
+    def parse(line: str) -> Row:
+        if not line.strip():
+            raise InputError("blank line; expected one example a line")
+        row = columns(line.split("\t"))
+        if not row.uid.strip():
+            raise InputError("the uid (first column) is empty")
+        for label in row.labels:
+            if label not in known:
+                _check_label(task, label)
+                known.add(label)
+        if not (row.premise.strip() or any(text.strip() for text in row.hypotheses + row.tokens)):
+            raise InputError("the row has no text")
+        return row
+
+    return parse
+
+
+def _check_label(task: TaskDef, label: str) -> None:
+    if task.task_type is not TaskType.Ranking or task.labels:
+        task.label_id(label)
+        return
+    try:
+        finite = math.isfinite(float(label))  # ranking without label names: relevance as a number
+    except ValueError:
+        finite = False
+    if not finite:
+        raise InputError(f"label {label!r} is not a finite number, and {task.name} ranks its options by numbers")
+
+
+def _expect(fields: list[str], count: int, names: str) -> None:
+    if len(fields) != count:
+        raise InputError(f"{len(fields)} columns, expected {count}: {names} (tab-separated)")
+
+
+def _single_columns(fields: list[str]) -> Row:
+    _expect(fields, 3, "uid, label, premise")
+    return Row(fields[0], (fields[1],), fields[2])
+
+
+def _pair_columns(fields: list[str]) -> Row:
+    _expect(fields, 4, "uid, label, premise, hypothesis")
+    return Row(fields[0], (fields[1],), fields[2], (fields[3],))
+
+
+def _option_columns(fields: list[str]) -> Row:
+    if len(fields) < 5:
+        expected = "uid, option uids, option labels, premise and a hypothesis an option (tab-separated)"
+        raise InputError(f"{len(fields)} columns, expected 5 or more: {expected}")
+    uids, labels, hypotheses = tuple(fields[1].split(",")), tuple(fields[2].split(",")), tuple(fields[4:])
+    if not len(uids) == len(labels) == len(hypotheses):
+        raise InputError(f"{len(uids)} option uids, {len(labels)} labels and {len(hypotheses)} hypotheses; must agree")
+    return Row(fields[0], labels, fields[3], hypotheses, uids)
+
+
+def _sequence_columns(fields: list[str]) -> Row:
+    _expect(fields, 3, "uid, list of labels, list of tokens")
+    labels, tokens = _literal_list(fields[1], "labels"), _literal_list(fields[2], "tokens")
+    if len(labels) != len(tokens):
+        raise InputError(f"{len(labels)} labels for {len(tokens)} tokens; expected one label a token")
+    return Row(fields[0], labels, tokens=tokens)
+
+
+def _literal_list(text: str, what: str) -> tuple[str, ...]:
+    """A JSON list or a Python list literal of names or numbers; `literal_eval` reads both and executes nothing."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = None
+    if not isinstance(value, list) or not all(isinstance(v, (str, int)) and not isinstance(v, bool) for v in value):
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        raise InputError(f"the list of {what} is not a list of strings: {shown}")
+    return tuple(str(v) for v in value)
+
+
+def format_row(row: Row, data_format: DataFormat) -> str:
+    """One line of a canonical file, without its end.
+
+    Raises:
+        InputError: a field holds a tab or a line end, which the format cannot carry.
+    """
+    if data_format is DataFormat.Seqence:
+        fields = [row.uid, repr(list(row.labels)), repr(list(row.tokens))]  # `repr`, as MT-DNN's readers expect
+    elif data_format is DataFormat.PremiseAndMultiHypothesis:
+        fields = [row.uid, ",".join(row.option_uids), ",".join(row.labels), row.premise, *row.hypotheses]
+    else:
+        fields = [row.uid, *row.labels, row.premise, *row.hypotheses]
+    line = "\t".join(fields)
+    if line.count("\t") != len(fields) - 1 or "\n" in line or line.endswith("\r"):
+        raise InputError(f"the row {row.uid!r} holds a tab or a line end inside a field, which a TSV cannot carry")
+    return line
+
+
+def write_rows(path: Path, rows: Iterable[Row], data_format: DataFormat) -> int:
+    """Write a canonical file and return the number of rows written.
+
+    Raises:
+        InputError: a field holds a tab or a line end.
+    """
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(format_row(row, data_format) + "\n")
+            count += 1
+    return count

@@ -1,0 +1,145 @@
+"""The features folder's manifest: which tokenizer made it, the label names in order, row counts and hashes.
+
+`manifest.json` is written last, so a folder's features are whole when it lists them. Folders made by MT-DNN have
+none; they load all the same, only unchecked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_utils.errors import InputError
+from data_utils.task_def import TaskDef
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MANIFEST_NAME = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """What identifies a tokenizer.
+
+    Attributes:
+        name: the last part of the model's name or folder.
+        tokenizer_class: its Python class, for people to read.
+        vocab_size: `len(tokenizer)`, added tokens included.
+        fingerprint: SHA-256 over vocabulary, merges, normaliser and special tokens; equal means equal token ids.
+    """
+
+    name: str
+    tokenizer_class: str
+    vocab_size: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """One features file: number of rows, SHA-256 of its bytes in hexadecimal."""
+
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """One task as it was when its features were made; `labels` in the order of the ids, empty for regression."""
+
+    data_format: str
+    task_type: str
+    labels: tuple[str, ...]
+    splits: Mapping[str, SplitRecord] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that `manifest.json` holds. `max_seq_len` counts tokens, special ones included."""
+
+    tokenizer: TokenizerInfo
+    max_seq_len: int
+    tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
+
+
+def model_short_name(name_or_dir: str) -> str:
+    """The last part of a hub name or of a folder's path: what the features' folder is called."""
+    return Path(os.path.abspath(name_or_dir)).name
+
+
+def describe_tokenizer(name_or_dir: str, tokenizer: PreTrainedTokenizerBase) -> TokenizerInfo:
+    """Identify a fast tokenizer, whatever truncation and padding it happens to be set to."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    for setting in ("truncation", "padding"):  # of a call, not of the vocabulary
+        state.pop(setting, None)
+    canonical = json.dumps(state, sort_keys=True, ensure_ascii=True).encode()
+    return TokenizerInfo(
+        name=model_short_name(name_or_dir),
+        tokenizer_class=type(tokenizer).__name__,
+        vocab_size=len(tokenizer),
+        fingerprint=hashlib.sha256(canonical).hexdigest(),
+    )
+
+
+def read_manifest(data_dir: str | Path) -> Manifest | None:
+    """The manifest of a features folder, None where there is none (features written by MT-DNN).
+
+    Raises:
+        InputError: it cannot be read or does not hold what it should.
+    """
+    path = Path(data_dir) / MANIFEST_NAME
+    try:
+        raw = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}; run prepro_std.py again into an empty folder") from None
+    try:
+        return _parse(raw)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error!r}); run prepro_std.py again into an empty folder") from None
+
+
+def _parse(raw: dict[str, Any]) -> Manifest:
+    if raw["format"] != FORMAT:
+        raise ValueError(f"format {raw['format']!r}, this version reads {FORMAT}")
+    tasks = {}
+    for name, task in raw["tasks"].items():
+        splits = {split: SplitRecord(int(r["rows"]), str(r["sha256"])) for split, r in task["splits"].items()}
+        tasks[name] = TaskRecord(str(task["data_format"]), str(task["task_type"]), tuple(task["labels"]), splits)
+    return Manifest(TokenizerInfo(**raw["tokenizer"]), int(raw["max_seq_len"]), tasks)
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write the manifest as indented JSON to `path` (a temporary one: see `StagedFiles`)."""
+    text = json.dumps({"format": FORMAT} | dataclasses.asdict(manifest), indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def check_features(manifest: Manifest | None, task: TaskDef, split: str, path: Path, sha256: str) -> None:
+    """Compare a features file and the task it is read for with the manifest, if that knows the task.
+
+    Raises:
+        InputError: other label names or another order, another task type, or a file that was changed since.
+    """
+    record = manifest.tasks.get(task.name) if manifest else None
+    if record is None:
+        return
+    cure = "run prepro_std.py again for this task"
+    if record.task_type != task.task_type.value or record.labels != task.label_names:
+        made = f"{record.task_type} with labels [{', '.join(record.labels)}]"
+        wanted = f"{task.task_type.value} with labels [{', '.join(task.label_names)}]"
+        raise InputError(f"{path}: made for {made}, but the task definition says {wanted}; {cure}")
+    if split not in record.splits:
+        raise InputError(f"{path}: not listed in {MANIFEST_NAME}, so left over from an earlier run; {cure}")
+    expected = record.splits[split].sha256
+    if sha256 != expected:
+        found = f"sha256 {sha256[:12]}..., {MANIFEST_NAME} says {expected[:12]}..."
+        raise InputError(f"{path}: changed since it was made ({found}); {cure}")

@@ -1,0 +1,198 @@
+r"""Turn raw GLUE, as it is published, into canonical rows.
+
+    python experiments/glue/glue_prepro.py --glue_dir GLUE --output_dir data/canonical_data [--tasks cola,rte]
+
+Columns are found by their header, because their number and order differ between splits and copies. Labels stay as
+written; test rows get the task's first label (0 for regression) as a dummy; a row's uid is its number in the file,
+from 0. Every row that does not parse is an error with file and line; with `--drop_bad_rows` such rows are left out,
+counted and shown instead (the published QQP has a few that are torn in two). All files are written, or none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+if __name__ == "__main__":  # run as a script: this file's folder is on the path, the repository is not
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from data_utils.atomic import StagedFiles
+from data_utils.canonical import Problems, Row, canonical_path, format_row, read_lines, row_parser, write_rows
+from data_utils.errors import InputError, raise_all
+from data_utils.task_def import TaskDef, TaskType, load_task_defs, select_tasks
+
+TASK_DEF = Path(__file__).with_name("glue_task_def.yml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawTask:
+    """Where a task's raw files are and what their columns are called.
+
+    Attributes:
+        folder: its folder in the GLUE download.
+        files: split -> file name.
+        texts: headers of the one or two text columns.
+        label: header of the label column, which test files lack.
+        columns_without_header: names of the columns in train and dev files that have no header line; else none.
+    """
+
+    folder: str
+    files: Mapping[str, str]
+    texts: tuple[str, ...]
+    label: str
+    columns_without_header: tuple[str, ...] = ()
+
+
+STANDARD = {"train": "train.tsv", "dev": "dev.tsv", "test": "test.tsv"}
+MNLI = {"train": "train.tsv"} | {f"{m}_{s}": f"{s}_{m}.tsv" for s in ("dev", "test") for m in ("matched", "mismatched")}
+SENTENCES = ("sentence1", "sentence2")
+
+RAW_TASKS = {
+    "cola": RawTask(
+        folder="CoLA",
+        files=STANDARD,
+        texts=("sentence",),
+        label="label",
+        columns_without_header=("source", "label", "mark", "sentence"),
+    ),
+    "mrpc": RawTask(folder="MRPC", files=STANDARD, texts=("#1 String", "#2 String"), label="Quality"),
+    "rte": RawTask(folder="RTE", files=STANDARD, texts=SENTENCES, label="label"),
+    "stsb": RawTask(folder="STS-B", files=STANDARD, texts=SENTENCES, label="score"),
+    "sst": RawTask(folder="SST-2", files=STANDARD, texts=("sentence",), label="label"),
+    "wnli": RawTask(folder="WNLI", files=STANDARD, texts=SENTENCES, label="label"),
+    "qnli": RawTask(folder="QNLI", files=STANDARD, texts=("question", "sentence"), label="label"),
+    "qqp": RawTask(folder="QQP", files=STANDARD, texts=("question1", "question2"), label="is_duplicate"),
+    "mnli": RawTask(folder="MNLI", files=MNLI, texts=SENTENCES, label="gold_label"),
+    "ax": RawTask(folder="diagnostic", files={"test": "diagnostic.tsv"}, texts=SENTENCES, label="label"),
+}
+
+
+def is_test(split: str) -> bool:
+    """Whether the split's labels are not public."""
+    return split.endswith("test")
+
+
+def find_files(glue_dir: Path, tasks: Sequence[TaskDef], named: bool) -> list[tuple[TaskDef, str, Path]]:
+    """The raw files of the tasks' splits; absent ones that need not be there are mentioned on the terminal.
+
+    Raises:
+        InputError: no file at all, or a train or dev file missing of a task that was named or whose folder is there.
+    """
+    if not glue_dir.is_dir():
+        raise InputError(f"--glue_dir: no such folder: {glue_dir}")
+    found: list[tuple[TaskDef, str, Path]] = []
+    missing: list[str] = []
+    for task in tasks:
+        raw = RAW_TASKS[task.name]
+        folder = glue_dir / raw.folder
+        if not folder.is_dir() and not named:
+            print(f"{task.name}: no folder {folder}, skipped")
+            continue
+        for split in task.split_names:
+            path = folder / raw.files[split]
+            if path.is_file():
+                found.append((task, split, path))
+            elif is_test(split) and (raw.files.keys() != {"test"} or not named):
+                print(f"{task.name} {split}: no file {path}, skipped")
+            else:
+                missing.append(f"{path}: no such file; {task.name} needs it as its {split} split")
+    raise_all(missing)
+    if not found:
+        folders = ", ".join(raw.folder for raw in RAW_TASKS.values())
+        raise InputError(f"--glue_dir: no GLUE files in {glue_dir}; expected folders such as {folders}")
+    return found
+
+
+def read_raw(path: Path, task: TaskDef, split: str, problems: Problems) -> Iterator[Row]:
+    """The rows of one raw file; those that do not parse are noted in `problems` and left out.
+
+    Raises:
+        InputError: the file cannot be read, is empty, or its header lacks a column.
+    """
+    raw = RAW_TASKS[task.name]
+    lines = enumerate(read_lines(path), start=1)
+    header = raw.columns_without_header
+    if is_test(split) or not header:
+        header = tuple(next(lines)[1].split("\t"))
+    needed = raw.texts if is_test(split) else (*raw.texts, raw.label)
+    if absent := [name for name in needed if name not in header]:
+        raise InputError(f"{path}:1: the header lacks {', '.join(absent)}; it has: {', '.join(header)}")
+    text_columns = [header.index(name) for name in raw.texts]
+    dummy = "0" if task.task_type is TaskType.Regression else task.label_names[0]
+    label_column = None if is_test(split) else header.index(raw.label)
+    check = row_parser(task)
+    uid = 0
+    for number, line in lines:
+        fields = line.split("\t")
+        try:
+            if len(fields) != len(header):
+                expected = f"{len(header)}: {', '.join(header)}"
+                raise InputError(f"{len(fields)} columns, expected {expected} (tab-separated)")
+            premise, *hypotheses = [fields[i] for i in text_columns]
+            label = dummy if label_column is None else fields[label_column]
+            row = Row(str(uid), (label,), premise, tuple(hypotheses))
+            check(format_row(row, task.data_format))
+        except InputError as error:
+            problems.add(number, str(error))
+        else:
+            yield row
+        uid += 1
+    if uid == 0:
+        raise InputError(f"{path}: nothing but a header; expected one example a line")
+
+
+def convert(glue_dir: Path, output_dir: Path, tasks: Sequence[TaskDef], named: bool, drop_bad_rows: bool) -> None:
+    """Convert all splits of the tasks and print a table of rows in and out.
+
+    Raises:
+        InputError: anything wrong in the input; nothing is written then.
+    """
+    files = find_files(glue_dir, tasks, named)
+    bad: list[str] = []
+    table = [f"{'task':<6} {'split':<16} {'rows in':>9} {'rows out':>9}"]
+    with StagedFiles() as staged:
+        for task, split, path in files:
+            problems = Problems(path)
+            partial = staged.path(canonical_path(output_dir, task.name, split))
+            rows_out = write_rows(partial, read_raw(path, task, split, problems), task.data_format)
+            table.append(f"{task.name:<6} {split:<16} {rows_out + problems.count:>9,} {rows_out:>9,}")
+            bad += problems.messages()
+            if problems.count and rows_out == 0:
+                raise InputError("\n".join([*bad, f"{path}: no good row at all"]))
+        if bad and not drop_bad_rows:
+            raise InputError("\n".join([*bad, "repair the files, or leave these rows out with --drop_bad_rows"]))
+    print("\n".join([*(f"dropped: {message}" for message in bad), *table]))
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the flags."""
+    parser = argparse.ArgumentParser(description="Turn raw GLUE into canonical rows.", allow_abbrev=False)
+    parser.add_argument("--glue_dir", required=True, type=Path, help="folder with CoLA, MRPC, ... as published")
+    parser.add_argument(
+        "--output_dir", type=Path, default=Path("data/canonical_data"), help="default: data/canonical_data"
+    )
+    parser.add_argument("--tasks", help=f"comma-separated, of {', '.join(RAW_TASKS)}; default: all that are there")
+    parser.add_argument("--drop_bad_rows", action="store_true", help="leave out rows that do not parse, and say which")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run with the given flags (the command line's if None); returns the exit code: 0 done, 2 the input is wrong."""
+    args = parse_args(argv)
+    try:
+        defined = load_task_defs(TASK_DEF)
+        named = args.tasks is not None
+        tasks = select_tasks(defined, args.tasks, "--tasks", TASK_DEF) if named else list(defined.values())
+        convert(args.glue_dir, args.output_dir, tasks, named, args.drop_bad_rows)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"canonical files: {args.output_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

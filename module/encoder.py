@@ -1,0 +1,183 @@
+"""The shared encoder: any BERT-like model of `transformers`, read at the first token of each row.
+
+Rows come in either of two layouts. *Padded*: one row a line, filled up to the longest, with `attention_mask`.
+*Packed*: several rows on a line, one after the other, kept apart by a block-diagonal attention mask; the same result
+(tests hold the two together) without the arithmetic that padding wastes, about half of it on GLUE's short sentences.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+PACKABLE = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet", "albert"})
+"""Model types whose packed output is tested to equal the padded one: they honour position ids and a 4-d mask."""
+
+POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
+"""Model types that count positions from `pad_token_id + 1`, as fairseq did."""
+
+
+class EncoderOutput(NamedTuple):
+    """What heads see: `pooled` (rows, hidden) and the states of all tokens (lines, length, hidden)."""
+
+    pooled: Tensor
+    last_hidden_state: Tensor
+
+
+class Pooler(nn.Module):
+    """First token -> linear -> tanh, for encoders that come without a pooler of their own."""
+
+    def __init__(self, hidden_size: int, std: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size)
+        nn.init.normal_(self.dense.weight, std=std)
+        nn.init.zeros_(self.dense.bias)
+
+    def forward(self, first: Tensor) -> Tensor:
+        """`first` (rows, hidden) -> (rows, hidden)."""
+        return torch.tanh(self.dense(first))
+
+
+class Encoder(nn.Module):
+    """A `transformers` base model and the pooling of its first token.
+
+    Attributes:
+        model: the base model, as `AutoModel` gives it.
+        untrained: names of the parameters below `model` that the checkpoint did not hold (a fresh pooler, say).
+    """
+
+    def __init__(self, model: transformers.PreTrainedModel, untrained: frozenset[str] = frozenset()) -> None:
+        super().__init__()
+        self.model = model
+        self.untrained = untrained
+        has_pooler = getattr(model, "pooler", None) is not None
+        std = getattr(model.config, "initializer_range", 0.02)
+        self.pooler = None if has_pooler else Pooler(self.hidden_size, std)
+
+    @property
+    def config(self) -> transformers.PreTrainedConfig:
+        """The base model's configuration."""
+        return self.model.config
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the pooled vector."""
+        return self.config.hidden_size
+
+    @property
+    def can_pack(self) -> bool:
+        """Whether rows may be packed: see `PACKABLE`."""
+        return self.config.model_type in PACKABLE and self.config._attn_implementation in ("sdpa", "eager")
+
+    @property
+    def position_offset(self) -> int:
+        """The position id of a row's first token."""
+        return self.config.pad_token_id + 1 if self.config.model_type in POSITIONS_AFTER_PADDING else 0
+
+    @property
+    def max_length(self) -> int:
+        """Longest row in tokens that the position embeddings allow."""
+        positions = getattr(self.config, "max_position_embeddings", None)
+        return positions - self.position_offset if positions else 2**31
+
+    @property
+    def uses_type_ids(self) -> bool:
+        """Whether the model tells segments apart (RoBERTa, DistilBERT, MPNet and DeBERTa do not)."""
+        return getattr(self.config, "type_vocab_size", 0) > 1
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """The parameters that came from the checkpoint, in the model's order."""
+        return [p for name, p in self.model.named_parameters() if name not in self.untrained]
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        sequence_ids: Tensor | None = None,
+        first_tokens: Tensor | None = None,
+    ) -> EncoderOutput:
+        """Encode a batch; all token tensors have shape (lines, length).
+
+        Args:
+            input_ids: token ids.
+            token_type_ids: segment ids, for models that use them.
+            attention_mask: padded layout: 1 at tokens, 0 at padding.
+            position_ids: packed layout: positions counted anew in each row.
+            sequence_ids: packed layout: which row a token belongs to; tokens attend within their row only.
+            first_tokens: packed layout: (rows,) index of each row's first token among all lines * length tokens.
+        """
+        if sequence_ids is not None:
+            attention_mask = self._block_mask(sequence_ids)
+        optional = {"token_type_ids": token_type_ids, "position_ids": position_ids}
+        given = {name: value for name, value in optional.items() if value is not None}
+        states = self.model(input_ids, attention_mask=attention_mask, **given).last_hidden_state
+        first = states[:, 0] if first_tokens is None else states.flatten(0, 1)[first_tokens]
+        return EncoderOutput(self._pool(first), states)
+
+    def _block_mask(self, sequence_ids: Tensor) -> Tensor:
+        """(lines, length) -> (lines, 1, length, length), true where two tokens belong to the same row."""
+        same = sequence_ids[:, None, :, None] == sequence_ids[:, None, None, :]
+        if self.config._attn_implementation == "sdpa":
+            return same
+        return torch.zeros(same.shape, device=same.device).masked_fill_(~same, torch.finfo(torch.float32).min)
+
+    def _pool(self, first: Tensor) -> Tensor:
+        if self.pooler is not None:
+            return self.pooler(first)
+        if isinstance(self.model.pooler, nn.Linear):  # ALBERT keeps the activation outside
+            return self.model.pooler_activation(self.model.pooler(first))
+        return self.model.pooler(first[:, None])  # BERT's poolers pick the first token themselves
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Hold back `transformers`' progress bar and its report on keys, which `Encoder.untrained` states anyway."""
+    log = transformers.utils.logging
+    level, bar = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bar:
+            log.enable_progress_bar()
+
+
+def load_encoder(name_or_dir: str, seed: int) -> Encoder:
+    """Load an encoder by hub name or from a local folder, with float32 weights.
+
+    What the checkpoint lacks (often the pooler) is initialised from `seed`; the global random stream is left alone.
+
+    Raises:
+        ValueError: it cannot be loaded, or is not an encoder.
+    """
+    looks_local = name_or_dir.startswith((".", "/", "~")) or name_or_dir.count("/") > 1
+    if looks_local and not Path(name_or_dir).is_dir():
+        raise ValueError(f"no folder {name_or_dir!r}; give a Hugging Face model folder or a hub name")
+    try:
+        with quiet_transformers(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model, info = transformers.AutoModel.from_pretrained(
+                name_or_dir, dtype=torch.float32, output_loading_info=True
+            )
+            check_is_encoder(model.config, name_or_dir)
+            return Encoder(model, frozenset(info["missing_keys"]))
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{name_or_dir!r} cannot be loaded as a local folder or from the hub: {reason}") from None
+
+
+def check_is_encoder(config: transformers.PreTrainedConfig, name: str) -> None:
+    """Raise `ValueError` for decoders and encoder-decoders, whose first token sees nothing of the row."""
+    if config.is_encoder_decoder or getattr(config, "is_decoder", False) or not hasattr(config, "hidden_size"):
+        raise ValueError(f"{name!r} is a {config.model_type} model; needed is an encoder such as BERT or RoBERTa")

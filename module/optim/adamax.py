@@ -1,0 +1,77 @@
+"""Adamax (Kingma and Ba 2014, Algorithm 2) with decoupled weight decay, over tensor lists."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from module.optim.base import Bucket, Group, ListOptimizer
+
+
+def adamax_(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_infs: list[Tensor],
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+) -> None:
+    """Do one Adamax step in place; the lists are aligned.
+
+    `m ← β1 m + (1-β1) g`; `u ← max(β2 u, |g| + eps)`; `θ ← θ - lr/(1-β1^t) · m/u`, after `θ ← θ - lr·wd·θ`. The order
+    of operations is torch's, for results equal to the last bit.
+    """
+    beta1, beta2 = betas
+    if weight_decay != 0:
+        torch._foreach_mul_(params, 1 - lr * weight_decay)
+    torch._foreach_lerp_(exp_avgs, grads, 1 - beta1)
+    update_exp_infs_(exp_infs, grads, beta2=beta2, eps=eps)
+    step_size = (lr / (1 - beta1**step)) * -1
+    torch._foreach_addcdiv_(params, exp_avgs, exp_infs, step_size)
+
+
+def update_exp_infs_(exp_infs: list[Tensor], grads: list[Tensor], *, beta2: float, eps: float) -> None:
+    """Fold `|g| + eps` into the weighted infinity norms in place: `u ← max(β2 u, |g| + eps)`."""
+    torch._foreach_mul_(exp_infs, beta2)
+    norms = torch._foreach_abs(grads)
+    torch._foreach_add_(norms, eps)
+    torch._foreach_maximum_(exp_infs, norms)
+
+
+class AdamaxW(ListOptimizer):
+    """Adamax with decoupled weight decay; with `weight_decay` 0 equal to `torch.optim.Adamax` to the last bit.
+
+    Arguments are those of `torch.optim.Adamax`, `lr` a float. `weight_decay` shrinks the parameters by `lr·wd` a step
+    instead of adding to the gradient (as AdamW does to Adam). Raises ValueError for values out of range.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    def _state_names(self, group: Group) -> tuple[str, ...]:
+        return ("exp_avg", "exp_inf")
+
+    def _update(self, bucket: Bucket, group: Group) -> None:
+        adamax_(
+            bucket.params,
+            bucket.grads,
+            bucket.state("exp_avg"),
+            bucket.state("exp_inf"),
+            step=bucket.step,
+            lr=group["lr"],
+            betas=group["betas"],
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+        )

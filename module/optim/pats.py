@@ -1,0 +1,156 @@
+"""PATS, Perturbation According To Sensitivity (EMNLP 2022): Algorithm 1 on Adamax, and the same on AdamW.
+
+The paper's symbols: Θ, θ a parameter tensor with N elements; G, g its gradient; S̃ (here `sensitivity`) the moving
+average of |θ ⊙ g| with rate β; s̄ its mean over the tensor; λ `noise_lambda`; γ `noise_gamma`; p `noise_p`; ε
+`noise_eps`; R, r the noise intensity; Q ⊙ Z the noise added. α is the learning rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from module.optim.adamax import AdamaxW
+from module.optim.adamw import ListAdamW
+from module.optim.base import Bucket, Group, ListOptimizer
+from module.optim.noise import keyed_noise, noise_key
+from module.optim.sensitivity import sensitivity_
+
+NOISE_FORMS = ("std", "variance")
+
+
+def perturb_(
+    params: list[Tensor],
+    sensitivities: list[Tensor],
+    noises: list[Tensor],
+    *,
+    noise_lambda: float,
+    noise_gamma: float,
+    noise_eps: float,
+    noise_form: str,
+) -> None:
+    """Add each element's own noise in place (Eq. 5, Algorithm 1 lines 11 to 14); the lists are aligned.
+
+    `sensitivities` are S̃ after this step's update, `noises` standard normals where z = 1 and zero elsewhere.
+    `noise_form` says what the intensity r is: the noise's standard deviation ("std", what Algorithm 1's N(0, R) does as
+    `torch.normal(0, R)`) or its variance ("variance", σ = √r as the text after Eq. 4 has it).
+    """
+    means = [sensitivity.mean() for sensitivity in sensitivities]  # s̄ over this one tensor, Eq. 3; stays on the device
+    ratios = torch._foreach_div(means, torch._foreach_add(sensitivities, noise_eps))  # s̄ / (s̄_j + ε)
+    torch._foreach_sub_(ratios, noise_gamma)
+    torch._foreach_clamp_min_(ratios, 0.0)  # r / λ = max(s̄ / (s̄_j + ε) - γ, 0), Eq. 4
+    if noise_form == "variance":
+        torch._foreach_sqrt_(ratios)
+    scale = math.sqrt(noise_lambda) if noise_form == "variance" else noise_lambda
+    torch._foreach_addcmul_(params, ratios, noises, scale)  # θ ← θ + σ ⊙ n ⊙ z
+
+
+class _Perturbed(ListOptimizer):
+    """Sensitivity before and noise after the step of the base that follows in the method resolution order."""
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        super()._check(options)
+        if not 0.0 <= options["sensitivity_beta"] < 1.0:
+            raise ValueError(f"Invalid sensitivity_beta value: {options['sensitivity_beta']}")
+        for name in ("noise_lambda", "noise_gamma"):
+            if not 0.0 <= options[name] < math.inf:
+                raise ValueError(f"Invalid {name} value: {options[name]}")
+        if not 0.0 <= options["noise_p"] <= 1.0:
+            raise ValueError(f"Invalid noise_p value: {options['noise_p']}")
+        if not options["noise_eps"] > 0.0:
+            raise ValueError(f"Invalid noise_eps value: {options['noise_eps']}")
+        if options["noise_form"] not in NOISE_FORMS:
+            raise ValueError(f"Invalid noise_form: {options['noise_form']!r}; choose from {', '.join(NOISE_FORMS)}")
+        if not (isinstance(options["seed"], int) and 0 <= options["seed"] < 2**63):
+            raise ValueError(f"Invalid seed: {options['seed']!r}; it must be an integer from 0 to 2**63 - 1")
+
+    @staticmethod
+    def _perturbs(group: Group) -> bool:
+        """Say whether there is noise at all; without it a step is exactly the base step, and costs no more."""
+        return bool(group["perturb"]) and group["noise_lambda"] > 0 and group["noise_p"] > 0
+
+    def _state_names(self, group: Group) -> tuple[str, ...]:
+        names = super()._state_names(group)
+        return (*names, "sensitivity") if self._perturbs(group) else names
+
+    def _update(self, bucket: Bucket, group: Group) -> None:
+        if not self._perturbs(group):
+            super()._update(bucket, group)
+            return
+        sensitivities = bucket.state("sensitivity")
+        sensitivity_(sensitivities, bucket.params, bucket.grads, beta=group["sensitivity_beta"])
+        super()._update(bucket, group)
+        noises = [
+            keyed_noise(param, group["noise_p"], noise_key(group["seed"], bucket.step, index))
+            for param, index in zip(bucket.params, bucket.indices, strict=True)
+        ]
+        perturb_(
+            bucket.params,
+            sensitivities,
+            noises,
+            noise_lambda=group["noise_lambda"],
+            noise_gamma=group["noise_gamma"],
+            noise_eps=group["noise_eps"],
+            noise_form=group["noise_form"],
+        )
+
+
+class PATSAdamax(_Perturbed, AdamaxW):
+    """PATS on Adamax, the paper's optimizer; the defaults are the paper's values.
+
+    `lr`, `betas`, `eps` and the decoupled `weight_decay` are those of `AdamaxW`. `sensitivity_beta` is β of Eq. 2,
+    `noise_lambda`, `noise_gamma` and `noise_eps` are λ, γ and ε of Eq. 4, `noise_p` is the share of elements perturbed
+    in a step, `noise_form` what Eq. 4's r means (see `perturb_`), `seed` keys the noise. All can be set per group.
+    Groups with `perturb` False, and all with `noise_lambda` or `noise_p` 0, get the plain step: see
+    `encoder_param_groups`. With bf16 parameters noise below half a unit in the last place is rounded away.
+    Raises ValueError for values out of range.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        sensitivity_beta: float = 0.75,
+        noise_lambda: float = 2e-6,
+        noise_gamma: float = 2e-3,
+        noise_p: float = 0.2,
+        noise_eps: float = 1e-8,
+        noise_form: str = "std",
+        seed: int = 0,
+    ) -> None:
+        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        noise = {"noise_lambda": noise_lambda, "noise_gamma": noise_gamma, "noise_p": noise_p, "noise_eps": noise_eps}
+        own = {"sensitivity_beta": sensitivity_beta, "noise_form": noise_form, "seed": seed, "perturb": True}
+        ListOptimizer.__init__(self, params, {**base, **noise, **own})
+
+
+class PATSAdamW(_Perturbed, ListAdamW):
+    """PATS on AdamW: the same perturbation after `torch.optim.AdamW`'s step. Arguments as for `PATSAdamax`."""
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        sensitivity_beta: float = 0.75,
+        noise_lambda: float = 2e-6,
+        noise_gamma: float = 2e-3,
+        noise_p: float = 0.2,
+        noise_eps: float = 1e-8,
+        noise_form: str = "std",
+        seed: int = 0,
+    ) -> None:
+        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        noise = {"noise_lambda": noise_lambda, "noise_gamma": noise_gamma, "noise_p": noise_p, "noise_eps": noise_eps}
+        own = {"sensitivity_beta": sensitivity_beta, "noise_form": noise_form, "seed": seed, "perturb": True}
+        ListOptimizer.__init__(self, params, {**base, **noise, **own})

@@ -1,0 +1,117 @@
+"""SAGE (Liang et al., ICLR 2022): learning rates by sensitivity, on Adamax and on AdamW.
+
+The formulae are those of the authors' public code, which PATS compares itself with; the two variants differ there in
+more than their base (bias correction of the sensitivity average, where weight decay acts), and so they do here.
+Symbols: I = |θ ⊙ g|, the sensitivity; Î its moving average with rate β0 `sensitivity_beta`; |I - Î| the local temporal
+variation. The factor |I - Î| / (Î + eps²) is large where sensitivity is low but still moving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from module.optim.adamax import update_exp_infs_
+from module.optim.adamw import update_adam_moments_
+from module.optim.base import Bucket, Group, ListOptimizer
+from module.optim.sensitivity import sensitivity_
+
+
+def sage_factors(fresh: list[Tensor], averages: list[Tensor], *, correction: float, eps: float) -> list[Tensor]:
+    """Return `|I - Î'| / (Î' + eps²)` with `Î' = Î / correction`; the lists are aligned."""
+    corrected = torch._foreach_div(averages, correction)
+    factors = torch._foreach_sub(fresh, corrected)
+    torch._foreach_abs_(factors)
+    torch._foreach_add_(corrected, eps**2)
+    torch._foreach_div_(factors, corrected)
+    return list(factors)
+
+
+class _Sage(ListOptimizer):
+    """What both variants share: options, state, and the factor on groups with `perturb`."""
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        sensitivity_beta: float = 0.75,
+    ) -> None:
+        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**base, "sensitivity_beta": sensitivity_beta, "perturb": True})
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        super()._check(options)
+        if not 0.0 <= options["sensitivity_beta"] < 1.0:
+            raise ValueError(f"Invalid sensitivity_beta value: {options['sensitivity_beta']}")
+
+    def _state_names(self, group: Group) -> tuple[str, ...]:
+        names = (*self._base_state, "sensitivity")
+        return names if group["perturb"] else self._base_state
+
+    _base_state: tuple[str, ...] = ()
+
+    def _factors(self, bucket: Bucket, group: Group, correction: float) -> list[Tensor] | None:
+        """Fold in this step's sensitivity and return the factors; None for groups that get the base step."""
+        if not group["perturb"]:
+            return None
+        averages = bucket.state("sensitivity")
+        fresh = sensitivity_(averages, bucket.params, bucket.grads, beta=group["sensitivity_beta"])
+        return sage_factors(fresh, averages, correction=correction, eps=group["eps"])
+
+
+class SAGEAdamax(_Sage):
+    """SAGE on Adamax, without bias corrections: `d = m/(u + eps) + wd·θ`, `θ ← θ - lr · |I - Î|/(Î + eps²) · d`.
+
+    Groups with `perturb` False get the same step without the factor. `sensitivity_beta` is β0; the other arguments are
+    those of `torch.optim.Adamax`. Raises ValueError for values out of range.
+    """
+
+    _base_state = ("exp_avg", "exp_inf")
+
+    def _update(self, bucket: Bucket, group: Group) -> None:
+        factors = self._factors(bucket, group, correction=1.0)
+        exp_avgs, exp_infs, eps = bucket.state("exp_avg"), bucket.state("exp_inf"), group["eps"]
+        beta1, beta2 = group["betas"]
+        torch._foreach_lerp_(exp_avgs, bucket.grads, 1 - beta1)
+        update_exp_infs_(exp_infs, bucket.grads, beta2=beta2, eps=eps)
+        directions = torch._foreach_add(exp_infs, eps)
+        torch._foreach_reciprocal_(directions)
+        torch._foreach_mul_(directions, exp_avgs)
+        if group["weight_decay"] != 0:
+            torch._foreach_add_(directions, bucket.params, alpha=group["weight_decay"])
+        if factors is not None:
+            torch._foreach_mul_(directions, factors)
+        torch._foreach_add_(bucket.params, directions, alpha=-group["lr"])
+
+
+class SAGEAdamW(_Sage):
+    """SAGE on AdamW, with Î' = Î/(1-β0^t): `θ ← θ - lr·√(1-β2^t)/(1-β1^t) · |I - Î'|/(Î' + eps²) · m/(√v + eps)`.
+
+    Then `θ ← θ - lr·wd·θ`, without the factor. Groups with `perturb` False get the same step without the factor.
+    Arguments as for `SAGEAdamax`.
+    """
+
+    _base_state = ("exp_avg", "exp_avg_sq")
+
+    def _update(self, bucket: Bucket, group: Group) -> None:
+        factors = self._factors(bucket, group, correction=1 - group["sensitivity_beta"] ** bucket.step)
+        exp_avgs, exp_avg_sqs, lr = bucket.state("exp_avg"), bucket.state("exp_avg_sq"), group["lr"]
+        beta1, beta2 = group["betas"]
+        update_adam_moments_(exp_avgs, exp_avg_sqs, bucket.grads, betas=(beta1, beta2))
+        directions = torch._foreach_sqrt(exp_avg_sqs)
+        torch._foreach_add_(directions, group["eps"])
+        torch._foreach_reciprocal_(directions)
+        torch._foreach_mul_(directions, exp_avgs)
+        if factors is not None:
+            torch._foreach_mul_(directions, factors)
+        rate = lr * (1 - beta2**bucket.step) ** 0.5 / (1 - beta1**bucket.step)
+        torch._foreach_add_(bucket.params, directions, alpha=-rate)
+        if group["weight_decay"] != 0:
+            torch._foreach_mul_(bucket.params, 1 - lr * group["weight_decay"])

@@ -1,0 +1,271 @@
+"""The configuration of a run: frozen dataclasses that check themselves, read from flags and YAML alike.
+
+Flag names are MT-DNN's where the meaning is the same. A later source wins: defaults, `--config`, flags.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_utils.errors import raise_all
+from data_utils.task_def import read_yaml_mapping
+from module.optim import OPTIMIZERS, PATSConfig, SAGEConfig
+from mt_dnn.flags import build, convert, flags_of, option, parse_flags
+from mt_dnn.sampling import SAMPLERS
+
+BASELINES = ("none", "sage", "noisytune")
+NOISYTUNE_LAMBDA = 0.15
+"""NoisyTune's own choice (Wu et al. 2022), used by `--baseline noisytune`."""
+
+FREE_ON_RESUME = frozenset(
+    {"resume", "dry_run", "device", "tensorboard", "log_per_updates", "save_per_updates", "keep_checkpoints"}
+)
+"""What may differ between a run and its continuation without changing what it computes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Data and model."""
+
+    data_dir: str = option(help="folder of features made by prepro_std.py")
+    init_checkpoint: str = option(help="pretrained encoder: hub name, local folder, or best/ of a finished run")
+    train_datasets: str = option(help="tasks to train, such as cola,rte; several share one encoder")
+    test_datasets: str | None = option(None, help="tasks to evaluate and to select best/ by; none: all trained ones")
+    task_def: str = option("experiments/glue/glue_task_def.yml", help="task definition file, MT-DNN's format")
+    max_seq_len: int = option(512, help="longer rows are shortened to so many tokens, and counted")
+    packing: str = option(
+        "auto", choices=("auto", "on", "off"), help="several rows a line, no padding; auto: where the encoder allows it"
+    )
+    dropout_p: float = option(0.1, help="dropout before a head whose task has no dropout_p of its own")
+
+    def problems(self) -> list[str]:
+        """What is wrong with these values, a line each."""
+        bad = [f"--max_seq_len must be at least 8, got {self.max_seq_len}"] * (self.max_seq_len < 8)
+        return bad + [f"--dropout_p must be in [0, 1), got {self.dropout_p}"] * (not 0 <= self.dropout_p < 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """Optimizer and method."""
+
+    optim: str = option("adamax", choices=tuple(OPTIMIZERS), alias="optimizer", help="optimizer")
+    baseline: str = option("none", choices=BASELINES, help="the paper's baselines: turns a plain --optim into them")
+    learning_rate: float = option(1e-4, help="peak learning rate")
+    weight_decay: float = option(0.0, help="decoupled weight decay; never on biases and normalisation")
+    adam_eps: float | None = option(None, help="the optimizer's eps; none: 1e-8, for SAGE 1e-6")
+    pats_lambda: float = option(2e-6, help="PATS: base noise, the paper's lambda")
+    pats_gamma: float = option(2e-3, help="PATS: margin below which sensitive parameters get no noise")
+    pats_beta: float = option(0.75, help="PATS: decay of the average sensitivity")
+    pats_p: float = option(0.2, help="PATS: share of parameters perturbed in a step")
+    pats_eps: float = option(1e-8, help="PATS: added to a sensitivity before dividing by it")
+    pats_noise_form: str = option(
+        "std", choices=("std", "variance"), help="PATS: whether r is the noise's standard deviation or its variance"
+    )
+    sage_beta: float = option(0.75, help="SAGE: decay of the average sensitivity, beta0")
+    noisytune_lambda: float = option(
+        0.0, help=f"NoisyTune: intensity of the one-off noise, 0 for none; --baseline noisytune: {NOISYTUNE_LAMBDA}"
+    )
+
+    def problems(self) -> list[str]:
+        """What is wrong with these values, a line each."""
+        positive = {"learning_rate": self.learning_rate, "pats_eps": self.pats_eps}
+        bad = [f"--{name} must be > 0, got {value}" for name, value in positive.items() if not value > 0]
+        for name in ("weight_decay", "pats_lambda", "pats_gamma", "noisytune_lambda"):
+            value = getattr(self, name)
+            bad += [f"--{name} must be a number >= 0, got {value}"] * (not 0 <= value < float("inf"))
+        if self.adam_eps is not None and not self.adam_eps > 0:
+            bad.append(f"--adam_eps must be > 0, got {self.adam_eps}")
+        for name in ("pats_beta", "sage_beta"):
+            value = getattr(self, name)
+            bad += [f"--{name} must be in [0, 1), got {value}"] * (not 0 <= value < 1)
+        bad += [f"--pats_p must be in [0, 1], got {self.pats_p}"] * (not 0 <= self.pats_p <= 1)
+        return bad + self._contradictions()
+
+    def _contradictions(self) -> list[str]:
+        bad = []
+        plain = self.optim in ("adamax", "adamw")
+        if self.baseline != "none" and not plain:
+            bad.append(
+                f"--baseline {self.baseline} contradicts --optim {self.optim}: a baseline goes with adamax or adamw"
+            )
+        if self.baseline == "sage" and self.noisytune_lambda:
+            bad.append("--baseline sage contradicts --noisytune_lambda: they are two baselines")
+        if not self.optimizer_name.startswith("pats"):
+            bad += self._without_effect(
+                "pats_", f"--optim is {self.optim}; they need --optim pats_adamax or pats_adamw"
+            )
+        if not self.optimizer_name.startswith("sage"):
+            bad += self._without_effect("sage_", "it needs --optim sage_adamax, sage_adamw or --baseline sage")
+        return bad
+
+    def _without_effect(self, prefix: str, why: str) -> list[str]:
+        fields = [f for f in dataclasses.fields(self) if f.name.startswith(prefix)]
+        changed = [f"--{f.name}" for f in fields if getattr(self, f.name) != f.default]
+        return [f"{', '.join(changed)} would have no effect: {why}"] if changed else []
+
+    @property
+    def optimizer_name(self) -> str:
+        """The optimizer that runs, `--baseline sage` taken into account."""
+        return f"sage_{self.optim}" if self.baseline == "sage" and "_" not in self.optim else self.optim
+
+    @property
+    def noisytune_intensity(self) -> float:
+        """NoisyTune's lambda, 0 for no noise before training."""
+        return self.noisytune_lambda or (NOISYTUNE_LAMBDA if self.baseline == "noisytune" else 0.0)
+
+    @property
+    def label(self) -> str:
+        """The method's name in tables: the optimizer, with NoisyTune where it is on."""
+        return self.optimizer_name + ("+noisytune" if self.noisytune_intensity else "")
+
+    @property
+    def pats(self) -> PATSConfig:
+        """The settings of the perturbation."""
+        return PATSConfig(
+            noise_lambda=self.pats_lambda,
+            noise_gamma=self.pats_gamma,
+            noise_p=self.pats_p,
+            noise_eps=self.pats_eps,
+            noise_form=self.pats_noise_form,
+            sensitivity_beta=self.pats_beta,
+        )
+
+    @property
+    def sage(self) -> SAGEConfig:
+        """The settings of SAGE."""
+        return SAGEConfig(sensitivity_beta=self.sage_beta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """Training loop."""
+
+    epochs: int = option(10, help="passes over the training data")
+    batch_size: int = option(32, help="rows a forward pass; an update sees grad_accumulation_step times as many")
+    batch_size_eval: int = option(64, help="rows a forward pass in evaluation")
+    grad_accumulation_step: int = option(1, help="forward passes an update; equal to a batch so many times larger")
+    sampler: str = option("mtdnn", choices=tuple(SAMPLERS), help="how updates are divided among tasks")
+    warmup: float = option(0.1, help="share of all updates in which the learning rate rises")
+    global_grad_clipping: float = option(1.0, help="largest norm of all gradients together; 0: no clipping")
+    seed: int = option(1, help="seed of head initialisation, data order, dropout and noise")
+    early_stopping: int = option(0, help="stop after so many evaluations without a better score; 0: never")
+    device: str = option("auto", choices=("auto", "cpu", "cuda"), help="where to run; auto: a GPU if there is one")
+    fp16: bool = option(False, help="float16 autocast with loss scaling (GPU)")
+    bf16: bool = option(False, help="bfloat16 autocast (GPU)")
+
+    def problems(self) -> list[str]:
+        """What is wrong with these values, a line each."""
+        bad = []
+        for name in ("epochs", "batch_size", "batch_size_eval", "grad_accumulation_step"):
+            value = getattr(self, name)
+            bad += [f"--{name} must be at least 1, got {value}"] * (value < 1)
+        bad += [f"--warmup must be in [0, 1), got {self.warmup}"] * (not 0 <= self.warmup < 1)
+        for name in ("global_grad_clipping", "early_stopping", "seed"):
+            value = getattr(self, name)
+            bad += [f"--{name} must be >= 0, got {value}"] * (not value >= 0)
+        bad += ["--fp16 contradicts --bf16: choose one"] * (self.fp16 and self.bf16)
+        return bad
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """Output."""
+
+    output_dir: str = option(help="folder of this run: config, metrics, results, checkpoints, best model")
+    log_per_updates: int = option(50, help="updates between two training events in metrics.jsonl")
+    eval_per_updates: int = option(0, help="updates between two evaluations within an epoch; 0: at its end only")
+    save_per_updates: int = option(0, help="updates between two checkpoints within an epoch; 0: at its end only")
+    keep_checkpoints: int = option(2, help="how many of the newest checkpoints are kept")
+    tensorboard: bool = option(True, help="write tensorboard/")
+    resume: bool = option(False, help="go on with the run in output_dir, or start it if there is none")
+    dry_run: bool = option(False, help="print the plan and train nothing")
+
+    def problems(self) -> list[str]:
+        """What is wrong with these values, a line each."""
+        bad = []
+        for name, least in {
+            "log_per_updates": 1,
+            "eval_per_updates": 0,
+            "save_per_updates": 0,
+            "keep_checkpoints": 1,
+        }.items():
+            value = getattr(self, name)
+            bad += [f"--{name} must be at least {least}, got {value}"] * (value < least)
+        return bad
+
+
+SECTIONS: dict[str, type] = {"data": DataConfig, "method": MethodConfig, "loop": LoopConfig, "output": OutputConfig}
+FLAGS = flags_of(tuple(SECTIONS.values()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All of a run's settings, by section."""
+
+    data: DataConfig
+    method: MethodConfig
+    loop: LoopConfig
+    output: OutputConfig
+
+    def __post_init__(self) -> None:
+        raise_all([problem for name in SECTIONS for problem in getattr(self, name).problems()])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat, by flag name: what `config.yaml` holds."""
+        return {key: value for name in SECTIONS for key, value in dataclasses.asdict(getattr(self, name)).items()}
+
+    def write(self, path: Path) -> None:
+        """Write the resolved configuration, enough to run it again with `--config`."""
+        once = {key: value for key, value in self.to_dict().items() if key not in ("resume", "dry_run")}
+        path.write_text(yaml.safe_dump(once, sort_keys=False), encoding="utf-8")
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> TrainConfig:
+        """Build from converted values by flag name; `InputError` names every missing or wrong one."""
+        missing = [
+            f"--{name} is required: {flag.field.metadata['help']}"
+            for name, flag in FLAGS.items()
+            if flag.required and name not in values
+        ]
+        raise_all(missing)
+        return cls(**{name: build(owner, values) for name, owner in SECTIONS.items()})
+
+
+def load_config(argv: Sequence[str] | None, description: str) -> TrainConfig:
+    """Read flags, the YAML file behind `--config` and, with `--resume`, the settings of the run in `--output_dir`.
+
+    Raises:
+        InputError: unknown flags or keys, wrong or missing values, contradictions; all of them in one message.
+    """
+    raw = parse_flags(argv, FLAGS, description)
+    recipe = raw.pop("config", None)
+    given, problems = convert(read_yaml_mapping(Path(recipe)), FLAGS, recipe) if recipe else ({}, [])
+    flags, flag_problems = convert(raw, FLAGS, "")
+    given |= flags
+    raise_all(problems + flag_problems)
+    if given.get("resume") and "output_dir" in given:
+        given = _saved_values(Path(given["output_dir"]) / "config.yaml", given) | given
+    return TrainConfig.from_values(given)
+
+
+def _saved_values(path: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the run to resume, {} if there is none; what is `given` must agree with them."""
+    if not path.is_file():
+        return {}
+    saved, problems = convert(read_yaml_mapping(path), FLAGS, str(path))
+    raise_all(problems)
+    raise_all(
+        [
+            f"--{name} {value} contradicts {path}, which has {saved[name]}: "
+            "a resumed run keeps its settings; leave the flag out, or choose another --output_dir"
+            for name, value in given.items()
+            if name in saved and name not in FREE_ON_RESUME | {"output_dir"} and saved[name] != value
+        ]
+    )
+    return saved

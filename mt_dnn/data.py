@@ -1,0 +1,132 @@
+"""The features of a run's tasks, checked against each other, the task definitions and the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import transformers
+
+from data_utils.errors import InputError, raise_all
+from data_utils.features import FeatureSet, load_features
+from data_utils.manifest import Manifest, describe_tokenizer, read_manifest
+from data_utils.metrics import unsupported_metrics
+from data_utils.task_def import TaskDef, load_task_defs, select_tasks
+from module.encoder import Encoder
+from mt_dnn.config import DataConfig
+from mt_dnn.model import encoder_source
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """One task's training rows, and its dev splits where it is evaluated (else none)."""
+
+    task: TaskDef
+    train: FeatureSet
+    dev: dict[str, FeatureSet]
+
+    @property
+    def splits(self) -> list[FeatureSet]:
+        """All splits that were loaded."""
+        return [self.train, *self.dev.values()]
+
+
+def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
+    """The tasks to train and those to evaluate.
+
+    Raises:
+        InputError: names the file does not define, evaluated tasks that are not trained or have no dev split,
+            metrics that cannot be computed.
+    """
+    defined = load_task_defs(config.task_def)
+    trained = select_tasks(defined, config.train_datasets, "--train_datasets", config.task_def)
+    tested = trained
+    if config.test_datasets is not None:
+        tested = select_tasks(defined, config.test_datasets, "--test_datasets", config.task_def)
+    names = ", ".join(task.name for task in trained)
+    bad = [
+        f"--test_datasets: {task.name} is not trained, so it has no head; --train_datasets has: {names}"
+        for task in tested
+        if task not in trained
+    ]
+    bad += [f"--test_datasets: {task.name} has no dev split" for task in tested if not task.dev_splits]
+    bad += [
+        f"task {task.name!r}: metric {metric} cannot be computed for {task.task_type.value}"
+        for task in tested
+        for metric in unsupported_metrics(task)
+    ]
+    bad += [f"--train_datasets: {task.name} has no train split" for task in trained if "train" not in task.split_names]
+    raise_all(bad)
+    return trained, tested
+
+
+def load_data(data_dir: str, trained: Sequence[TaskDef], tested: Sequence[TaskDef]) -> dict[str, TaskData]:
+    """Load the training rows of all tasks and the dev rows of those to evaluate, by task name."""
+    return {
+        task.name: TaskData(
+            task=task,
+            train=load_features(data_dir, task, "train"),
+            dev={split: load_features(data_dir, task, split) for split in task.dev_splits} if task in tested else {},
+        )
+        for task in trained
+    }
+
+
+def check_fits_encoder(config: DataConfig, data: dict[str, TaskData], encoder: Encoder) -> None:
+    """Raise `InputError` unless the features were made with this encoder's tokenizer and fit its embeddings."""
+    manifest = read_manifest(config.data_dir)
+    if manifest is not None:
+        _check_tokenizer(config, manifest, encoder)
+    vocab_size, longest = encoder.config.vocab_size, min(encoder.max_length, config.max_seq_len)
+    bad = []
+    for features in (split for item in data.values() for split in item.splits):
+        largest = int(np.max(features.token_ids, initial=0))
+        if largest >= vocab_size:
+            bad.append(
+                f"{config.data_dir}: {features.task.name}_{features.split} holds token id {largest}, but the encoder "
+                f"{config.init_checkpoint} knows {vocab_size}: the features were made with another tokenizer"
+            )
+    if longest < config.max_seq_len and any(
+        int(split.lengths.max()) > longest for item in data.values() for split in item.splits
+    ):
+        bad.append(f"--max_seq_len {config.max_seq_len}: the encoder takes at most {longest} tokens; ask for that")
+    raise_all(bad)
+
+
+def _check_tokenizer(config: DataConfig, manifest: Manifest, encoder: Encoder) -> None:
+    """Compare the features' tokenizer with the encoder's own, or with its vocabulary where it comes without one."""
+    made = manifest.tokenizer
+    cure = f"run prepro_std.py --model {config.init_checkpoint}, or choose the encoder the features were made for"
+    tokenizer = load_tokenizer(config.init_checkpoint)
+    if tokenizer is not None:
+        own = describe_tokenizer(config.init_checkpoint, tokenizer)
+        if own.fingerprint != made.fingerprint:
+            raise InputError(
+                f"{config.data_dir}: features made with the tokenizer of {made.name} ({made.tokenizer_class}, "
+                f"{made.vocab_size} tokens), but {config.init_checkpoint} has another ({own.tokenizer_class}, "
+                f"{own.vocab_size} tokens): {cure}"
+            )
+    elif made.vocab_size > encoder.config.vocab_size:
+        raise InputError(
+            f"{config.data_dir}: features made with the tokenizer of {made.name} ({made.vocab_size} tokens), but "
+            f"{config.init_checkpoint} embeds {encoder.config.vocab_size}: {cure}"
+        )
+    elif made.name != config.init_checkpoint.rstrip("/").rsplit("/", 1)[-1]:
+        raise InputError(
+            f"{config.data_dir}: features made for {made.name}; {config.init_checkpoint} has no tokenizer to compare "
+            f"with, and its name differs: {cure}"
+        )
+
+
+def load_tokenizer(init_checkpoint: str) -> transformers.PreTrainedTokenizerBase | None:
+    """The encoder's own tokenizer; None where it comes without."""
+    try:
+        return transformers.AutoTokenizer.from_pretrained(encoder_source(init_checkpoint))
+    except (OSError, ValueError):
+        return None
+
+
+def shortened(features: FeatureSet, max_length: int) -> int:
+    """How many rows are longer than `max_length` tokens."""
+    return int((features.lengths > max_length).sum())

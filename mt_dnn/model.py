@@ -1,0 +1,97 @@
+"""The multi-task model: one shared encoder, a head per task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from data_utils.errors import InputError, raise_all
+from data_utils.task_def import TaskDef
+from module.encoder import Encoder, load_encoder
+from module.heads import HEADS
+from module.losses import LOSSES
+from mt_dnn.seeding import stream_seed
+
+ENCODER_FOLDER, HEADS_FILE, TASKS_FILE = "encoder", "heads.safetensors", "tasks.json"
+"""What an exported model (`best/`) consists of; `encoder/` is a Hugging Face model folder."""
+
+
+class MTDNN(nn.Module):
+    """A shared encoder and a `ModuleDict` of heads by task name."""
+
+    def __init__(self, encoder: Encoder, heads: nn.ModuleDict) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = heads
+
+    def forward(self, task: str, inputs: dict[str, Tensor]) -> Tensor:
+        """Logits of one task's head, (rows, n_class)."""
+        return self.heads[task](self.encoder(**inputs))
+
+
+def encoder_source(init_checkpoint: str) -> str:
+    """The encoder's name or folder: inside an exported model its sub-folder, else the name itself."""
+    inner = Path(init_checkpoint) / ENCODER_FOLDER
+    return str(inner) if (inner / "config.json").is_file() else init_checkpoint
+
+
+def check_trainable(tasks: Sequence[TaskDef]) -> None:
+    """Raise `InputError` for tasks that no head or loss is there for yet."""
+    bad = []
+    for task in tasks:
+        if task.task_type.value not in HEADS:
+            bad.append(
+                f"task {task.name!r}: no head for task_type {task.task_type.value}; there is: {', '.join(HEADS)}"
+            )
+        if task.loss not in LOSSES:
+            bad.append(f"task {task.name!r}: loss {task.loss} cannot be trained with; there is: {', '.join(LOSSES)}")
+    raise_all(bad)
+
+
+def build_model(init_checkpoint: str, tasks: Sequence[TaskDef], *, dropout_p: float, seed: int) -> MTDNN:
+    """Load the encoder and add a head per task; an exported model's heads of the same name and shape come along.
+
+    Raises:
+        InputError: the encoder cannot be loaded, or a task cannot be trained.
+    """
+    check_trainable(tasks)
+    try:
+        encoder = load_encoder(encoder_source(init_checkpoint), stream_seed(seed, "encoder"))
+    except ValueError as error:
+        raise InputError(f"--init_checkpoint: {error}") from None
+    heads = nn.ModuleDict()
+    for task in tasks:
+        p = dropout_p if task.dropout_p is None else task.dropout_p
+        head = HEADS[task.task_type.value]
+        heads[task.name] = head(encoder.hidden_size, task.n_class, p, stream_seed(seed, "head", task.name))
+    model = MTDNN(encoder, heads)
+    _load_heads(model, Path(init_checkpoint), tasks)
+    return model
+
+
+def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef]) -> None:
+    """Take over the heads (and the pooler, if it is ours) of an exported model whose labels are the same."""
+    if not (folder / HEADS_FILE).is_file():
+        return
+    try:
+        saved = load_file(folder / HEADS_FILE)
+        labels = {name: raw.get("labels", []) for name, raw in json.loads((folder / TASKS_FILE).read_text()).items()}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"--init_checkpoint: {folder} is not a whole exported model: {error}") from None
+    same = {task.name for task in tasks if labels.get(task.name) == list(task.labels)}
+    state = model.state_dict()
+    for name, tensor in saved.items():
+        parts = name.split(".")
+        wanted = parts[0] == "encoder" or parts[1] in same
+        if wanted and name in state and state[name].shape == tensor.shape:
+            state[name].copy_(tensor)
+
+
+def extra_tensors(model: MTDNN) -> dict[str, Tensor]:
+    """What an exported model keeps beside the Hugging Face encoder: the heads, and the pooler where it is ours."""
+    return {name: value for name, value in model.state_dict().items() if not name.startswith("encoder.model.")}

@@ -1,0 +1,86 @@
+"""What a run is about to do, in words: printed at its start and by `--dry_run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from mt_dnn.config import TrainConfig
+from mt_dnn.data import TaskData, shortened
+from mt_dnn.model import MTDNN
+from mt_dnn.sampling import MultiTaskSampler
+
+
+def describe(
+    config: TrainConfig,
+    data: Mapping[str, TaskData],
+    model: MTDNN,
+    optimizer: torch.optim.Optimizer,
+    sampler: MultiTaskSampler,
+    device: torch.device,
+    *,
+    packing: bool,
+) -> str:
+    """The plan: method, encoder, tasks with rows and updates, parameter groups and what is perturbed."""
+    loop, method = config.loop, config.method
+    encoder = model.encoder
+    precision = "fp16" if loop.fp16 else "bf16" if loop.bf16 else "fp32"
+    noisytune = f", NoisyTune {method.noisytune_intensity:g} before training" if method.noisytune_intensity else ""
+    rows = loop.batch_size * loop.grad_accumulation_step
+    lines = [
+        f"method   {method.optimizer_name}{noisytune}, learning rate {method.learning_rate:g}, "
+        f"warmup {loop.warmup:g}, seed {loop.seed}",
+        f"encoder  {config.data.init_checkpoint} ({encoder.config.model_type}, "
+        f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device}, {precision}, "
+        f"rows {'packed' if packing else 'padded'}",
+        f"updates  {len(sampler):,} an epoch of {rows} rows, {len(sampler) * loop.epochs:,} in {loop.epochs} epochs, "
+        f"sampler {loop.sampler}",
+        "",
+        *_table(_task_rows(config, data, sampler)),
+        "",
+        *_table(_group_rows(optimizer)),
+    ]
+    return "\n".join(lines)
+
+
+def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: MultiTaskSampler) -> list[tuple[str, ...]]:
+    table = [("task", "type", "metric", "train rows", "dev rows", "updates/epoch", "shortened")]
+    for name, item in data.items():
+        dev = " + ".join(f"{len(split):,}" for split in item.dev.values()) or "not evaluated"
+        cut = sum(shortened(split, config.data.max_seq_len) for split in item.splits)
+        task = item.task
+        share = f"{sampler.updates[name]:,}" if config.loop.sampler == "mtdnn" else f"~{_expected(sampler, name):,}"
+        table.append(
+            (name, task.task_type.value, task.primary_metric, f"{len(item.train):,}", dev, share, f"{cut:,} rows")
+        )
+    return table
+
+
+def _expected(sampler: MultiTaskSampler, task: str) -> int:
+    """Updates of a task in the first epoch, as the sampler really draws them."""
+    return sum(draw.task == task for draw in sampler.epoch(0))
+
+
+def _group_rows(optimizer: torch.optim.Optimizer) -> list[tuple[str, ...]]:
+    """Parameter groups; the last column says what the method does to them beyond the plain step."""
+    special = {"PATS": "perturbed", "SAGE": "adaptive rate"}.get(type(optimizer).__name__[:4])
+    table = [("parameter group", "tensors", "parameters", "weight decay", "treatment")]
+    for group in optimizer.param_groups:
+        treatment = special if special and group["perturb"] else "plain step"
+        count = sum(p.numel() for p in group["params"])
+        table.append(
+            (group["name"], f"{len(group['params']):,}", f"{count:,}", f"{group['weight_decay']:g}", treatment)
+        )
+    return table
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Aligned columns: the first to the left, figures to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]

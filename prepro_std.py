@@ -1,0 +1,53 @@
+r"""Turn canonical TSV files into features: token ids for one model's tokenizer.
+
+    python prepro_std.py --model NAME_OR_DIR --root_dir data/canonical_data \
+        --task_def experiments/glue/glue_task_def.yml
+
+Writes `<root_dir>/<last part of the model's name>/<task>_<split>.json` and a `manifest.json`, all or nothing, and
+prints a line per task and split. Exit codes: 0 done, 2 the input is wrong, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from data_utils.errors import InputError
+from data_utils.prepare import PreparationConfig, prepare
+
+
+def parse_args(argv: Sequence[str] | None) -> PreparationConfig:
+    """Read the flags.
+
+    Raises:
+        InputError: a value out of range, or a folder that does not exist.
+    """
+    parser = argparse.ArgumentParser(
+        description="Turn canonical TSV files into features for one model's tokenizer.", allow_abbrev=False
+    )
+    parser.add_argument("--model", required=True, help="hub name or local folder of the model")
+    parser.add_argument("--root_dir", required=True, help="folder of the canonical <task>_<split>.tsv files")
+    parser.add_argument("--task_def", required=True, help="task definition file (YAML)")
+    parser.add_argument("--tasks", help="comma-separated; default: every defined task that has a file")
+    parser.add_argument("--max_seq_len", type=int, default=512, help="cut rows to this many tokens (default: 512)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="tokenising processes (default: one a core)"
+    )
+    return PreparationConfig(**vars(parser.parse_args(argv)))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run with the given flags (the command line's if None); returns the exit code."""
+    try:
+        out_dir = prepare(parse_args(argv))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"features and manifest: {out_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

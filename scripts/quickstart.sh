@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Fine-tune a small pretrained encoder on four sentiment tasks, with Adamax and with PATS-Adamax, and compare them.
+#
+#   bash scripts/quickstart.sh [flags of train.py]     for example: --epochs 4 --pats_lambda 1e-6
+#
+# Sets up .venv, downloads encoder and texts, makes features, trains twice and prints a table. Run again, it installs
+# and downloads nothing, continues runs that were interrupted, and shows the results of those that were finished.
+#
+#   SEED         seed of both runs (default 1)
+#   OUTPUT_DIR   folder of both runs (default runs/quickstart, or runs/quickstart-seed$SEED for another seed);
+#                runs with other flags need another folder
+#   PYTHON       the interpreter that .venv is made with
+set -euo pipefail
+
+# shellcheck source=scripts/common.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+SEED="${SEED:-1}"
+if [[ "$SEED" == 1 ]]; then DEFAULT_OUTPUT=runs/quickstart; else DEFAULT_OUTPUT="runs/quickstart-seed$SEED"; fi
+OUTPUT_DIR="${OUTPUT_DIR:-$DEFAULT_OUTPUT}"
+DATA=data/quickstart
+TASK_DEF=experiments/quickstart/vader_task_def.yml
+TASKS=moviepol,movieint,amazonpol,amazonint
+TEXTS_PACKAGE="vaderSentiment==0.5"
+
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+
+# The archive of rated texts: .zip or .tar.gz, as the index has it. Empty before the download.
+texts_archive() { find "$DOWNLOADS" -maxdepth 1 -iname 'vadersentiment-0.5.*' | head -n 1; }
+
+download_texts() {
+    [[ -z "$(texts_archive)" ]] || return 0
+    say "Downloading the rated texts, $TEXTS_PACKAGE (source package)"
+    "$VENV_PYTHON" -m pip download --disable-pip-version-check --no-deps --no-binary vaderSentiment \
+        --dest "$DOWNLOADS" "$TEXTS_PACKAGE"
+    [[ -n "$(texts_archive)" ]] || die "pip left no vaderSentiment-0.5 archive in $DOWNLOADS"
+}
+
+make_features() {
+    say "Texts to canonical rows"
+    "$VENV_PYTHON" experiments/quickstart/vader_prepro.py --source "$(texts_archive)" --output_dir "$DATA"
+    say "Canonical rows to token ids"
+    "$VENV_PYTHON" prepro_std.py --model "$ENCODER" --root_dir "$DATA" --task_def "$TASK_DEF" --tasks "$TASKS"
+}
+
+# train OPTIM [flags]
+train() {
+    local optim="$1"
+    shift
+    say "Training with $optim, seed $SEED"
+    "$VENV_PYTHON" train.py --data_dir "$DATA/$(basename "$ENCODER")" --init_checkpoint "$ENCODER" \
+        --task_def "$TASK_DEF" --train_datasets "$TASKS" --test_datasets "$TASKS" \
+        --optim "$optim" --learning_rate 1e-4 --batch_size 32 --epochs 2 --seed "$SEED" \
+        --output_dir "$OUTPUT_DIR/$optim" --resume "$@"
+}
+
+main() {
+    if [[ "${1:-}" == -h || "${1:-}" == --help ]]; then
+        usage
+        return
+    fi
+    cd "$ROOT"
+    prepare requirements.txt
+    download_texts
+    export HF_HUB_OFFLINE=1   # everything is local from here on: a lookup over the network could only wait and fail
+    SECONDS=0
+    make_features
+    train adamax "$@"
+    train pats_adamax "$@"
+    say "Results after $((SECONDS / 60)) min $((SECONDS % 60)) s"
+    "$VENV_PYTHON" -m experiments.glue.table "$OUTPUT_DIR/adamax" "$OUTPUT_DIR/pats_adamax"
+    printf '\nWritten, under %s:\n' "$ROOT"
+    printf '  %s\n' "$DATA/" "$OUTPUT_DIR/adamax/" "$OUTPUT_DIR/pats_adamax/"
+    printf 'Each run holds results.json, metrics.jsonl, config.yaml, tensorboard/ and best/.\n'
+}
+
+main "$@"

@@ -1,0 +1,63 @@
+"""Collation: every token lands where the model looks for it, in both layouts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mt_dnn.batching import SHORTEST_LINE, Collator
+
+
+def collator(packing: bool, max_length: int = 64, offset: int = 0) -> Collator:
+    return Collator(
+        pad_token_id=1, uses_type_ids=True, packing=packing, position_offset=offset, max_length=max_length
+    )
+
+
+ROWS = [np.array([2, 10, 11, 3]), np.array([2, 20, 3]), np.array([2, 30, 31, 32, 33, 3])]
+
+
+def test_padded_layout(make_features) -> None:
+    batch = collator(packing=False)(make_features(ROWS, [0, 1, 1]), np.array([2, 1]))
+    assert batch.inputs["input_ids"].tolist() == [[2, 30, 31, 32, 33, 3], [2, 20, 3, 1, 1, 1]]
+    assert batch.inputs["attention_mask"].tolist() == [[1] * 6, [1, 1, 1, 0, 0, 0]]
+    assert batch.inputs["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1], [0, 1, 1, 0, 0, 0]]
+    assert batch.labels.tolist() == [1, 1]
+    assert batch.labels.dtype == torch.int64
+    assert batch.uids == ["2", "1"]
+
+
+def test_packed_layout(make_features) -> None:
+    batch = collator(packing=True, offset=2)(make_features(ROWS), np.array([0, 1, 2]))
+    assert batch.inputs["input_ids"].tolist() == [[2, 30, 31, 32, 33, 3, 2, 10, 11, 3, 2, 20, 3]]
+    assert batch.inputs["position_ids"].tolist() == [[2, 3, 4, 5, 6, 7, 2, 3, 4, 5, 2, 3, 4]]
+    assert batch.inputs["sequence_ids"].tolist() == [[2] * 6 + [0] * 4 + [1] * 3]
+    assert batch.inputs["first_tokens"].tolist() == [6, 10, 0]
+    assert "attention_mask" not in batch.inputs
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_packing_keeps_every_row_whole(make_features, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = [rng.integers(5, 99, size=rng.integers(2, 90)) for _ in range(40)]
+    batch = collator(packing=True, max_length=128)(make_features(rows), np.arange(40))
+    ids, sequences = batch.inputs["input_ids"], batch.inputs["sequence_ids"]
+    assert ids.shape[1] <= max(SHORTEST_LINE, max(map(len, rows)))
+    for i, row in enumerate(rows):
+        assert ids[sequences == i].tolist() == row.tolist()
+        assert ids.flatten()[batch.inputs["first_tokens"][i]] == row[0]
+    assert (sequences >= 0).sum() == sum(map(len, rows))
+    assert (ids[sequences < 0] == 1).all()
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_shortened_rows_keep_their_last_token(make_features, packing: bool) -> None:
+    batch = collator(packing, max_length=4)(make_features(ROWS), np.array([2]))
+    assert batch.inputs["input_ids"].tolist() == [[2, 30, 31, 3]]
+
+
+def test_regression_labels_are_floats(make_features) -> None:
+    batch = collator(packing=False)(make_features(ROWS, [0.5, 1.0, 2.5]), np.array([2, 0]))
+    assert batch.labels.tolist() == [2.5, 0.5]
+    assert batch.labels.dtype == torch.float32

@@ -1,0 +1,147 @@
+"""Flags and YAML: one meaning, clear errors, and a config.yaml that runs again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data_utils.errors import InputError
+from mt_dnn.config import FLAGS, TrainConfig, load_config
+
+REQUIRED = "--data_dir d --init_checkpoint e --train_datasets cola --output_dir {out}"
+
+
+def load(tmp_path: Path, *more: str) -> TrainConfig:
+    return load_config([*REQUIRED.format(out=tmp_path / "run").split(), *more], "test")
+
+
+def test_defaults_are_the_papers(tmp_path: Path) -> None:
+    method, loop = load(tmp_path, "--optim", "pats_adamax").method, load(tmp_path).loop
+    assert (method.pats_lambda, method.pats_gamma, method.pats_beta, method.pats_p) == (2e-6, 2e-3, 0.75, 0.2)
+    assert method.pats_noise_form == "std"
+    assert (loop.batch_size, loop.epochs, loop.warmup) == (32, 10, 0.1)
+
+
+def test_flags_win_over_yaml_and_yaml_over_defaults(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yml"
+    recipe.write_text("learning_rate: 3e-4\nepochs: 3\ntrain_datasets: [rte, cola]\nbf16: true\n")
+    config = load(tmp_path, "--config", str(recipe), "--epochs", "4")
+    assert config.method.learning_rate == 3e-4  # YAML 1.1 reads 3e-4 as text; a recipe writer does not
+    assert config.loop.epochs == 4
+    assert config.loop.bf16
+    assert config.data.train_datasets == "cola"  # a flag, so it wins
+
+
+def test_config_yaml_is_enough_to_run_again(tmp_path: Path) -> None:
+    config = load(tmp_path, "--optim", "pats_adamw", "--pats_lambda", "1e-6", "--no-tensorboard", "--adam_eps", "1e-6")
+    config.write(tmp_path / "config.yaml")
+    assert load_config(["--config", str(tmp_path / "config.yaml")], "test") == config
+    assert set(yaml.safe_load((tmp_path / "config.yaml").read_text())) == set(FLAGS) - {"resume", "dry_run"}
+
+
+def test_optimizer_is_an_alias_of_optim(tmp_path: Path) -> None:
+    assert load(tmp_path, "--optimizer", "sage_adamw").method.optim == "sage_adamw"
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "noisytune", "label"),
+    [
+        ("--optim adamax", "adamax", 0.0, "adamax"),
+        ("--baseline sage", "sage_adamax", 0.0, "sage_adamax"),
+        ("--optim adamw --baseline sage", "sage_adamw", 0.0, "sage_adamw"),
+        ("--baseline noisytune", "adamax", 0.15, "adamax+noisytune"),
+        ("--baseline noisytune --noisytune_lambda 0.1", "adamax", 0.1, "adamax+noisytune"),
+        ("--optim pats_adamax --noisytune_lambda 0.2", "pats_adamax", 0.2, "pats_adamax+noisytune"),
+    ],
+)
+def test_baselines(tmp_path: Path, flags: str, name: str, noisytune: float, label: str) -> None:
+    method = load(tmp_path, *flags.split()).method
+    assert (method.optimizer_name, method.noisytune_intensity, method.label) == (name, noisytune, label)
+
+
+BAD = {
+    "--optim adam": "--optim: unknown 'adam'; allowed: adamax, adamw, sage_adamax",
+    "--learning_rate fast": "--learning_rate: expected a finite number, got 'fast'",
+    "--learning_rate nan": "--learning_rate: expected a finite number, got 'nan'",
+    "--learning_rate 0": "--learning_rate must be > 0, got 0.0",
+    "--epochs 2.5": "--epochs: expected a whole number, got '2.5'",
+    "--epochs 0": "--epochs must be at least 1, got 0",
+    "--batch_size -4": "--batch_size must be at least 1, got -4",
+    "--warmup 1": r"--warmup must be in \[0, 1\), got 1.0",
+    "--pats_p 1.5 --optim pats_adamax": r"--pats_p must be in \[0, 1\], got 1.5",
+    "--momentum 0.9": "unrecognized arguments: --momentum 0.9",
+    "--learn 0.9": "unrecognized arguments: --learn",
+    "--epochs": "argument --epochs: expected one argument",
+    "--fp16 --bf16": "--fp16 contradicts --bf16",
+    "--optim pats_adamax --baseline sage": "--baseline sage contradicts --optim pats_adamax",
+    "--optim sage_adamax --baseline sage": "--baseline sage contradicts --optim sage_adamax",
+    "--optim pats_adamax --baseline noisytune": "--baseline noisytune contradicts --optim pats_adamax",
+    "--baseline sage --noisytune_lambda 0.1": "--baseline sage contradicts --noisytune_lambda",
+    "--pats_lambda 1e-6": "--pats_lambda would have no effect: --optim is adamax",
+    "--sage_beta 0.5 --optim pats_adamax": "--sage_beta would have no effect",
+    "--keep_checkpoints 0": "--keep_checkpoints must be at least 1",
+    "--config nowhere.yml": "nowhere.yml: cannot be read",
+}
+
+
+@pytest.mark.parametrize(("flags", "message"), BAD.items(), ids=BAD.keys())
+def test_bad_flags(tmp_path: Path, flags: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load(tmp_path, *flags.split())
+
+
+BAD_YAML = {
+    "learning_rat: 1": "unknown key 'learning_rat'; allowed: data_dir, init_checkpoint",
+    "epochs: three": "--epochs: expected a whole number, got 'three'",
+    "epochs: true": "--epochs: expected a whole number, got True",
+    "bf16: 2": "--bf16: expected true or false, got 2",
+    "epochs: [1]": "--epochs: expected a whole number",
+    "learning_rate: {a: 1}": "--learning_rate: expected a finite number",
+    "- a": "expected a mapping",
+    "a: [": "not valid YAML",
+    "epochs: 1\nepochs: 2": "the key 'epochs' stands twice",
+    "!!python/object/apply:os.system [echo]": "not valid YAML",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_YAML.items(), ids=BAD_YAML.keys())
+def test_bad_yaml(tmp_path: Path, text: str, message: str) -> None:
+    recipe = tmp_path / "recipe.yml"
+    recipe.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load(tmp_path, "--config", str(recipe))
+
+
+def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, "--epochs", "0", "--warmup", "3", "--learning_rate", "-1")
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_missing_flags_are_all_named() -> None:
+    with pytest.raises(InputError) as caught:
+        load_config([], "test")
+    required = ("--data_dir", "--init_checkpoint", "--train_datasets", "--output_dir")
+    assert [line.split()[0] for line in str(caught.value).splitlines()] == list(required)
+
+
+def test_resume_takes_the_runs_settings_and_refuses_others(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    load(tmp_path, "--epochs", "3", "--optim", "pats_adamax").write(run / "config.yaml")
+    again = load_config(["--output_dir", str(run), "--resume"], "test")
+    assert (again.loop.epochs, again.method.optim, again.output.resume) == (3, "pats_adamax", True)
+    assert load(tmp_path, "--resume", "--log_per_updates", "7").output.log_per_updates == 7
+    with pytest.raises(InputError, match="--epochs 5 contradicts .*config.yaml, which has 3"):
+        load(tmp_path, "--resume", "--epochs", "5")
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_every_flag_is_read_somewhere(flag: str) -> None:
+    """A flag without effect is a lie: its name must be used outside the file that declares it, or in a property."""
+    root = Path(__file__).parents[2]
+    declared = root / "mt_dnn" / "config.py"
+    others = "".join(p.read_text() for p in [*root.glob("*.py"), *(root / "mt_dnn").glob("*.py")] if p != declared)
+    assert f".{flag}" in others or f"self.{flag}" in declared.read_text().split("def problems", 1)[1]
