@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import transformers
@@ -16,6 +17,9 @@ from data_utils.task_def import TaskDef, load_task_defs, select_tasks
 from module.encoder import Encoder
 from mt_dnn.config import DataConfig
 from mt_dnn.model import encoder_source
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spm.model", "spiece.model")
+"""A local model folder with none of these holds no tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,11 @@ def _check_tokenizer(config: DataConfig, manifest: Manifest, encoder: Encoder) -
 
 def load_tokenizer(init_checkpoint: str) -> transformers.PreTrainedTokenizerBase | None:
     """The encoder's own tokenizer; None where it comes without."""
+    source = encoder_source(init_checkpoint)
+    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in TOKENIZER_FILES):
+        return None  # transformers would make one with an empty vocabulary from the model's type
     try:
-        return transformers.AutoTokenizer.from_pretrained(encoder_source(init_checkpoint))
+        return transformers.AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError):
         return None
 

@@ -66,7 +66,7 @@ def summary(results: dict[str, Any]) -> str:
     for name, task in results["tasks"].items():
         last, best = task["last"], task["best"]
         rows.append(
-            (name, task["primary_metric"], f"{last['score']:.2f}", f"{best['score']:.2f}", f"{best['epoch']:g}")
+            (name, task["primary_metric"], f"{last['score']:.2f}", f"{best['score']:.2f}", f"{round(best['epoch'], 2):g}")
         )
     if len(results["tasks"]) > 1:
         rows.append(("mean", "", f"{results['average']['last']:.2f}", f"{results['average']['best']:.2f}", ""))

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from data_utils.errors import InputError
 from data_utils.task_def import TaskDef
+from module.encoder import quiet_transformers
 from mt_dnn.batching import Collator
 from mt_dnn.checkpoint import (
     Checkpoints,
@@ -218,12 +219,13 @@ class Trainer:
             write_folder(self.folder / "best", self._export)
         scores = "  ".join(f"{task.name} {task.primary_metric} {tasks[task.name]['score']:.2f}" for task in self.tested)
         mean_text = f"  mean {mean:.2f}" if len(tasks) > 1 else ""
-        say(f"epoch {epoch:g}  dev  {scores}{mean_text}{'  (best so far)' if improved else ''}")
+        say(f"epoch {round(epoch, 2):g}  dev  {scores}{mean_text}{'  (best so far)' if improved else ''}")
         at.wall_seconds += time.perf_counter() - started
 
     def _export(self, folder: Path) -> None:
         """A model to use elsewhere: a Hugging Face encoder folder, heads, and the tasks with their label names."""
-        self.model.encoder.model.save_pretrained(folder / ENCODER_FOLDER)
+        with quiet_transformers():
+            self.model.encoder.model.save_pretrained(folder / ENCODER_FOLDER)
         if (tokenizer := load_tokenizer(self.config.data.init_checkpoint)) is not None:
             tokenizer.save_pretrained(folder / ENCODER_FOLDER)
         heads = {name: value.contiguous() for name, value in extra_tensors(self.model).items()}

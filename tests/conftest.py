@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,3 +38,39 @@ def make_features() -> Callable[..., FeatureSet]:
         )
 
     return make
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Miniature GLUE as features, and the tiny encoder they were made for."""
+
+    data_dir: Path
+    encoder: Path
+
+    def flags(self, output_dir: Path, *more: str) -> list[str]:
+        """The flags of a short run of train.py."""
+        fixed = ["--data_dir", str(self.data_dir), "--init_checkpoint", str(self.encoder)]
+        return [*fixed, "--output_dir", str(output_dir), "--no-tensorboard", "--batch_size", "8", *more]
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Raw miniature GLUE through glue_prepro.py and prepro_std.py, once for all tests; not to be written to."""
+    import prepro_std
+    from experiments.glue import glue_prepro
+    from tests.miniature_glue import write_miniature_glue
+    from tests.tiny_models import write_tiny_bert
+
+    root = tmp_path_factory.mktemp("workshop")
+    glue, canonical = write_miniature_glue(root / "glue"), root / "canonical"
+    encoder = write_tiny_bert(root / "tiny-bert")
+    assert glue_prepro.main(["--glue_dir", str(glue), "--output_dir", str(canonical)]) == 0
+    flags = ["--model", str(encoder), "--root_dir", str(canonical), "--workers", "1"]
+    assert prepro_std.main([*flags, "--task_def", "experiments/glue/glue_task_def.yml"]) == 0
+    return Workshop(canonical / "tiny-bert", encoder)
+
+
+@pytest.fixture(autouse=True)
+def in_repository_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Default paths such as experiments/glue/glue_task_def.yml are relative to the repository root."""
+    monkeypatch.chdir(Path(__file__).parents[1])

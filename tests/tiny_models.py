@@ -6,7 +6,7 @@ import string
 from pathlib import Path
 
 import torch
-from tokenizers import ByteLevelBPETokenizer
+from tokenizers import AddedToken, ByteLevelBPETokenizer
 from transformers import (
     BertConfig,
     BertModel,
@@ -40,10 +40,12 @@ def write_tiny_roberta(folder: Path, seed: int = 0) -> Path:
     folder = Path(folder)
     trained = ByteLevelBPETokenizer()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    trained.train_from_iterator(miniature_texts() * 3, vocab_size=400, special_tokens=special, show_progress=False)
+    texts = [*miniature_texts() * 3, "wide    gaps" * 9]  # the real vocabulary has tokens for runs of spaces, too
+    trained.train_from_iterator(texts, vocab_size=400, special_tokens=special, show_progress=False)
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary, merges = trained.save_model(str(folder))
-    tokenizer = RobertaTokenizer(vocab=vocabulary, merges=merges, model_max_length=64)
+    mask = AddedToken("<mask>", lstrip=True)  # swallows the space before it, as the real one does
+    tokenizer = RobertaTokenizer(vocab=vocabulary, merges=merges, mask_token=mask, model_max_length=64)
     tokenizer.save_pretrained(folder)
     config = RobertaConfig(
         vocab_size=len(tokenizer), max_position_embeddings=66, type_vocab_size=1, pad_token_id=1, **SHAPE

@@ -24,7 +24,7 @@ def noise_key(seed: int, step: int, tensor_index: int) -> int:
 
 
 def keyed_noise(like: Tensor, p: float, key: int) -> Tensor:
-    """Return `z ⊙ n`: a standard normal with probability `p`, else zero, independently for each element.
+    """Return `z ⊙ n`: a standard normal with probability `p`, 0 < `p` <= 1, else zero, independently by element.
 
     `like` gives shape and device. The result is dense and contiguous, float64 for a float64 tensor and float32 for any
     other, and depends on shape, device type, `p` and `key` alone: not on thread counts, nor on the global generators.

@@ -53,6 +53,27 @@ def perturb_(
 class _Perturbed(ListOptimizer):
     """Sensitivity before and noise after the step of the base that follows in the method resolution order."""
 
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        sensitivity_beta: float = 0.75,
+        noise_lambda: float = 2e-6,
+        noise_gamma: float = 2e-3,
+        noise_p: float = 0.2,
+        noise_eps: float = 1e-8,
+        noise_form: str = "std",
+        seed: int = 0,
+    ) -> None:
+        # Past the base class's constructor, which knows nothing of these options.
+        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        noise = {"noise_lambda": noise_lambda, "noise_gamma": noise_gamma, "noise_p": noise_p, "noise_eps": noise_eps}
+        own = {"sensitivity_beta": sensitivity_beta, "noise_form": noise_form, "seed": seed, "perturb": True}
+        ListOptimizer.__init__(self, params, {**base, **noise, **own})
+
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
         if not 0.0 <= options["sensitivity_beta"] < 1.0:
@@ -111,46 +132,6 @@ class PATSAdamax(_Perturbed, AdamaxW):
     Raises ValueError for values out of range.
     """
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        sensitivity_beta: float = 0.75,
-        noise_lambda: float = 2e-6,
-        noise_gamma: float = 2e-3,
-        noise_p: float = 0.2,
-        noise_eps: float = 1e-8,
-        noise_form: str = "std",
-        seed: int = 0,
-    ) -> None:
-        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        noise = {"noise_lambda": noise_lambda, "noise_gamma": noise_gamma, "noise_p": noise_p, "noise_eps": noise_eps}
-        own = {"sensitivity_beta": sensitivity_beta, "noise_form": noise_form, "seed": seed, "perturb": True}
-        ListOptimizer.__init__(self, params, {**base, **noise, **own})
-
 
 class PATSAdamW(_Perturbed, ListAdamW):
     """PATS on AdamW: the same perturbation after `torch.optim.AdamW`'s step. Arguments as for `PATSAdamax`."""
-
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        sensitivity_beta: float = 0.75,
-        noise_lambda: float = 2e-6,
-        noise_gamma: float = 2e-3,
-        noise_p: float = 0.2,
-        noise_eps: float = 1e-8,
-        noise_form: str = "std",
-        seed: int = 0,
-    ) -> None:
-        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        noise = {"noise_lambda": noise_lambda, "noise_gamma": noise_gamma, "noise_p": noise_p, "noise_eps": noise_eps}
-        own = {"sensitivity_beta": sensitivity_beta, "noise_form": noise_form, "seed": seed, "perturb": True}
-        ListOptimizer.__init__(self, params, {**base, **noise, **own})

@@ -34,6 +34,8 @@ def sage_factors(fresh: list[Tensor], averages: list[Tensor], *, correction: flo
 class _Sage(ListOptimizer):
     """What both variants share: options, state, and the factor on groups with `perturb`."""
 
+    _base_state: tuple[str, ...] = ()
+
     def __init__(
         self,
         params: ParamsT,
@@ -52,10 +54,7 @@ class _Sage(ListOptimizer):
             raise ValueError(f"Invalid sensitivity_beta value: {options['sensitivity_beta']}")
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
-        names = (*self._base_state, "sensitivity")
-        return names if group["perturb"] else self._base_state
-
-    _base_state: tuple[str, ...] = ()
+        return (*self._base_state, "sensitivity") if group["perturb"] else self._base_state
 
     def _factors(self, bucket: Bucket, group: Group, correction: float) -> list[Tensor] | None:
         """Fold in this step's sensitivity and return the factors; None for groups that get the base step."""
@@ -81,9 +80,7 @@ class SAGEAdamax(_Sage):
         beta1, beta2 = group["betas"]
         torch._foreach_lerp_(exp_avgs, bucket.grads, 1 - beta1)
         update_exp_infs_(exp_infs, bucket.grads, beta2=beta2, eps=eps)
-        directions = torch._foreach_add(exp_infs, eps)
-        torch._foreach_reciprocal_(directions)
-        torch._foreach_mul_(directions, exp_avgs)
+        directions = torch._foreach_div(exp_avgs, torch._foreach_add(exp_infs, eps))
         if group["weight_decay"] != 0:
             torch._foreach_add_(directions, bucket.params, alpha=group["weight_decay"])
         if factors is not None:
@@ -105,10 +102,9 @@ class SAGEAdamW(_Sage):
         exp_avgs, exp_avg_sqs, lr = bucket.state("exp_avg"), bucket.state("exp_avg_sq"), group["lr"]
         beta1, beta2 = group["betas"]
         update_adam_moments_(exp_avgs, exp_avg_sqs, bucket.grads, betas=(beta1, beta2))
-        directions = torch._foreach_sqrt(exp_avg_sqs)
-        torch._foreach_add_(directions, group["eps"])
-        torch._foreach_reciprocal_(directions)
-        torch._foreach_mul_(directions, exp_avgs)
+        denominators = torch._foreach_sqrt(exp_avg_sqs)
+        torch._foreach_add_(denominators, group["eps"])
+        directions = torch._foreach_div(exp_avgs, denominators)
         if factors is not None:
             torch._foreach_mul_(directions, factors)
         rate = lr * (1 - beta2**bucket.step) ** 0.5 / (1 - beta1**bucket.step)

@@ -78,7 +78,7 @@ def test_an_encoders_own_pooler_is_used() -> None:
 
 
 def test_missing_weights_come_from_the_seed_and_leave_the_global_stream_alone(tmp_path: Path) -> None:
-    """A checkpoint without pooler: two loads with one seed agree, another seed differs, and dropout is not disturbed."""
+    """A checkpoint without pooler: one seed gives one pooler, another seed another, and nothing is drawn."""
     config = transformers.BertConfig(**SMALL, **MORE)
     transformers.BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
     torch.manual_seed(7)
@@ -100,7 +100,9 @@ def test_bad_checkpoints_are_named(tmp_path: Path) -> None:
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     decoder = tmp_path / "t5"
-    transformers.T5Config(d_model=16, d_ff=16, num_layers=1, num_heads=1, d_kv=8, vocab_size=60).save_pretrained(decoder)
+    transformers.T5Config(d_model=16, d_ff=16, num_layers=1, num_heads=1, d_kv=8, vocab_size=60).save_pretrained(
+        decoder
+    )
     cases = {
         str(tmp_path / "nowhere" / "at" / "all"): "no folder",
         "./nowhere": "no folder",

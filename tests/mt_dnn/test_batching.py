@@ -10,9 +10,7 @@ from mt_dnn.batching import SHORTEST_LINE, Collator
 
 
 def collator(packing: bool, max_length: int = 64, offset: int = 0) -> Collator:
-    return Collator(
-        pad_token_id=1, uses_type_ids=True, packing=packing, position_offset=offset, max_length=max_length
-    )
+    return Collator(pad_token_id=1, uses_type_ids=True, packing=packing, position_offset=offset, max_length=max_length)
 
 
 ROWS = [np.array([2, 10, 11, 3]), np.array([2, 20, 3]), np.array([2, 30, 31, 32, 33, 3])]

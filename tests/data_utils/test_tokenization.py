@@ -1,0 +1,143 @@
+"""Token ids equal the tokenizer's own, whichever way a row takes."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from tokenizers import AddedToken, Tokenizer, models
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from data_utils import tokenization
+from data_utils.errors import InputError
+from data_utils.tokenization import EncoderSettings, RowEncoder, load_tokenizer, splits_at_spaces
+from tests.miniature_glue import miniature_texts
+from tests.tiny_models import write_tiny_bert, write_tiny_roberta
+
+ROOT = Path(__file__).resolve().parents[2]
+ROBERTA = ROOT.parent / "shared/tokenizers/roberta-base"
+GLUE = ROOT.parent / "shared/glue_data"
+REAL_FILES = ["SST-2/train.tsv", "QQP/train.tsv", "MRPC/train.tsv", "MNLI/dev_matched.tsv", "CoLA/train.tsv"]
+ODD_TEXTS = [
+    "",
+    " ",
+    "a",
+    " leading",
+    "trailing ",
+    "two  spaces",
+    "three   spaces   ",
+    "a\u0085b\u2028c",
+    "tab-free\x07bell",
+    "zoë’s naïve 猫 🍵",
+    "don't they'll [MASK] </s> <mask> [SEP]",
+    "<s>",
+    "x" * 150,
+    "1,000.50 (e.g.) --> ok!?",
+    "AB'S C'Est",
+    "\x7f delete",
+]
+
+
+@pytest.fixture(scope="module", params=["bert", "roberta", "real roberta"])
+def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
+    if request.param == "real roberta":
+        if not ROBERTA.is_dir():
+            pytest.skip(f"the real RoBERTa tokenizer is not there: {ROBERTA}")
+        return AutoTokenizer.from_pretrained(ROBERTA)
+    write = write_tiny_bert if request.param == "bert" else write_tiny_roberta
+    return AutoTokenizer.from_pretrained(write(tmp_path_factory.mktemp("model")))
+
+
+def assert_equal_to_the_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], others: list[str] | None, max_length: int
+) -> None:
+    encoder = RowEncoder(EncoderSettings.of(tokenizer, max_length))
+    for _ in range(2):  # the second time from the remembered units
+        rows = encoder.encode(texts, others)
+        expected = tokenizer(texts, others, truncation=True, max_length=max_length)
+        whole = tokenizer(texts, others)
+        types = expected.get("token_type_ids") or [[0] * len(ids) for ids in expected["input_ids"]]
+        assert [row.token_ids for row in rows] == expected["input_ids"]
+        assert [row.type_ids for row in rows] == types
+        assert [row.shortened for row in rows] == [len(ids) > max_length for ids in whole["input_ids"]]
+
+
+@pytest.mark.parametrize("max_length", [8, 12, 512])
+def test_odd_and_made_up_texts(tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    rng = random.Random(1)
+    words = " ".join(miniature_texts()).split() + ["it's", "--", "U.S.", "<", "##x", "[", "Ġ"]
+    made_up = [" ".join(rng.choices(words, k=rng.randint(1, 12))) for _ in range(200)]
+    texts = ODD_TEXTS + made_up
+    others = rng.sample(texts, len(texts))
+    assert_equal_to_the_tokenizer(tokenizer, texts, None, max_length)
+    assert_equal_to_the_tokenizer(tokenizer, texts, others, max_length)
+
+
+@pytest.mark.parametrize("name", REAL_FILES)
+def test_real_rows(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    if not (GLUE / name).is_file():
+        pytest.skip(f"real GLUE is not there: {GLUE / name}")
+    lines = (GLUE / name).read_text(encoding="utf-8-sig").split("\n")[1:-1]
+    columns = [line.split("\t") for line in random.Random(0).sample(lines, 120)]
+    texts = [max(fields, key=len) for fields in columns]
+    others = [sorted(fields, key=len)[-2] for fields in columns]
+    assert_equal_to_the_tokenizer(tokenizer, texts, None, 512)
+    assert_equal_to_the_tokenizer(tokenizer, texts, others, 40)
+
+
+def test_both_families_take_the_fast_way_and_other_tokenizers_do_not(tokenizer: PreTrainedTokenizerBase) -> None:
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    assert splits_at_spaces(backend)
+    cased = {"content": "new", "normalized": True}
+    spanning = {"content": "New York", "normalized": False}
+    assert not splits_at_spaces(backend | {"added_tokens": [spanning]})
+    assert not splits_at_spaces(backend | {"added_tokens": [cased], "normalizer": {"type": "BertNormalizer"}})
+    assert not splits_at_spaces(backend | {"pre_tokenizer": {"type": "Metaspace"}})
+    assert not splits_at_spaces(backend | {"model": {"type": "Unigram"}})
+    assert not splits_at_spaces(backend | {"normalizer": {"type": "Sequence", "normalizers": []}})
+    assert not splits_at_spaces(backend | {"post_processor": {"type": "Sequence"}})
+    assert not splits_at_spaces(json.loads(Tokenizer(models.Unigram()).to_str()))
+
+
+def test_an_added_token_that_swallows_spaces(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(write_tiny_roberta(tmp_path))
+    tokenizer.add_tokens([AddedToken("<br>", rstrip=True, normalized=False)])
+    assert_equal_to_the_tokenizer(tokenizer, ["a cat <br> lost it", "a cat lost it"], None, 16)
+
+
+def test_the_units_are_forgotten_when_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenization, "MAX_CACHED_UNITS", 3)
+    tokenizer = AutoTokenizer.from_pretrained(write_tiny_bert(tmp_path))
+    assert_equal_to_the_tokenizer(tokenizer, [f"a cat {i} lost" for i in range(20)], None, 16)
+
+
+def test_max_seq_len_must_leave_room_for_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    special = tokenizer.num_special_tokens_to_add(pair=True)
+    with pytest.raises(InputError, match=f"--max_seq_len must be at least {special + 2}: .*; got {special + 1}"):
+        EncoderSettings.of(tokenizer, special + 1)
+
+
+def test_models_that_cannot_be_loaded_name_the_flag_and_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="--model: no folder ./nowhere"):
+        load_tokenizer("./nowhere")
+    with pytest.raises(InputError, match="--init_checkpoint: no folder /a/b/c"):
+        load_tokenizer("/a/b/c", "--init_checkpoint")
+    with pytest.raises(InputError, match="--model: cannot load a tokenizer from"):
+        load_tokenizer(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(InputError, match="holds no tokenizer files"):
+        load_tokenizer(str(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match="(?s)cannot load a tokenizer from .*give a folder that holds"):
+        load_tokenizer(str(tmp_path))
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("We couldn't connect\nmore")
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", unreachable)
+    with pytest.raises(InputError, match="cannot load a tokenizer from 'some/model': OSError: We couldn't connect\n"):
+        load_tokenizer("some/model")

@@ -1,0 +1,244 @@
+"""`prepro_std.py` from raw miniature GLUE to loaded features, with both kinds of tokenizer, and its bad input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from data_utils import prepare
+from data_utils.canonical import Row, read_rows, write_rows
+from data_utils.errors import InputError
+from data_utils.features import load_features
+from data_utils.manifest import describe_tokenizer, read_manifest
+from data_utils.task_def import DataFormat, TaskDef, load_task_defs
+from experiments.glue import glue_prepro
+from prepro_std import main
+from tests.miniature_glue import write_miniature_glue
+from tests.tiny_models import write_tiny_bert, write_tiny_roberta
+
+ROOT = Path(__file__).resolve().parents[1]
+TASK_DEF = ROOT / "experiments/glue/glue_task_def.yml"
+TASKS = load_task_defs(TASK_DEF)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return {"bert": write_tiny_bert(folder / "tinybert"), "roberta": write_tiny_roberta(folder / "tinyroberta")}
+
+
+@pytest.fixture
+def root_dir(tmp_path: Path) -> Path:
+    """Canonical files of the whole miniature GLUE."""
+    glue = write_miniature_glue(tmp_path / "glue", rows=16)
+    assert glue_prepro.main(["--glue_dir", str(glue), "--output_dir", str(tmp_path / "canonical")]) == 0
+    return tmp_path / "canonical"
+
+
+def flags(root_dir: Path, model: Path, *more: str) -> list[str]:
+    return ["--model", str(model), "--root_dir", str(root_dir), "--task_def", str(TASK_DEF), *more]
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("max_seq_len", [512, 16])
+def test_features_of_all_tasks_are_what_the_tokenizer_says(
+    kind: str, max_seq_len: int, models: dict[str, Path], root_dir: Path
+) -> None:
+    assert main(flags(root_dir, models[kind], "--max_seq_len", str(max_seq_len))) == 0
+    tokenizer = AutoTokenizer.from_pretrained(models[kind])
+    for name, task in TASKS.items():
+        for split in task.split_names:
+            rows = read_rows(root_dir / f"{name}_{split}.tsv", task)
+            features = load_features(root_dir / f"tiny{kind}", task, split)
+            assert list(features.uids) == [row.uid for row in rows]
+            expected_labels = [task.label_id(row.labels[0]) for row in rows]
+            np.testing.assert_allclose(features.labels, expected_labels, rtol=1e-6)
+            for i, row in enumerate(rows):
+                one = tokenizer(row.premise, *row.hypotheses, truncation=True, max_length=max_seq_len)
+                at = slice(features.offsets[i], features.offsets[i + 1])
+                assert features.token_ids[at].tolist() == one["input_ids"]
+                types = one.get("token_type_ids", [0] * len(one["input_ids"]))
+                assert features.type_ids[at].tolist() == types
+
+
+def test_a_line_holds_what_mt_dnn_reads(models: dict[str, Path], root_dir: Path) -> None:
+    assert main(flags(root_dir, models["bert"], "--tasks", "stsb,rte")) == 0
+    for name, label_type in (("stsb", float), ("rte", int)):
+        for line in (root_dir / f"tinybert/{name}_train.json").read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            assert list(row) == ["uid", "label", "token_id", "type_id", "attention_mask"]
+            assert type(row["uid"]) is str and type(row["label"]) is label_type
+            assert all(type(i) is int for i in row["token_id"] + row["type_id"])
+            assert len(row["token_id"]) == len(row["type_id"]) == len(row["attention_mask"])
+            assert set(row["attention_mask"]) == {1}
+
+
+def test_rows_are_counted_and_printed(
+    models: dict[str, Path], root_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags(root_dir, models["bert"], "--tasks", "cola", "--max_seq_len", "8")) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("cola train:"))
+    features = load_features(root_dir / "tinybert", TASKS["cola"], "train")
+    tokenizer = AutoTokenizer.from_pretrained(models["bert"])
+    rows = read_rows(root_dir / "cola_train.tsv", TASKS["cola"])
+    long = sum(len(tokenizer(row.premise)["input_ids"]) > 8 for row in rows)
+    assert long > 0
+    mean = features.lengths.mean()
+    assert f"16 rows in, 16 rows out, {mean:.1f} tokens a row (max 8), {long} rows shortened" in line
+    assert "rows/s" in line
+
+
+def test_worker_processes_give_the_same_bytes(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [Row(f"u{i}", (str(i % 2),), f"the old waiter lost {i} clocks é{i % 7}") for i in range(300)]
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write_rows(tmp_path / folder / "cola_train.tsv", rows, DataFormat.PremiseOnly)
+    monkeypatch.setattr(prepare, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(prepare, "POOL_PAYS_FROM_BYTES", 0)
+    for folder, workers in (("one", "1"), ("two", "2")):
+        assert main(flags(tmp_path / folder, models["roberta"], "--workers", workers)) == 0
+    one, two = (tmp_path / folder / "tinyroberta/cola_train.json" for folder in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_the_manifest_says_what_was_made(models: dict[str, Path], root_dir: Path) -> None:
+    assert main(flags(root_dir, models["bert"], "--tasks", "cola")) == 0
+    assert main(flags(root_dir, models["bert"], "--tasks", "mnli,stsb")) == 0
+    manifest = read_manifest(root_dir / "tinybert")
+    assert manifest is not None
+    tokenizer = AutoTokenizer.from_pretrained(models["bert"])
+    tokenizer("changes the backend's settings", truncation=True, max_length=8, padding="max_length")
+    assert manifest.tokenizer == describe_tokenizer(str(models["bert"]) + "/", tokenizer)
+    assert (manifest.tokenizer.name, manifest.tokenizer.vocab_size) == ("tinybert", len(tokenizer))
+    assert manifest.max_seq_len == 512
+    assert set(manifest.tasks) == {"cola", "mnli", "stsb"}
+    assert manifest.tasks["mnli"].labels == ("contradiction", "neutral", "entailment")
+    assert (manifest.tasks["cola"].labels, manifest.tasks["stsb"].labels) == (("0", "1"), ())
+    assert {split: record.rows for split, record in manifest.tasks["cola"].splits.items()} == {
+        "train": 16,
+        "dev": 8,
+        "test": 4,
+    }
+    other = AutoTokenizer.from_pretrained(models["roberta"])
+    assert describe_tokenizer("x", other).fingerprint != manifest.tokenizer.fingerprint
+
+
+def test_a_folder_holds_features_of_one_length_only(
+    models: dict[str, Path], root_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags(root_dir, models["bert"], "--tasks", "cola")) == 0
+    before = {path: path.read_bytes() for path in (root_dir / "tinybert").iterdir()}
+    assert main(flags(root_dir, models["bert"], "--tasks", "rte", "--max_seq_len", "32")) == 2
+    assert "remake all its tasks at once: cola" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (root_dir / "tinybert").iterdir()} == before
+    assert main(flags(root_dir, models["bert"], "--tasks", "cola,rte", "--max_seq_len", "32")) == 0
+
+
+def test_features_changed_after_the_manifest_do_not_load(models: dict[str, Path], root_dir: Path) -> None:
+    assert main(flags(root_dir, models["bert"], "--tasks", "rte")) == 0
+    data_dir = root_dir / "tinybert"
+    path = data_dir / "rte_train.json"
+    path.write_bytes(path.read_bytes().replace(b'"label": 0', b'"label": 1'))
+    with pytest.raises(InputError, match="rte_train.json: changed since it was made .*run prepro_std.py again"):
+        load_features(data_dir, TASKS["rte"], "train")
+    raw = TASKS["rte"].to_dict()
+    swapped = TaskDef.from_dict("rte", raw | {"labels": ["entailment", "not_entailment"]})
+    with pytest.raises(InputError, match="made for Classification with labels .not_entailment, entailment., but"):
+        load_features(data_dir, swapped, "dev")
+    (data_dir / "rte_extra.json").write_bytes((data_dir / "rte_dev.json").read_bytes())
+    with pytest.raises(InputError, match="rte_extra.json: not listed in manifest.json"):
+        load_features(data_dir, TASKS["rte"], "extra")
+
+
+def test_tasks_without_files_and_test_splits_are_skipped_aloud(
+    models: dict[str, Path], root_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in root_dir.glob("[!c]*.tsv"):
+        path.unlink()
+    (root_dir / "cola_test.tsv").unlink()
+    assert main(flags(root_dir, models["bert"])) == 0
+    assert f"cola test: no file {root_dir / 'cola_test.tsv'}, skipped" in capsys.readouterr().out
+    made = {path.name for path in (root_dir / "tinybert").iterdir()}
+    assert made == {"cola_train.json", "cola_dev.json", "manifest.json"}
+
+
+def append(name: str, data: bytes) -> Callable[[Path], None]:
+    return lambda root_dir: (root_dir / name).write_bytes((root_dir / name).read_bytes() + data) and None
+
+
+def task_file(text: str) -> Callable[[Path], None]:
+    return lambda root_dir: (root_dir / "tasks.yml").write_text(text) and None
+
+
+def keep(_: Path) -> None:
+    """Nothing is wrong with the files."""
+
+
+OWN = ["--task_def", "{root}/tasks.yml"]
+HEAD = "cola:\n  data_format: PremiseOnly\n  task_type: Classification\n"
+BAD = {
+    "no such model": (keep, ["--model", "./nowhere"], "--model: no folder ./nowhere"),
+    "no tokenizer": (keep, ["--model", "{root}"], "--model: cannot load a tokenizer from"),
+    "no such root": (keep, ["--root_dir", "/nowhere"], "--root_dir: no such folder: /nowhere"),
+    "no such task file": (keep, ["--task_def", "/nowhere.yml"], "/nowhere.yml: cannot be read"),
+    "unknown task": (keep, ["--tasks", "cola,nope"], "--tasks: unknown task 'nope'; "),
+    "no workers": (keep, ["--workers", "0"], "--workers must be at least 1, got 0"),
+    "too short": (keep, ["--max_seq_len", "4"], "--max_seq_len must be at least"),
+    "unknown key": (task_file(HEAD + "  colour: red\n"), OWN, "tasks.yml: task 'cola': unknown key 'colour'; allowed:"),
+    "unknown metric": (task_file(HEAD + "  metric_meta: [BLEU]\n"), OWN, "metric_meta: unknown 'BLEU'; allowed: ACC"),
+    "unknown loss": (task_file(HEAD + "  loss: Hinge\n"), OWN, "loss: unknown 'Hinge'; allowed: CeCriterion"),
+    "format not trained": (
+        task_file("cola:\n  data_format: Seqence\n  task_type: SeqenceLabeling\n"),
+        OWN,
+        "task 'cola': data_format Seqence, task_type SeqenceLabeling is not trained by this toolkit yet",
+    ),
+    "no file at all": (task_file(HEAD.replace("cola", "other")), OWN, "/TASK_SPLIT.tsv for any task of"),
+    "dev missing": (
+        lambda root_dir: (root_dir / "rte_dev.tsv").unlink(),
+        ["--tasks", "rte"],
+        "rte_dev.tsv: no such file, and --tasks names rte",
+    ),
+    "too few columns": (append("rte_train.tsv", b"16\tentailment\tx\n"), [], "rte_train.tsv:17: 3 columns, expected 4"),
+    "not UTF-8": (append("sst_dev.tsv", b"8\t1\tcaf\xe9\n"), [], "sst_dev.tsv:9: not valid UTF-8 (byte 0xe9)"),
+    "empty file": (lambda root: (root / "qqp_train.tsv").write_bytes(b""), [], "qqp_train.tsv: the file is empty"),
+    "not a number": (append("stsb_dev.tsv", b"8\thigh\tx\ty\n"), [], "stsb_dev.tsv:9: label 'high' is not a finite"),
+    "unknown label": (append("mnli_train.tsv", b"16\tmaybe\tx\ty\n"), [], "mnli_train.tsv:17: unknown label 'maybe'"),
+    "uid twice": (
+        append("cola_train.tsv", b"3\t1\tx\n"),
+        [],
+        "cola_train.tsv:17: the uid '3' stands already in line 4",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "more", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_gives_one_message_and_writes_nothing(
+    spoil: Callable[[Path], None],
+    more: list[str],
+    message: str,
+    models: dict[str, Path],
+    root_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spoil(root_dir)
+    before = set(root_dir.iterdir())
+    assert main(flags(root_dir, models["bert"], *(flag.format(root=root_dir) for flag in more))) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert set(root_dir.iterdir()) == before
+
+
+def test_a_damaged_manifest_is_an_input_error(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path) is None
+    for text, message in (("{", "cannot be read"), ("[]", "damaged"), ('{"format": 2}', "damaged .*format 2")):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(InputError, match=f"manifest.json: {message}"):
+            read_manifest(tmp_path)

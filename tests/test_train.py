@@ -1,0 +1,256 @@
+"""train.py from features to results, on miniature GLUE with a tiny encoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+import yaml
+from safetensors.torch import load_file
+
+import train
+from mt_dnn.update import Updater
+from tests.conftest import Workshop
+
+METHODS = {
+    "adamax": [],
+    "pats_adamax": ["--optim", "pats_adamax"],
+    "sage_adamax": ["--baseline", "sage"],
+    "adamax+noisytune": ["--baseline", "noisytune"],
+    "adamw": ["--optim", "adamw"],
+    "pats_adamw": ["--optim", "pats_adamw", "--pats_noise_form", "variance", "--pats_lambda", "1e-8"],
+    "sage_adamw": ["--optim", "adamw", "--baseline", "sage"],
+}
+
+
+def events(run: Path, name: str) -> list[dict[str, Any]]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == name]
+
+
+def losses(run: Path) -> list[dict[str, float]]:
+    return [event["loss"] for event in events(run, "train")]
+
+
+def results(run: Path) -> dict[str, Any]:
+    return json.loads((run / "results.json").read_text())
+
+
+def without_dropout(workshop: Workshop, folder: Path) -> Path:
+    """A copy of the tiny encoder that computes the same every time."""
+    model = transformers.AutoModel.from_pretrained(workshop.encoder)
+    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.0
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(workshop.encoder).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns(workshop: Workshop, tmp_path: Path, method: str) -> None:
+    flags = ["--train_datasets", "sst", "--epochs", "40", "--learning_rate", "5e-3", "--log_per_updates", "12"]
+    assert train.main(workshop.flags(tmp_path, *flags, *METHODS[method])) == 0
+    curve = [loss["sst"] for loss in losses(tmp_path)]
+    assert curve[-1] < 0.75 * curve[0], curve
+    assert results(tmp_path)["optim"] == method
+
+
+def test_several_tasks_on_one_encoder(workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--train_datasets", "cola,mnli,stsb,mrpc", "--test_datasets", "cola,stsb,mnli", "--epochs", "2"]
+    assert train.main(workshop.flags(tmp_path, *flags, "--tensorboard", "--eval_per_updates", "5")) == 0
+    result = results(tmp_path)
+    assert {name: task["primary_metric"] for name, task in result["tasks"].items()} == {
+        "cola": "MCC",
+        "stsb": "Pearson",
+        "mnli": "ACC",
+    }
+    mnli = result["tasks"]["mnli"]["last"]
+    assert mnli["score"] == pytest.approx(
+        (mnli["metrics"]["matched_dev/ACC"] + mnli["metrics"]["mismatched_dev/ACC"]) / 2
+    )
+    histories = [task["history"] for task in result["tasks"].values()]
+    means = [sum(entry["score"] for entry in entries) / 3 for entries in zip(*histories, strict=True)]
+    assert result["average"] == pytest.approx({"best": max(means), "last": means[-1]})
+    assert [entry["epoch"] for entry in result["tasks"]["cola"]["history"]][-1] == 2
+    assert [entry["step"] for entry in histories[0]] == [5, 10, 12, 15, 20, 24]  # every 5, and where epochs end
+    assert {name for event in events(tmp_path, "train") for name in event["loss"]} <= {"cola", "mnli", "stsb", "mrpc"}
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+    heads = load_file(tmp_path / "best" / "heads.safetensors")
+    assert {name.split(".")[1] for name in heads} == {"cola", "mnli", "stsb", "mrpc"}
+    assert "mnli  ACC" in capsys.readouterr().out
+
+
+def test_no_noise_is_plain_adamax_and_seeds_decide(workshop: Workshop, tmp_path: Path) -> None:
+    common = ["--train_datasets", "cola,stsb", "--epochs", "2", "--log_per_updates", "1"]
+    runs = {
+        "plain": [],
+        "lambda 0": ["--optim", "pats_adamax", "--pats_lambda", "0"],
+        "p 0": ["--optim", "pats_adamax", "--pats_p", "0"],
+        "noise": ["--optim", "pats_adamax", "--pats_lambda", "1e-3"],
+        "noise again": ["--optim", "pats_adamax", "--pats_lambda", "1e-3"],
+        "other seed": ["--optim", "pats_adamax", "--pats_lambda", "1e-3", "--seed", "2"],
+    }
+    for name, flags in runs.items():
+        assert train.main(workshop.flags(tmp_path / name, *common, *flags)) == 0
+    curves = {name: losses(tmp_path / name) for name in runs}
+    assert curves["plain"] == curves["lambda 0"] == curves["p 0"]
+    assert curves["noise"] == curves["noise again"]
+    assert curves["noise"] != curves["plain"]
+    assert curves["other seed"] != curves["noise"]
+    again = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("noise", "noise again")]
+    assert again[0] == again[1]
+
+
+class PlugPulledError(Exception):
+    """Stands for a crash."""
+
+
+@pytest.mark.parametrize("crash_at", [1, 4, 7, 13])
+def test_resume_equals_never_having_stopped(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int
+) -> None:
+    """Dropout, two tasks, accumulation, noise, evaluation and checkpoints within an epoch; crash, resume, compare."""
+    flags = ["--train_datasets", "cola,stsb", "--epochs", "3", "--optim", "pats_adamax", "--pats_lambda", "1e-4"]
+    flags += ["--batch_size", "2", "--grad_accumulation_step", "3", "--log_per_updates", "2"]
+    flags += ["--save_per_updates", "3", "--eval_per_updates", "5"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert train.main(workshop.flags(whole, *flags)) == 0
+    apply = Updater.__call__
+
+    def pull_the_plug(self: Updater, draw: Any, step: int) -> Any:
+        if step == crash_at:
+            raise PlugPulledError
+        return apply(self, draw, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Updater, "__call__", pull_the_plug)
+        with pytest.raises(PlugPulledError):
+            train.main(workshop.flags(cut, *flags))
+    assert train.main(["--output_dir", str(cut), "--resume"]) == 0
+    assert (cut / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert results(cut)["tasks"] == results(whole)["tasks"]
+    last = sorted((whole / "checkpoints").iterdir())[-1].name
+    for name in ("model", "optimizer", "random"):
+        one, other = (load_file(run / "checkpoints" / last / f"{name}.safetensors") for run in (cut, whole))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one), name
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = workshop.flags(tmp_path, "--train_datasets", "cola", "--epochs", "3")
+    assert train.main(flags) == 0
+    before = results(tmp_path)["tasks"]
+    newest = sorted((tmp_path / "checkpoints").iterdir())[-1]
+    weights = newest / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    (tmp_path / "results.json").unlink()
+    assert train.main([*flags, "--resume"]) == 0
+    assert f"checkpoint {newest} is damaged (model.safetensors is not what was written)" in capsys.readouterr().out
+    assert results(tmp_path)["tasks"] == before
+
+
+def test_resume_of_a_finished_run_shows_its_results(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = workshop.flags(tmp_path, "--train_datasets", "wnli", "--epochs", "1", "--resume")
+    assert train.main(flags) == 0, "--resume without a run starts one"
+    written = (tmp_path / "results.json").read_bytes()
+    capsys.readouterr()
+    assert train.main(flags) == 0
+    assert "is done" in (out := capsys.readouterr().out)
+    assert "wnli  ACC" in out
+    assert (tmp_path / "results.json").read_bytes() == written
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--batch_size", "2", "--grad_accumulation_step", "4"], ["--packing", "off"], ["--batch_size_eval", "3"]],
+    ids=["accumulation", "padding", "evaluation batches"],
+)
+def test_the_same_arithmetic_in_other_portions(workshop: Workshop, tmp_path: Path, flags: list[str]) -> None:
+    """Without dropout, how an update is cut into forward passes changes nothing but the rounding."""
+    encoder = without_dropout(workshop, tmp_path / "encoder")
+    common = ["--train_datasets", "cola,stsb", "--epochs", "2", "--dropout_p", "0", "--log_per_updates", "1"]
+    common += ["--optim", "pats_adamax", "--init_checkpoint", str(encoder)]
+    for name, more in {"one": [], "other": flags}.items():
+        assert train.main(workshop.flags(tmp_path / name, *common, *more)) == 0
+    one, other = losses(tmp_path / "one"), losses(tmp_path / "other")
+    assert len(one) == len(other) > 4
+    for mine, theirs in zip(one, other, strict=True):
+        assert mine == pytest.approx(theirs, rel=2e-3)
+
+
+def test_long_rows_are_shortened_and_counted(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = workshop.flags(tmp_path, "--train_datasets", "mnli", "--max_seq_len", "8", "--dry_run")
+    assert train.main(flags) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mnli"))
+    assert int(line.split()[-2]) > 0
+
+
+def test_early_stopping(workshop: Workshop, tmp_path: Path) -> None:
+    flags = ["--train_datasets", "cola", "--epochs", "9", "--learning_rate", "1e-9", "--early_stopping", "2"]
+    assert train.main(workshop.flags(tmp_path, *flags)) == 0
+    assert len(results(tmp_path)["tasks"]["cola"]["history"]) == 3
+
+
+def test_best_is_a_model_to_go_on_with(workshop: Workshop, tmp_path: Path) -> None:
+    first, second = tmp_path / "mtl", tmp_path / "tuned"
+    assert train.main(workshop.flags(first, "--train_datasets", "cola,rte", "--epochs", "1")) == 0
+    best = first / "best"
+    model = transformers.AutoModel.from_pretrained(best / "encoder")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(best / "encoder")
+    assert model(**tokenizer("the sailor", return_tensors="pt")).last_hidden_state.shape[-1] == 32
+    assert json.loads((best / "tasks.json").read_text())["rte"]["labels"] == ["not_entailment", "entailment"]
+    more = ["--train_datasets", "rte,cola,sst", "--epochs", "1", "--init_checkpoint", str(best), "--dry_run"]
+    config = train.load_config(workshop.flags(second, *more), "")
+    built = train.build_trainer(config).model
+    heads = load_file(best / "heads.safetensors")
+    assert torch.equal(built.heads["rte"].linear.weight, heads["heads.rte.linear.weight"])
+    assert not torch.equal(built.heads["sst"].linear.weight, heads["heads.cola.linear.weight"])
+    assert torch.equal(built.encoder.model.get_parameter("pooler.dense.weight"), model.pooler.dense.weight)
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--train_datasets", "cola,rte", "--test_datasets", "rte", "--optim", "pats_adamax", "--dry_run"]
+    assert train.main(workshop.flags(tmp_path / "run", *flags)) == 0
+    out = capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+    perturbed = next(line for line in out.splitlines() if line.startswith("encoder layers")).split()
+    # Two layers of six dense weights and biases: 4 x (32 x 32 + 32) + 2 x 32 x 64 + 64 + 32 parameters each.
+    assert perturbed[2:] == ["24", f"{2 * (4 * (32 * 32 + 32) + 2 * 32 * 64 + 64 + 32):,}", "0", "perturbed"]
+    assert "not evaluated" in next(line for line in out.splitlines() if line.startswith("cola"))
+
+
+def test_config_yaml_runs_again(workshop: Workshop, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    flags = ["--train_datasets", "cola", "--epochs", "1", "--optim", "pats_adamax", "--log_per_updates", "1"]
+    assert train.main(workshop.flags(one, *flags)) == 0
+    assert train.main(["--config", str(one / "config.yaml"), "--output_dir", str(other)]) == 0
+    assert losses(one) == losses(other)
+    assert yaml.safe_load((one / "config.yaml").read_text())["optim"] == "pats_adamax"
+
+
+def test_a_bad_step_is_never_applied(workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    encoder = without_dropout(workshop, tmp_path / "encoder")
+    model = transformers.AutoModel.from_pretrained(encoder)
+    with torch.no_grad():
+        model.encoder.layer[0].output.dense.weight[0, 0] = float("nan")
+    model.save_pretrained(encoder)
+    capsys.readouterr()
+    flags = ["--train_datasets", "cola", "--init_checkpoint", str(encoder)]
+    assert train.main(workshop.flags(tmp_path / "run", *flags)) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("stopped: update 1, task cola: loss nan, gradient norm nan; the update was not applied")
+    assert "uids: " in message
+    assert not (tmp_path / "run" / "results.json").exists()
