@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import transformers
@@ -14,12 +13,10 @@ from data_utils.features import FeatureSet, load_features
 from data_utils.manifest import Manifest, describe_tokenizer, read_manifest
 from data_utils.metrics import unsupported_metrics
 from data_utils.task_def import TaskDef, load_task_defs, select_tasks
+from data_utils.tokenization import load_tokenizer
 from module.encoder import Encoder
 from mt_dnn.config import DataConfig
 from mt_dnn.model import encoder_source
-
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spm.model", "spiece.model")
-"""A local model folder with none of these holds no tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def _check_tokenizer(config: DataConfig, manifest: Manifest, encoder: Encoder) -
     """Compare the features' tokenizer with the encoder's own, or with its vocabulary where it comes without one."""
     made = manifest.tokenizer
     cure = f"run prepro_std.py --model {config.init_checkpoint}, or choose the encoder the features were made for"
-    tokenizer = load_tokenizer(config.init_checkpoint)
+    tokenizer = own_tokenizer(config.init_checkpoint)
     if tokenizer is not None:
         own = describe_tokenizer(config.init_checkpoint, tokenizer)
         if own.fingerprint != made.fingerprint:
@@ -123,14 +120,11 @@ def _check_tokenizer(config: DataConfig, manifest: Manifest, encoder: Encoder) -
         )
 
 
-def load_tokenizer(init_checkpoint: str) -> transformers.PreTrainedTokenizerBase | None:
+def own_tokenizer(init_checkpoint: str) -> transformers.PreTrainedTokenizerBase | None:
     """The encoder's own tokenizer; None where it comes without."""
-    source = encoder_source(init_checkpoint)
-    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in TOKENIZER_FILES):
-        return None  # transformers would make one with an empty vocabulary from the model's type
     try:
-        return transformers.AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError):
+        return load_tokenizer(encoder_source(init_checkpoint))
+    except InputError:
         return None
 
 

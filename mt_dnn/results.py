@@ -64,12 +64,10 @@ def summary(results: dict[str, Any]) -> str:
     """A few lines for the end of a run: last and best score of each task."""
     rows = [("task", "metric", "last", "best", "epoch")]
     for name, task in results["tasks"].items():
-        last, best = task["last"], task["best"]
-        rows.append(
-            (name, task["primary_metric"], f"{last['score']:.2f}", f"{best['score']:.2f}", f"{round(best['epoch'], 2):g}")
-        )
+        scores = (f"{task[which]['score']:.2f}" for which in ("last", "best"))
+        rows.append((name, task["primary_metric"], *scores, f"{round(task['best']['epoch'], 2):g}"))
     if len(results["tasks"]) > 1:
-        rows.append(("mean", "", f"{results['average']['last']:.2f}", f"{results['average']['best']:.2f}", ""))
+        rows.append(("mean", "", *(f"{results['average'][which]:.2f}" for which in ("last", "best")), ""))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     lines = []
     for row in rows:

@@ -31,7 +31,7 @@ from mt_dnn.checkpoint import (
     write_folder,
 )
 from mt_dnn.config import TrainConfig
-from mt_dnn.data import TaskData, load_tokenizer
+from mt_dnn.data import TaskData, own_tokenizer
 from mt_dnn.evaluate import evaluate_task
 from mt_dnn.model import ENCODER_FOLDER, HEADS_FILE, MTDNN, TASKS_FILE, extra_tensors
 from mt_dnn.results import History, write_results
@@ -226,7 +226,7 @@ class Trainer:
         """A model to use elsewhere: a Hugging Face encoder folder, heads, and the tasks with their label names."""
         with quiet_transformers():
             self.model.encoder.model.save_pretrained(folder / ENCODER_FOLDER)
-        if (tokenizer := load_tokenizer(self.config.data.init_checkpoint)) is not None:
+        if (tokenizer := own_tokenizer(self.config.data.init_checkpoint)) is not None:
             tokenizer.save_pretrained(folder / ENCODER_FOLDER)
         heads = {name: value.contiguous() for name, value in extra_tensors(self.model).items()}
         save_file(heads, folder / HEADS_FILE)

@@ -19,6 +19,7 @@ SEED="${SEED:-1}"
 if [[ "$SEED" == 1 ]]; then DEFAULT_OUTPUT=runs/quickstart; else DEFAULT_OUTPUT="runs/quickstart-seed$SEED"; fi
 OUTPUT_DIR="${OUTPUT_DIR:-$DEFAULT_OUTPUT}"
 DATA=data/quickstart
+MODEL="${ENCODER#"$ROOT"/}"   # relative, so that a run can be resumed after the repository was moved
 TASK_DEF=experiments/quickstart/vader_task_def.yml
 TASKS=moviepol,movieint,amazonpol,amazonint
 TEXTS_PACKAGE="vaderSentiment==0.5"
@@ -40,7 +41,7 @@ make_features() {
     say "Texts to canonical rows"
     "$VENV_PYTHON" experiments/quickstart/vader_prepro.py --source "$(texts_archive)" --output_dir "$DATA"
     say "Canonical rows to token ids"
-    "$VENV_PYTHON" prepro_std.py --model "$ENCODER" --root_dir "$DATA" --task_def "$TASK_DEF" --tasks "$TASKS"
+    "$VENV_PYTHON" prepro_std.py --model "$MODEL" --root_dir "$DATA" --task_def "$TASK_DEF" --tasks "$TASKS"
 }
 
 # train OPTIM [flags]
@@ -48,9 +49,9 @@ train() {
     local optim="$1"
     shift
     say "Training with $optim, seed $SEED"
-    "$VENV_PYTHON" train.py --data_dir "$DATA/$(basename "$ENCODER")" --init_checkpoint "$ENCODER" \
+    "$VENV_PYTHON" train.py --data_dir "$DATA/$(basename "$MODEL")" --init_checkpoint "$MODEL" \
         --task_def "$TASK_DEF" --train_datasets "$TASKS" --test_datasets "$TASKS" \
-        --optim "$optim" --learning_rate 1e-4 --batch_size 32 --epochs 2 --seed "$SEED" \
+        --optim "$optim" --learning_rate 1e-4 --batch_size 32 --epochs 2 --seed "$SEED" --log_per_updates 20 \
         --output_dir "$OUTPUT_DIR/$optim" --resume "$@"
 }
 

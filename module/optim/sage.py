@@ -91,8 +91,8 @@ class SAGEAdamax(_Sage):
 class SAGEAdamW(_Sage):
     """SAGE on AdamW, with Î' = Î/(1-β0^t): `θ ← θ - lr·√(1-β2^t)/(1-β1^t) · |I - Î'|/(Î' + eps²) · m/(√v + eps)`.
 
-    Then `θ ← θ - lr·wd·θ`, without the factor. Groups with `perturb` False get the same step without the factor.
-    Arguments as for `SAGEAdamax`.
+    Then `θ ← θ - lr·wd·θ`, without the factor. Groups with `perturb` False get the same step without the factor. The
+    first step moves only those: Î' is I then, and the factor zero. Arguments as for `SAGEAdamax`.
     """
 
     _base_state = ("exp_avg", "exp_avg_sq")

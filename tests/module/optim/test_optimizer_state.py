@@ -1,0 +1,140 @@
+"""Saving, loading, copying and pickling: what is restored goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from module.optim import AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW
+from tests.module.optim.toy import equal, take_steps, toy_params
+
+CLASSES = [AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW]
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+
+
+def build(cls: type[Optimizer], params: list[nn.Parameter]) -> Optimizer:
+    """With noise that shows in any dtype, and a seed that is not the default."""
+    noise = {"noise_lambda": 1e-2, "seed": 3} if issubclass(cls, (PATSAdamax, PATSAdamW)) else {}
+    return cls([{"params": params[:3]}, {"params": params[3:], "perturb": False}], lr=1e-2, **noise)
+
+
+def by_state_dict(optimizer: Optimizer, params: list[nn.Parameter]) -> Optimizer:
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    fresh = type(optimizer)([{"params": params[:3]}, {"params": params[3:]}])  # all options come from the file
+    fresh.load_state_dict(torch.load(file, weights_only=True))
+    return fresh
+
+
+def by_deepcopy(optimizer: Optimizer, params: list[nn.Parameter]) -> Optimizer:
+    held = [param for group in optimizer.param_groups for param in group["params"]]
+    memo = {id(old): new for old, new in zip(held, params, strict=True)}
+    return copy.deepcopy(optimizer, memo)
+
+
+def by_pickle(optimizer: Optimizer, params: list[nn.Parameter]) -> Optimizer:
+    loaded = pickle.loads(pickle.dumps(optimizer))
+    held = [param for group in loaded.param_groups for param in group["params"]]
+    for old, new in zip(held, params, strict=True):
+        assert torch.equal(old, new)
+        new.data = old.data  # so that the caller sees the steps
+    return loaded
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("restore", [by_state_dict, by_deepcopy, by_pickle])
+def test_restored_equals_uninterrupted(
+    restore: Callable[[Optimizer, list[nn.Parameter]], Optimizer], cls: type[Optimizer], dtype: torch.dtype
+) -> None:
+    whole = toy_params(dtype)
+    take_steps(build(cls, whole), 1, 9)
+
+    params = toy_params(dtype)
+    first = build(cls, params)
+    take_steps(first, 1, 5)
+    resumed = [nn.Parameter(param.detach().clone()) for param in params]
+    second = restore(first, resumed)
+    take_steps(first, 6, 6)  # goes its own way: nothing is shared
+    take_steps(second, 6, 9)
+    assert equal(resumed, whole)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_averages_of_narrow_parameters_stay_float32(cls: type[Optimizer]) -> None:
+    params = toy_params(torch.bfloat16)
+    first = build(cls, params)
+    take_steps(first, 1, 3)
+    second = build(cls, params)
+    second.load_state_dict(first.state_dict())
+    for param in params:
+        before, after = first.state[param], second.state[param]
+        assert before.keys() == after.keys()
+        for name, value in after.items():
+            assert value.dtype == torch.float32 and value.device.type == "cpu"
+            assert torch.equal(value, before[name])
+            assert value.data_ptr() != before[name].data_ptr()
+    some = first.state[params[1]]["exp_avg"]
+    assert not torch.equal(some, some.bfloat16().float())  # the test can tell
+
+
+def test_loads_what_torchs_adamax_saved() -> None:
+    """The plain optimizers keep the same state; options that torch's lacks take their defaults."""
+    theirs, ours = toy_params(), toy_params()
+    torchs = torch.optim.Adamax(theirs, lr=1e-2)
+    take_steps(torchs, 1, 3)
+    with torch.no_grad():
+        for old, new in zip(theirs, ours, strict=True):
+            new.copy_(old)
+    pats = PATSAdamax(ours, noise_lambda=0.0)
+    pats.load_state_dict(torchs.state_dict())
+    take_steps(torchs, 4, 6)
+    take_steps(pats, 4, 6)
+    assert equal(ours, theirs)
+    assert pats.param_groups[0]["noise_form"] == "std"
+
+
+def test_a_users_pre_hook_is_honoured() -> None:
+    params = toy_params()
+    first = AdamaxW(params)
+    take_steps(first, 1, 2)
+    second = AdamaxW(params)
+
+    def forget(_: Optimizer, state_dict: dict) -> dict:
+        return {"state": {0: state_dict["state"][0]}, "param_groups": state_dict["param_groups"]}
+
+    second.register_load_state_dict_pre_hook(forget)
+    second.load_state_dict(first.state_dict())
+    assert list(second.state) == [params[0]]
+
+
+def test_another_number_of_parameters_is_an_error() -> None:
+    saved = AdamaxW(toy_params()).state_dict()
+    with pytest.raises(ValueError, match="doesn't match the size"):
+        AdamaxW(toy_params()[:2]).load_state_dict(saved)
+
+
+def test_same_seed_same_run_other_seed_another() -> None:
+    runs = []
+    for seed in (1, 1, 2):
+        params = toy_params()
+        take_steps(PATSAdamax(params, noise_lambda=1e-4, seed=seed), 1, 3)
+        runs.append(params)
+    assert equal(runs[0], runs[1])
+    assert not equal(runs[0], runs[2])
+
+
+def test_global_random_stream_is_left_alone() -> None:
+    optimizer = PATSAdamax(toy_params(), noise_lambda=1e-4)
+    take_steps(optimizer, 1, 1)
+    state = torch.random.get_rng_state()
+    optimizer.step()
+    assert torch.equal(state, torch.random.get_rng_state())
