@@ -215,10 +215,15 @@ def convert(
                 if not rows:
                     raise InputError(f"--{split}_rows: {task} has no row: all {len(chosen)} texts chosen are neutral")
                 tables[task, split] = rows
-                left_out = len(chosen) - len(rows)
-                note = f"; {left_out:,} left out as neutral, |mean rating| < {NEUTRAL_BELOW}" if left_out else ""
-                print(f"  {task} {split}: {len(rows):,} rows{note}")
+                print(f"  {task} {split}: {len(rows):,} rows{_polarity_note(rows, chosen) * task.endswith('pol')}")
     return tables
+
+
+def _polarity_note(rows: Sequence[Row], chosen: Sequence[Snippet]) -> str:
+    positive = sum(row.labels == ("positive",) for row in rows)
+    counts = f", {positive:,} positive and {len(rows) - positive:,} negative"
+    left_out = len(chosen) - len(rows)
+    return f"{counts}; {left_out:,} left out as neutral, |mean rating| < {NEUTRAL_BELOW}"
 
 
 def write_tables(tables: dict[tuple[str, str], list[Row]], output_dir: Path) -> None:

@@ -24,18 +24,26 @@ def encoder_param_groups(
         model: a Hugging Face model, or any module that holds one.
         weight_decay: for weights; biases and normalisation are never decayed.
         layers: regular expression for the name of the `nn.ModuleList` of encoder layers, where it is not one of
-            `LAYER_STACKS`.
+            `LAYER_STACKS`. Lists inside a `ModuleDict` (task heads) never count.
 
     Returns:
         Groups with `name`, `params`, `perturb` and `weight_decay`; each trainable parameter stands in exactly one,
         tied ones once, frozen ones in none. Groups without parameters are left out.
 
     Raises:
-        ValueError: no stack of encoder layers was found, or all its parameters are frozen.
+        ValueError: `layers` is not a regular expression, no stack of encoder layers was found, or all its parameters
+            are frozen.
     """
-    pattern = re.compile(LAYER_STACKS if layers is None else layers)
+    try:
+        pattern = re.compile(LAYER_STACKS if layers is None else layers)
+    except re.error as error:
+        raise ValueError(f"layers={layers!r} is not a regular expression: {error}") from None
+    modules = dict(model.named_modules())
+    heads = [name + "." for name, module in modules.items() if isinstance(module, nn.ModuleDict)]
     stacks = [
-        name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and pattern.search(name)
+        name + "."
+        for name, module in modules.items()
+        if isinstance(module, nn.ModuleList) and pattern.search(name) and not name.startswith(tuple(heads))
     ]
     normalised = {id(p) for module in model.modules() if _is_norm(module) for p in module.parameters(recurse=False)}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -43,7 +51,7 @@ def encoder_param_groups(
         if not param.requires_grad:
             continue
         norm = id(param) in normalised
-        perturb = not norm and any(name.startswith(stack + ".") for stack in stacks)
+        perturb = not norm and name.startswith(tuple(stacks))
         decay = weight_decay != 0 and not norm and not name.endswith("bias")
         groups.setdefault((perturb, decay or weight_decay == 0), []).append(param)
     if not any(perturb for perturb, _ in groups):

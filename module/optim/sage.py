@@ -50,6 +50,8 @@ class _Sage(ListOptimizer):
 
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
+        if not options["eps"] > 0.0:  # both of SAGE's denominators would be zero where nothing moves
+            raise ValueError(f"Invalid epsilon value: {options['eps']}")
         if not 0.0 <= options["sensitivity_beta"] < 1.0:
             raise ValueError(f"Invalid sensitivity_beta value: {options['sensitivity_beta']}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
 
@@ -24,4 +26,5 @@ def linear_schedule(optimizer: Optimizer, *, warmup: float, total_steps: int) ->
     if total_steps < 1:
         raise ValueError(f"Invalid total_steps value: {total_steps}")
     warmup_steps = int(warmup * total_steps)
-    return LambdaLR(optimizer, lambda step: linear_factor(step, warmup_steps=warmup_steps, total_steps=total_steps))
+    # A partial and not a closure, so that the schedule can be pickled.
+    return LambdaLR(optimizer, partial(linear_factor, warmup_steps=warmup_steps, total_steps=total_steps))

@@ -166,3 +166,14 @@ NOTHING = {
 def test_no_layers_found_says_what_to_pass(case: str) -> None:
     with pytest.raises(ValueError, match="no trainable encoder layers found in .*; pass layers='regular expression"):
         NOTHING[case]()
+
+
+def test_a_heads_own_layers_are_not_the_encoders() -> None:
+    model = torch.nn.Module()
+    model.encoder = make("bert", head=False)
+    model.heads = torch.nn.ModuleDict({"cola": torch.nn.Module()})
+    model.heads["cola"].layers = torch.nn.ModuleList([torch.nn.Linear(3, 3)])
+    perturbed = [p for group in encoder_param_groups(model) if group["perturb"] for p in group["params"]]
+    assert all(p is not model.heads["cola"].layers[0].weight for p in perturbed)
+    with pytest.raises(ValueError, match="is not a regular expression"):
+        encoder_param_groups(model, layers="(")
