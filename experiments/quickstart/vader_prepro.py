@@ -239,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--source", type=Path, required=True, help=source_help)
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for <task>_<split>.tsv")
     parser.add_argument("--domains", default="movie,amazon", help=f"comma-separated, of {', '.join(FILES)}")
-    parser.add_argument("--train_rows", type=int, default=800, help="at most this many training texts a domain")
+    parser.add_argument("--train_rows", type=int, default=600, help="at most this many training texts a domain")
     parser.add_argument("--dev_rows", type=int, default=300, help="dev texts a domain")
     return parser
 

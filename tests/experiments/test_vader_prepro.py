@@ -219,7 +219,7 @@ def test_the_real_texts_are_read_whole() -> None:
     files = read_files(archives[0])
     rows = {domain: len(parse_snippets(files[name], domain, name)) for domain, name in vader_prepro.FILES.items()}
     assert rows == {"movie": 10605, "amazon": 3708, "nyt": 5190, "tweet": 4200}
-    tables = convert(files, ["movie", "amazon"], 800, 300)
+    tables = convert(files, ["movie", "amazon"], 600, 300)
     positive = Counter(row.labels[0] for row in tables["amazonpol", "dev"])["positive"] / len(
         tables["amazonpol", "dev"]
     )
