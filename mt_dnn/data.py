@@ -10,7 +10,7 @@ import transformers
 
 from data_utils.errors import InputError, raise_all
 from data_utils.features import FeatureSet, load_features
-from data_utils.manifest import Manifest, describe_tokenizer, read_manifest
+from data_utils.manifest import Manifest, describe_tokenizer, model_short_name, read_manifest
 from data_utils.metrics import unsupported_metrics
 from data_utils.task_def import TaskDef, load_task_defs, select_tasks
 from data_utils.tokenization import load_tokenizer
@@ -113,7 +113,7 @@ def _check_tokenizer(config: DataConfig, manifest: Manifest, encoder: Encoder) -
             f"{config.data_dir}: features made with the tokenizer of {made.name} ({made.vocab_size} tokens), but "
             f"{config.init_checkpoint} embeds {encoder.config.vocab_size}: {cure}"
         )
-    elif made.name != config.init_checkpoint.rstrip("/").rsplit("/", 1)[-1]:
+    elif made.name != model_short_name(config.init_checkpoint):
         raise InputError(
             f"{config.data_dir}: features made for {made.name}; {config.init_checkpoint} has no tokenizer to compare "
             f"with, and its name differs: {cure}"

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError, raise_all
 from data_utils.task_def import TaskDef
-from module.encoder import Encoder, load_encoder
+from module.encoder import Encoder, load_encoder, quiet_transformers
 from module.heads import HEADS
 from module.losses import LOSSES
 from mt_dnn.seeding import stream_seed
@@ -92,6 +93,19 @@ def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef]) -> None:
             state[name].copy_(tensor)
 
 
-def extra_tensors(model: MTDNN) -> dict[str, Tensor]:
-    """What an exported model keeps beside the Hugging Face encoder: the heads, and the pooler where it is ours."""
-    return {name: value for name, value in model.state_dict().items() if not name.startswith("encoder.model.")}
+def export_model(
+    model: MTDNN, folder: Path, tasks: Sequence[TaskDef], tokenizer: PreTrainedTokenizerBase | None
+) -> None:
+    """Write a model to use elsewhere: a Hugging Face encoder folder, the rest, and the tasks with their label names.
+
+    The rest are the heads, and the pooler where it is ours. `build_model` takes such a folder up again.
+    """
+    with quiet_transformers():
+        model.encoder.model.save_pretrained(folder / ENCODER_FOLDER)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder / ENCODER_FOLDER)
+    state = model.state_dict()
+    rest = {name: value.contiguous() for name, value in state.items() if not name.startswith("encoder.model.")}
+    save_file(rest, folder / HEADS_FILE)
+    definitions = {task.name: task.to_dict() for task in tasks}
+    (folder / TASKS_FILE).write_text(json.dumps(definitions, indent=1) + "\n", encoding="utf-8")

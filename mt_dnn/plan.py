@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, shortened
 from mt_dnn.model import MTDNN
-from mt_dnn.sampling import MultiTaskSampler
+from mt_dnn.sampling import STEADY, MultiTaskSampler
 
 
 def describe(
@@ -46,20 +47,15 @@ def describe(
 
 def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: MultiTaskSampler) -> list[tuple[str, ...]]:
     table = [("task", "type", "metric", "train rows", "dev rows", "updates/epoch", "shortened")]
+    first_epoch = Counter(draw.task for draw in sampler.epoch(0))
     for name, item in data.items():
         dev = " + ".join(f"{len(split):,}" for split in item.dev.values()) or "not evaluated"
         cut = sum(shortened(split, config.data.max_seq_len) for split in item.splits)
-        task = item.task
-        share = f"{sampler.updates[name]:,}" if config.loop.sampler == "mtdnn" else f"~{_expected(sampler, name):,}"
-        table.append(
-            (name, task.task_type.value, task.primary_metric, f"{len(item.train):,}", dev, share, f"{cut:,} rows")
-        )
+        about = "" if config.loop.sampler in STEADY else "~"
+        updates, rows = f"{about}{first_epoch[name]:,}", f"{len(item.train):,}"
+        task_type, metric = item.task.task_type.value, item.task.primary_metric
+        table.append((name, task_type, metric, rows, dev, updates, f"{cut:,} rows"))
     return table
-
-
-def _expected(sampler: MultiTaskSampler, task: str) -> int:
-    """Updates of a task in the first epoch, as the sampler really draws them."""
-    return sum(draw.task == task for draw in sampler.epoch(0))
 
 
 def _group_rows(optimizer: torch.optim.Optimizer) -> list[tuple[str, ...]]:

@@ -56,6 +56,8 @@ SAMPLERS: dict[str, Order] = {
     "uniform": by_weight(0.0),
     "round_robin": round_robin,
 }
+STEADY = frozenset({"mtdnn", "round_robin"})
+"""Samplers that give each task as many updates in every epoch; the others draw."""
 
 
 class MultiTaskSampler:

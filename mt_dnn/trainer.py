@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import platform
-import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from safetensors.torch import save_file
-from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
-from data_utils.errors import InputError
 from data_utils.task_def import TaskDef
-from module.encoder import quiet_transformers
 from mt_dnn.batching import Collator
 from mt_dnn.checkpoint import (
     Checkpoints,
@@ -33,64 +25,13 @@ from mt_dnn.checkpoint import (
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, own_tokenizer
 from mt_dnn.evaluate import evaluate_task
-from mt_dnn.model import ENCODER_FOLDER, HEADS_FILE, MTDNN, TASKS_FILE, extra_tensors
+from mt_dnn.model import MTDNN, export_model
+from mt_dnn.progress import LossMeter, Progress
 from mt_dnn.results import History, write_results
+from mt_dnn.run_folder import device_name, prepare_folder, versions
 from mt_dnn.run_log import RunLog, say
 from mt_dnn.sampling import Draw, MultiTaskSampler
 from mt_dnn.update import Precision, Updated, Updater
-
-
-@dataclass
-class Progress:
-    """Where a run stands; saved in every checkpoint.
-
-    Attributes:
-        step: updates done.
-        epoch: passes over the data done.
-        position: updates done in the running pass.
-        rows: training rows seen.
-        seconds: time spent on updates, and on everything, earlier sessions of the run included.
-        history: all evaluations.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    position: int = 0
-    rows: int = 0
-    train_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    history: History = field(default_factory=History)
-
-
-class LossMeter:
-    """Mean loss of each task since the last training event, summed on the device and read only when logged."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, task: str, loss: Tensor) -> None:
-        """Take up one update's mean loss."""
-        self._sums[task] = self._sums[task] + loss.double() if task in self._sums else loss.double()
-        self._counts[task] = self._counts.get(task, 0) + 1
-
-    def means(self) -> dict[str, float]:
-        """Mean loss by task, in the order of names."""
-        return {task: self._sums[task].item() / self._counts[task] for task in sorted(self._sums)}
-
-    def clear(self) -> None:
-        """Start anew."""
-        self._sums.clear()
-        self._counts.clear()
-
-    def state(self) -> dict[str, list[float]]:
-        """Sums and counts, as a checkpoint keeps them."""
-        return {task: [self._sums[task].item(), self._counts[task]] for task in self._sums}
-
-    def load(self, state: dict[str, list[float]], device: torch.device) -> None:
-        """Take up what `state` gave."""
-        self._sums = {k: torch.tensor(v[0], dtype=torch.float64, device=device) for k, v in state.items()}
-        self._counts = {task: int(values[1]) for task, values in state.items()}
 
 
 @dataclass
@@ -223,17 +164,8 @@ class Trainer:
         at.wall_seconds += time.perf_counter() - started
 
     def _export(self, folder: Path) -> None:
-        """A model to use elsewhere: a Hugging Face encoder folder, heads, and the tasks with their label names."""
-        with quiet_transformers():
-            self.model.encoder.model.save_pretrained(folder / ENCODER_FOLDER)
-        if (tokenizer := own_tokenizer(self.config.data.init_checkpoint)) is not None:
-            tokenizer.save_pretrained(folder / ENCODER_FOLDER)
-        heads = {name: value.contiguous() for name, value in extra_tensors(self.model).items()}
-        save_file(heads, folder / HEADS_FILE)
-        tasks = {name: item.task.to_dict() for name, item in self.data.items()}
-        (folder / TASKS_FILE).write_text(json.dumps(tasks, indent=1) + "\n", encoding="utf-8")
-
-    # --- the run's folder -------------------------------------------------------------------------------------------
+        tasks = [item.task for item in self.data.values()]
+        export_model(self.model, folder, tasks, own_tokenizer(self.config.data.init_checkpoint))
 
     def _enter_folder(self) -> int:
         """Make the folder, or take up the run in it; returns how much of `metrics.jsonl` to keep, in bytes."""
@@ -304,43 +236,3 @@ class Trainer:
         }
         self.log.event("end", at.step, average=at.history.average())
         return write_results(self.folder / "results.json", at.history, self.tested, about)
-
-
-def prepare_folder(folder: Path, *, resume: bool) -> None:
-    """Make an output folder, or empty the remains of a run that stopped before its first checkpoint.
-
-    Raises:
-        InputError: the folder holds another run or other files, or cannot be written.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output_dir {folder}: is a file, not a folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / "config.yaml").is_file():
-            raise InputError(f"--output_dir {folder}: holds other files; choose an empty or a new folder")
-        if not resume:
-            raise InputError(
-                f"--output_dir {folder}: holds another run; add --resume to go on with it, or choose another"
-            )
-        for name in ("checkpoints", "best", "best.partial", "tensorboard"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / "metrics.jsonl").unlink(missing_ok=True)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output_dir {folder}: cannot be made: {error.strerror}") from None
-
-
-def device_name(device: torch.device) -> str:
-    """The hardware's name for `results.json`."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
-
-
-def versions() -> dict[str, str]:
-    """What the scores depend on besides the code."""
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "transformers": transformers.__version__,
-    }

@@ -28,8 +28,9 @@ from torch.utils.data import Dataset
 from data_utils.errors import InputError
 from data_utils.features import FeatureSet
 from mt_dnn.config import load_config
+from mt_dnn.run_folder import device_name, versions
 from mt_dnn.setup import build_trainer, make_optimizer
-from mt_dnn.trainer import Trainer, device_name, versions
+from mt_dnn.trainer import Trainer
 
 WARM_UP = 5
 

@@ -188,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tasks = select_tasks(defined, args.tasks, "--tasks", TASK_DEF) if named else list(defined.values())
         convert(args.glue_dir, args.output_dir, tasks, named, args.drop_bad_rows)
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"canonical files: {args.output_dir}")
     return 0

@@ -258,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check(domains, {"--train_rows": args.train_rows, "--dev_rows": args.dev_rows})
         write_tables(convert(read_files(args.source), domains, args.train_rows, args.dev_rows), args.output_dir)
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"written to {args.output_dir}")
     return 0
