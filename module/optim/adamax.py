@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from module.optim.base import Bucket, Group, ListOptimizer
+from module.optim.base import TwoAverageOptimizer
 
 
 def adamax_(
@@ -43,12 +43,15 @@ def update_exp_infs_(exp_infs: list[Tensor], grads: list[Tensor], *, beta2: floa
     torch._foreach_maximum_(exp_infs, norms)
 
 
-class AdamaxW(ListOptimizer):
+class AdamaxW(TwoAverageOptimizer):
     """Adamax with decoupled weight decay; with `weight_decay` 0 equal to `torch.optim.Adamax` to the last bit.
 
     Arguments are those of `torch.optim.Adamax`, `lr` a float. `weight_decay` shrinks the parameters by `lr·wd` a step
     instead of adding to the gradient (as AdamW does to Adam). Raises ValueError for values out of range.
     """
+
+    averages = ("exp_avg", "exp_inf")
+    rule = staticmethod(adamax_)
 
     def __init__(
         self,
@@ -59,19 +62,3 @@ class AdamaxW(ListOptimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
-
-    def _state_names(self, group: Group) -> tuple[str, ...]:
-        return ("exp_avg", "exp_inf")
-
-    def _update(self, bucket: Bucket, group: Group) -> None:
-        adamax_(
-            bucket.params,
-            bucket.grads,
-            bucket.state("exp_avg"),
-            bucket.state("exp_inf"),
-            step=bucket.step,
-            lr=group["lr"],
-            betas=group["betas"],
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
-        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from module.optim.base import Bucket, Group, ListOptimizer
+from module.optim.base import TwoAverageOptimizer
 
 
 def adamw_(
@@ -49,21 +49,8 @@ def update_adam_moments_(
     torch._foreach_addcmul_(exp_avg_sqs, grads, grads, 1 - beta2)
 
 
-class ListAdamW(ListOptimizer):
+class ListAdamW(TwoAverageOptimizer):
     """The base of `PATSAdamW`: `torch.optim.AdamW(foreach=True)` to the last bit, on this package's book-keeping."""
 
-    def _state_names(self, group: Group) -> tuple[str, ...]:
-        return ("exp_avg", "exp_avg_sq")
-
-    def _update(self, bucket: Bucket, group: Group) -> None:
-        adamw_(
-            bucket.params,
-            bucket.grads,
-            bucket.state("exp_avg"),
-            bucket.state("exp_avg_sq"),
-            step=bucket.step,
-            lr=group["lr"],
-            betas=group["betas"],
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
-        )
+    averages = ("exp_avg", "exp_avg_sq")
+    rule = staticmethod(adamw_)

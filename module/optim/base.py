@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -183,3 +183,28 @@ class ListOptimizer(Optimizer):
         for group in self.param_groups:
             for name, default in self.defaults.items():
                 group.setdefault(name, default)
+
+
+class TwoAverageOptimizer(ListOptimizer):
+    """A base step that keeps two averages of each element: Adamax's and AdamW's.
+
+    `averages` names them in the state, `rule` is the mathematics over aligned lists.
+    """
+
+    averages: ClassVar[tuple[str, str]]
+    rule: ClassVar[Callable[..., None]]
+
+    def _state_names(self, group: Group) -> tuple[str, ...]:
+        return self.averages
+
+    def _update(self, bucket: Bucket, group: Group) -> None:
+        type(self).rule(
+            bucket.params,
+            bucket.grads,
+            *map(bucket.state, self.averages),
+            step=bucket.step,
+            lr=group["lr"],
+            betas=group["betas"],
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+        )
