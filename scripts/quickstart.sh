@@ -51,7 +51,7 @@ train() {
     say "Training with $optim, seed $SEED"
     "$VENV_PYTHON" train.py --data_dir "$DATA/$(basename "$MODEL")" --init_checkpoint "$MODEL" \
         --task_def "$TASK_DEF" --train_datasets "$TASKS" --test_datasets "$TASKS" \
-        --optim "$optim" --learning_rate 1e-4 --batch_size 32 --epochs 2 --seed "$SEED" --log_per_updates 20 \
+        --optim "$optim" --learning_rate 5e-4 --batch_size 32 --epochs 2 --seed "$SEED" --log_per_updates 20 \
         --output_dir "$OUTPUT_DIR/$optim" --resume "$@"
 }
 
