@@ -42,6 +42,7 @@ class FeatureSet:
         token_ids: (tokens,) int32, all rows one after the other.
         type_ids: (tokens,) uint8, likewise.
         offsets: (rows + 1,) int64; row i is `token_ids[offsets[i]:offsets[i + 1]]`.
+        sha256: of the features file, in hexadecimal.
     """
 
     task: TaskDef
@@ -51,6 +52,7 @@ class FeatureSet:
     token_ids: np.ndarray
     type_ids: np.ndarray
     offsets: np.ndarray
+    sha256: str
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -103,6 +105,7 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str) -> FeatureSet
         token_ids=tensors["token_ids"],
         type_ids=tensors["type_ids"],
         offsets=tensors["offsets"],
+        sha256=sha256,
     )
 
 

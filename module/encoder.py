@@ -16,6 +16,10 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
 PACKABLE = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet", "albert"})
 """Model types whose packed output is tested to equal the padded one: they honour position ids and a 4-d mask."""
@@ -178,6 +182,11 @@ def load_encoder(name_or_dir: str, seed: int) -> Encoder:
 
 
 def check_is_encoder(config: transformers.PreTrainedConfig, name: str) -> None:
-    """Raise `ValueError` for decoders and encoder-decoders, whose first token sees nothing of the row."""
-    if config.is_encoder_decoder or getattr(config, "is_decoder", False) or not hasattr(config, "hidden_size"):
+    """Raise `ValueError` for decoders and encoder-decoders, whose first token sees nothing of the row.
+
+    A decoder's configuration does not say that it is one; that it has a causal and no masked language model does.
+    """
+    kind = config.model_type
+    decodes = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if decodes or config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise ValueError(f"{name!r} is a {config.model_type} model; needed is an encoder such as BERT or RoBERTa")

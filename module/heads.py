@@ -1,9 +1,11 @@
 """Task heads: what turns the shared encoder's output into logits, and logits into predictions.
 
-A further head is one class with the same three members, registered in `HEADS` under its task type.
+A further head is one class with the same four members, registered in `HEADS` under its task type.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,12 @@ HEAD_STD = 0.02
 
 
 class ClassificationHead(nn.Module):
-    """Pooled first token -> dropout -> linear, as in MT-DNN. Logits have shape (rows, n_class)."""
+    """Pooled first token -> dropout -> linear, as in MT-DNN. Logits have shape (rows, n_class).
+
+    `losses` names the criteria of `module.losses` that fit the logits.
+    """
+
+    losses: ClassVar[tuple[str, ...]] = ("CeCriterion",)
 
     def __init__(self, hidden_size: int, n_class: int, dropout_p: float, seed: int) -> None:
         super().__init__()
@@ -37,6 +44,8 @@ class ClassificationHead(nn.Module):
 
 class RegressionHead(ClassificationHead):
     """The same linear head with one output, read as a value: logits have shape (rows, 1)."""
+
+    losses = ("MseCriterion",)
 
     @staticmethod
     def predict(logits: Tensor) -> Tensor:

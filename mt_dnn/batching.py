@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from data_utils.features import FeatureSet
-from data_utils.task_def import TaskDef
 from module.encoder import Encoder
 
 SHORTEST_LINE = 64
@@ -20,10 +19,8 @@ the line, not the row), shorter ones leave gaps at their ends; 48 to 96 measured
 class Batch(NamedTuple):
     """Rows of one task, ready for the model."""
 
-    task: TaskDef
     inputs: dict[str, Tensor]
     labels: Tensor
-    uids: list[str]
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`; from the CPU to a GPU without waiting for the copy."""
@@ -84,7 +81,7 @@ class Collator:
         else:
             inputs["attention_mask"] = _scatter(np.ones_like(inside), target, shape, 0)
         labels = torch.from_numpy(features.labels[rows])
-        return Batch(features.task, inputs, labels, [features.uids[i] for i in rows])
+        return Batch(inputs, labels)
 
 
 def _ranges(lengths: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from data_utils.errors import InputError
+
 FORMAT = 1
 
 
@@ -87,11 +89,18 @@ class Checkpoints:
         return target
 
     def newest(self, say: Callable[[str], None]) -> Path | None:
-        """The newest whole checkpoint; damaged ones are reported and passed over. None if there is none."""
-        for folder in reversed(self._all()):
+        """The newest whole checkpoint; damaged ones are reported and passed over. None if there never was one.
+
+        Raises:
+            InputError: there are checkpoints, but none of them is whole.
+        """
+        folders = self._all()
+        for folder in reversed(folders):
             if (reason := damage(folder)) is None:
                 return folder
-            say(f"checkpoint {folder} is damaged ({reason}); trying the one before")
+            say(f"checkpoint {folder} is damaged ({reason})")
+        if folders:
+            raise InputError(f"--resume: no checkpoint in {self.folder} is whole; start anew in another --output_dir")
         return None
 
     def _all(self) -> list[Path]:
@@ -99,8 +108,11 @@ class Checkpoints:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """A checkpoint's `state.json`."""
-    return json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    """A checkpoint's `state.json`; `InputError` for one of another format."""
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    if state["format"] != FORMAT:
+        raise InputError(f"--resume: {folder} has format {state['format']}, this version reads {FORMAT}")
+    return state
 
 
 def read_tensors(folder: Path, stem: str) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ NOISYTUNE_LAMBDA = 0.15
 FREE_ON_RESUME = frozenset(
     {"resume", "dry_run", "device", "tensorboard", "log_per_updates", "save_per_updates", "keep_checkpoints"}
 )
-"""What may differ between a run and its continuation without changing what it computes."""
+"""What may differ between a run and its continuation: the experiment stays the same (another device rounds anew)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +68,20 @@ class MethodConfig:
         "std", choices=("std", "variance"), help="PATS: whether r is the noise's standard deviation or its variance"
     )
     sage_beta: float = option(0.75, help="SAGE: decay of the average sensitivity, beta0")
-    noisytune_lambda: float = option(
-        0.0, help=f"NoisyTune: intensity of the one-off noise, 0 for none; --baseline noisytune: {NOISYTUNE_LAMBDA}"
+    noisytune_lambda: float | None = option(
+        None, help=f"NoisyTune: intensity of the one-off noise; --baseline noisytune alone takes {NOISYTUNE_LAMBDA}"
     )
 
     def problems(self) -> list[str]:
         """What is wrong with these values, a line each."""
         positive = {"learning_rate": self.learning_rate, "pats_eps": self.pats_eps}
         bad = [f"--{name} must be > 0, got {value}" for name, value in positive.items() if not value > 0]
-        for name in ("weight_decay", "pats_lambda", "pats_gamma", "noisytune_lambda"):
+        for name in ("weight_decay", "pats_lambda", "pats_gamma"):
             value = getattr(self, name)
-            bad += [f"--{name} must be a number >= 0, got {value}"] * (not 0 <= value < float("inf"))
-        if self.adam_eps is not None and not self.adam_eps > 0:
-            bad.append(f"--adam_eps must be > 0, got {self.adam_eps}")
+            bad += [f"--{name} must be >= 0, got {value}"] * (not value >= 0)
+        for name in ("adam_eps", "noisytune_lambda"):
+            value = getattr(self, name)
+            bad += [f"--{name} must be > 0, got {value}"] * (value is not None and not value > 0)
         for name in ("pats_beta", "sage_beta"):
             value = getattr(self, name)
             bad += [f"--{name} must be in [0, 1), got {value}"] * (not 0 <= value < 1)
@@ -94,7 +95,7 @@ class MethodConfig:
             bad.append(
                 f"--baseline {self.baseline} contradicts --optim {self.optim}: a baseline goes with adamax or adamw"
             )
-        if self.baseline == "sage" and self.noisytune_lambda:
+        if self.baseline == "sage" and self.noisytune_lambda is not None:
             bad.append("--baseline sage contradicts --noisytune_lambda: they are two baselines")
         if not self.optimizer_name.startswith("pats"):
             bad += self._without_effect(
@@ -117,7 +118,9 @@ class MethodConfig:
     @property
     def noisytune_intensity(self) -> float:
         """NoisyTune's lambda, 0 for no noise before training."""
-        return self.noisytune_lambda or (NOISYTUNE_LAMBDA if self.baseline == "noisytune" else 0.0)
+        if self.noisytune_lambda is not None:
+            return self.noisytune_lambda
+        return NOISYTUNE_LAMBDA if self.baseline == "noisytune" else 0.0
 
     @property
     def label(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import transformers
@@ -74,11 +75,16 @@ def load_data(data_dir: str, trained: Sequence[TaskDef], tested: Sequence[TaskDe
     }
 
 
-def check_fits_encoder(config: DataConfig, data: dict[str, TaskData], encoder: Encoder) -> None:
+def check_fits_encoder(
+    config: DataConfig,
+    data: dict[str, TaskData],
+    encoder: Encoder,
+    tokenizer: transformers.PreTrainedTokenizerBase | None,
+) -> None:
     """Raise `InputError` unless the features were made with this encoder's tokenizer and fit its embeddings."""
     manifest = read_manifest(config.data_dir)
     if manifest is not None:
-        _check_tokenizer(config, manifest, encoder)
+        _check_tokenizer(config, manifest, encoder, tokenizer)
     vocab_size, longest = encoder.config.vocab_size, min(encoder.max_length, config.max_seq_len)
     bad = []
     for features in (split for item in data.values() for split in item.splits):
@@ -95,11 +101,15 @@ def check_fits_encoder(config: DataConfig, data: dict[str, TaskData], encoder: E
     raise_all(bad)
 
 
-def _check_tokenizer(config: DataConfig, manifest: Manifest, encoder: Encoder) -> None:
+def _check_tokenizer(
+    config: DataConfig,
+    manifest: Manifest,
+    encoder: Encoder,
+    tokenizer: transformers.PreTrainedTokenizerBase | None,
+) -> None:
     """Compare the features' tokenizer with the encoder's own, or with its vocabulary where it comes without one."""
     made = manifest.tokenizer
     cure = f"run prepro_std.py --model {config.init_checkpoint}, or choose the encoder the features were made for"
-    tokenizer = own_tokenizer(config.init_checkpoint)
     if tokenizer is not None:
         own = describe_tokenizer(config.init_checkpoint, tokenizer)
         if own.fingerprint != made.fingerprint:
@@ -121,11 +131,18 @@ def _check_tokenizer(config: DataConfig, manifest: Manifest, encoder: Encoder) -
 
 
 def own_tokenizer(init_checkpoint: str) -> transformers.PreTrainedTokenizerBase | None:
-    """The encoder's own tokenizer; None where it comes without."""
+    """The encoder's own tokenizer; None for a local folder that comes without.
+
+    Raises:
+        InputError: a hub name whose tokenizer cannot be loaded.
+    """
+    source = encoder_source(init_checkpoint)
     try:
-        return load_tokenizer(encoder_source(init_checkpoint))
+        return load_tokenizer(source, "--init_checkpoint")
     except InputError:
-        return None
+        if Path(source).is_dir():
+            return None
+        raise
 
 
 def shortened(features: FeatureSet, max_length: int) -> int:

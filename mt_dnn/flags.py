@@ -43,6 +43,9 @@ class Flag(typing.NamedTuple):
         name = f"--{self.field.name}"
         if self.optional and (value is None or value == "none"):
             return None
+        if value is None or isinstance(value, dict):
+            found = "nothing" if value is None else "a mapping"
+            raise InputError(f"{name}: expected {_DESCRIPTIONS[self.kind]}, got {found}")
         if isinstance(value, (list, tuple)) and self.kind is str:  # YAML lists of names, as `a,b` on the command line
             value = ",".join(map(str, value))
         if isinstance(value, bool) != (self.kind is bool) and not isinstance(value, str):

@@ -15,7 +15,6 @@ from data_utils.errors import InputError, raise_all
 from data_utils.task_def import TaskDef
 from module.encoder import Encoder, load_encoder, quiet_transformers
 from module.heads import HEADS
-from module.losses import LOSSES
 from mt_dnn.seeding import stream_seed
 
 ENCODER_FOLDER, HEADS_FILE, TASKS_FILE = "encoder", "heads.safetensors", "tasks.json"
@@ -42,15 +41,17 @@ def encoder_source(init_checkpoint: str) -> str:
 
 
 def check_trainable(tasks: Sequence[TaskDef]) -> None:
-    """Raise `InputError` for tasks that no head or loss is there for yet."""
+    """Raise `InputError` for tasks that no head is there for yet, or a loss that does not fit it."""
     bad = []
     for task in tasks:
-        if task.task_type.value not in HEADS:
-            bad.append(
-                f"task {task.name!r}: no head for task_type {task.task_type.value}; there is: {', '.join(HEADS)}"
-            )
-        if task.loss not in LOSSES:
-            bad.append(f"task {task.name!r}: loss {task.loss} cannot be trained with; there is: {', '.join(LOSSES)}")
+        kind = task.task_type.value
+        if kind not in HEADS:
+            bad.append(f"task {task.name!r}: no head for task_type {kind}; there is: {', '.join(HEADS)}")
+        elif task.loss not in HEADS[kind].losses:
+            fitting = ", ".join(HEADS[kind].losses)
+            bad.append(f"task {task.name!r}: {kind} is not trained with loss {task.loss}; use {fitting}")
+        if hasattr(nn.ModuleDict(), task.name):
+            bad.append(f"task {task.name!r}: torch keeps this name for itself; choose another")
     raise_all(bad)
 
 
@@ -84,7 +85,7 @@ def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef]) -> None:
         labels = {name: raw.get("labels", []) for name, raw in json.loads((folder / TASKS_FILE).read_text()).items()}
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"--init_checkpoint: {folder} is not a whole exported model: {error}") from None
-    same = {task.name for task in tasks if labels.get(task.name) == list(task.labels)}
+    same = {task.name for task in tasks if labels.get(task.name) == list(task.label_names)}
     state = model.state_dict()
     for name, tensor in saved.items():
         parts = name.split(".")
@@ -107,5 +108,5 @@ def export_model(
     state = model.state_dict()
     rest = {name: value.contiguous() for name, value in state.items() if not name.startswith("encoder.model.")}
     save_file(rest, folder / HEADS_FILE)
-    definitions = {task.name: task.to_dict() for task in tasks}
+    definitions = {task.name: task.to_dict() | {"labels": list(task.label_names)} for task in tasks}
     (folder / TASKS_FILE).write_text(json.dumps(definitions, indent=1) + "\n", encoding="utf-8")

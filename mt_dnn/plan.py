@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from mt_dnn.config import TrainConfig
+from module.optim import OPTIMIZERS
+from mt_dnn.config import MethodConfig, TrainConfig
 from mt_dnn.data import TaskData, shortened
 from mt_dnn.model import MTDNN
 from mt_dnn.sampling import STEADY, MultiTaskSampler
@@ -40,7 +41,7 @@ def describe(
         "",
         *_table(_task_rows(config, data, sampler)),
         "",
-        *_table(_group_rows(optimizer)),
+        *_table(_group_rows(method, optimizer)),
     ]
     return "\n".join(lines)
 
@@ -58,9 +59,11 @@ def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: Multi
     return table
 
 
-def _group_rows(optimizer: torch.optim.Optimizer) -> list[tuple[str, ...]]:
+def _group_rows(method: MethodConfig, optimizer: torch.optim.Optimizer) -> list[tuple[str, ...]]:
     """Parameter groups; the last column says what the method does to them beyond the plain step."""
-    special = {"PATS": "perturbed", "SAGE": "adaptive rate"}.get(type(optimizer).__name__[:4])
+    spec = OPTIMIZERS[method.optimizer_name]
+    noisy = spec.perturbs and method.pats_lambda > 0 and method.pats_p > 0
+    special = "perturbed" if noisy else "adaptive rate" if spec.adapts else None
     table = [("parameter group", "tensors", "parameters", "weight decay", "treatment")]
     for group in optimizer.param_groups:
         treatment = special if special and group["perturb"] else "plain step"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 from pathlib import Path
@@ -12,12 +13,8 @@ import transformers
 from data_utils.errors import InputError
 
 
-def prepare_folder(folder: Path, *, resume: bool) -> None:
-    """Make an output folder, or empty the remains of a run that stopped before its first checkpoint.
-
-    Raises:
-        InputError: the folder holds another run or other files, or cannot be written.
-    """
+def check_folder(folder: Path, *, resume: bool) -> None:
+    """Raise `InputError` for an output folder that holds another run or other files, or cannot be written to."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output_dir {folder}: is a file, not a folder")
     if folder.is_dir() and any(folder.iterdir()):
@@ -27,13 +24,24 @@ def prepare_folder(folder: Path, *, resume: bool) -> None:
             raise InputError(
                 f"--output_dir {folder}: holds another run; add --resume to go on with it, or choose another"
             )
-        for name in ("checkpoints", "best", "best.partial", "tensorboard"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / "metrics.jsonl").unlink(missing_ok=True)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    if not os.access(existing, os.W_OK):
+        raise InputError(f"--output_dir {folder}: {existing} is not writable")
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make an output folder, and clear the remains of a run that stopped before its first checkpoint.
+
+    Raises:
+        InputError: it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output_dir {folder}: cannot be made: {error.strerror}") from None
+    for name in ("checkpoints", "best", "best.partial", "tensorboard"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / "metrics.jsonl").unlink(missing_ok=True)
 
 
 def device_name(device: torch.device) -> str:

@@ -1,17 +1,21 @@
-"""From a configuration to a trainer: everything is loaded and checked before the first file is written."""
+"""From a configuration to a trainer: everything is loaded and checked before the run's first file is written."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from torch import nn
 
 from data_utils.errors import InputError
 from module.encoder import Encoder
 from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_
 from mt_dnn.batching import Collator
 from mt_dnn.config import LoopConfig, MethodConfig, TrainConfig
-from mt_dnn.data import check_fits_encoder, choose_tasks, load_data
-from mt_dnn.model import MTDNN, build_model
+from mt_dnn.data import check_fits_encoder, choose_tasks, load_data, own_tokenizer
+from mt_dnn.model import build_model
 from mt_dnn.plan import describe
+from mt_dnn.run_folder import check_folder
 from mt_dnn.sampling import MultiTaskSampler
 from mt_dnn.seeding import stream_seed
 from mt_dnn.trainer import Trainer
@@ -22,14 +26,16 @@ def build_trainer(config: TrainConfig) -> Trainer:
     """Load data and model, apply NoisyTune if asked for, and put the trainer together.
 
     Raises:
-        InputError: any input does not fit; nothing was written.
+        InputError: any input does not fit; nothing was written to the output folder.
     """
+    check_folder(Path(config.output.output_dir), resume=config.output.resume)
     device = pick_device(config.loop)
     trained, tested = choose_tasks(config.data)
     data = load_data(config.data.data_dir, trained, tested)
     seed = config.loop.seed
     model = build_model(config.data.init_checkpoint, trained, dropout_p=config.data.dropout_p, seed=seed)
-    check_fits_encoder(config.data, data, model.encoder)
+    tokenizer = own_tokenizer(config.data.init_checkpoint)
+    check_fits_encoder(config.data, data, model.encoder, tokenizer)
     if config.method.noisytune_intensity:
         noisytune_(
             model.encoder.pretrained_parameters(),
@@ -51,6 +57,7 @@ def build_trainer(config: TrainConfig) -> Trainer:
         config=config,
         data=data,
         tested=tested,
+        tokenizer=tokenizer,
         model=model,
         optimizer=optimizer,
         schedule=schedule,
@@ -61,11 +68,15 @@ def build_trainer(config: TrainConfig) -> Trainer:
     )
 
 
-def make_optimizer(model: MTDNN, method: MethodConfig, seed: int) -> torch.optim.Optimizer:
-    """The configured optimizer over the model's parameter groups."""
+def make_optimizer(model: nn.Module, method: MethodConfig, seed: int) -> torch.optim.Optimizer:
+    """The configured optimizer over the model's parameter groups; `InputError` for an encoder of unknown make."""
+    try:
+        groups = encoder_param_groups(model, weight_decay=method.weight_decay)
+    except ValueError:
+        raise InputError("--init_checkpoint: found no encoder layers in it; needed is a BERT-like encoder") from None
     return build_optimizer(
         method.optimizer_name,
-        encoder_param_groups(model, weight_decay=method.weight_decay),
+        groups,
         lr=method.learning_rate,
         weight_decay=method.weight_decay,
         eps=method.adam_eps,

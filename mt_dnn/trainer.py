@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
+from data_utils.errors import InputError
 from data_utils.task_def import TaskDef
 from mt_dnn.batching import Collator
 from mt_dnn.checkpoint import (
@@ -23,7 +26,7 @@ from mt_dnn.checkpoint import (
     write_folder,
 )
 from mt_dnn.config import TrainConfig
-from mt_dnn.data import TaskData, own_tokenizer
+from mt_dnn.data import TaskData
 from mt_dnn.evaluate import evaluate_task
 from mt_dnn.model import MTDNN, export_model
 from mt_dnn.progress import LossMeter, Progress
@@ -44,6 +47,7 @@ class Trainer:
     config: TrainConfig
     data: dict[str, TaskData]
     tested: Sequence[TaskDef]
+    tokenizer: transformers.PreTrainedTokenizerBase | None
     model: MTDNN
     optimizer: torch.optim.Optimizer
     schedule: LRScheduler
@@ -94,7 +98,7 @@ class Trainer:
             for draw in draws[at.position :]:
                 self._train_on(draw)
                 bar.update()
-                if at.step % output.log_per_updates == 0:
+                if at.step % output.log_per_updates == 0 or at.position == len(draws):
                     bar.set_postfix_str(f"loss {self._log_train(label, len(draws)):.4f}")
                 inside = at.position < len(draws)
                 if inside and output.eval_per_updates and at.step % output.eval_per_updates == 0:
@@ -124,11 +128,13 @@ class Trainer:
         at, losses = self.progress, self.losses.means()
         rate = self.schedule.get_last_lr()[0]
         loss = sum(losses.values()) / len(losses)
-        self.log.event("train", at.step, epoch=at.epoch, loss=losses, learning_rate=rate, grad_norm=self.last.grad_norm)
+        norm = self.last.grad_norm if math.isfinite(self.last.grad_norm) else None  # a step that fp16's scaler skipped
+        self.log.event("train", at.step, epoch=at.epoch, loss=losses, learning_rate=rate, grad_norm=norm)
         for task, value in losses.items():
             self.log.scalar(f"loss/{task}", value, at.step)
         self.log.scalar("learning_rate", rate, at.step)
-        self.log.scalar("grad_norm", self.last.grad_norm, at.step)
+        if norm is not None:
+            self.log.scalar("grad_norm", norm, at.step)
         self.log.scalar("samples_per_second", self._speed(), at.step)
         by_task = "  ".join(f"{task} {value:.4f}" for task, value in losses.items())
         say(f"{label}  update {at.position}/{updates}  loss {by_task}  lr {rate:.2e}  {self._speed():.0f} samples/s")
@@ -164,14 +170,13 @@ class Trainer:
         at.wall_seconds += time.perf_counter() - started
 
     def _export(self, folder: Path) -> None:
-        tasks = [item.task for item in self.data.values()]
-        export_model(self.model, folder, tasks, own_tokenizer(self.config.data.init_checkpoint))
+        export_model(self.model, folder, [item.task for item in self.data.values()], self.tokenizer)
 
     def _enter_folder(self) -> int:
         """Make the folder, or take up the run in it; returns how much of `metrics.jsonl` to keep, in bytes."""
         newest = self.checkpoints.newest(say) if self.config.output.resume else None
         if newest is None:
-            prepare_folder(self.folder, resume=self.config.output.resume)
+            prepare_folder(self.folder)
             self.config.write(self.folder / "config.yaml")
             return 0
         say(f"resuming from {newest}")
@@ -185,6 +190,7 @@ class Trainer:
             random["cuda"] = torch.cuda.get_rng_state(self.precision.device)
         tensors = {"model": self.model.state_dict(), "optimizer": optimizer_tensors, "random": random}
         state = {
+            "data": self._data_identity(),
             "progress": asdict(self.progress),
             "losses": self.losses.state(),
             "groups": groups,
@@ -196,6 +202,9 @@ class Trainer:
 
     def _restore(self, checkpoint: Path) -> int:
         state = read_state(checkpoint)
+        if state["data"] != (data := self._data_identity()):
+            changed = [name for name in data if state["data"].get(name) != data[name]]
+            raise InputError(f"--resume: the features or definition of {', '.join(changed)} changed since {checkpoint}")
         self.model.load_state_dict(read_tensors(checkpoint, "model"))
         optimizer_tensors = read_tensors(checkpoint, "optimizer")
         self.optimizer.load_state_dict(join_optimizer_state(optimizer_tensors, state["groups"]))
@@ -210,12 +219,22 @@ class Trainer:
         self.losses.load(state["losses"], self.precision.device)
         return state["metrics_bytes"]
 
+    def _data_identity(self) -> dict[str, Any]:
+        """What a checkpoint belongs to: each task's definition, its label names in order, and its features' hashes."""
+        return {
+            name: {
+                "definition": item.task.to_dict(),
+                "label_names": list(item.task.label_names),
+                "sha256": {features.split: features.sha256 for features in item.splits},
+            }
+            for name, item in self.data.items()
+        }
+
     def _log_start(self) -> None:
         tasks = {
             name: {
                 "train_rows": len(item.train),
                 "dev_rows": {split: len(features) for split, features in item.dev.items()},
-                "updates_per_epoch": self.sampler.updates[name],
                 "label_names": list(item.task.label_names),
             }
             for name, item in self.data.items()

@@ -39,7 +39,7 @@ class Precision:
 
 
 class Updated(NamedTuple):
-    """What an update leaves behind for the log: the mean loss over its rows (still on the device) and the norm."""
+    """What an update leaves behind for the log: mean loss over its rows (a tensor on the device), gradient norm."""
 
     loss: Tensor
     grad_norm: float
@@ -88,14 +88,16 @@ class Updater:
         self.precision.scaler.unscale_(self.optimizer)
         grads = [p.grad for p in self._parameters if p.grad is not None]
         norm = get_total_norm(grads, foreach=True)
-        grad_norm = norm.item()
-        self._check(loss, grad_norm, draw, step)
+        # The one read-back of a step: what is not finite must not be applied, so the host has to know.
+        loss_value, grad_norm = torch.stack((loss, norm)).tolist()
+        self._check(loss_value, grad_norm, draw, step)
         limit = self.config.global_grad_clipping
         if 0 < limit < grad_norm < math.inf:  # below the limit nothing changes, and a pass over memory is saved
             clip_grads_with_norm_([p for p in self._parameters if p.grad is not None], limit, norm, foreach=True)
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
-        self.schedule.step()
+        if math.isfinite(grad_norm):  # else float16's scaler has skipped the step
+            self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         return Updated(loss, grad_norm)
 
@@ -114,15 +116,14 @@ class Updater:
             total += loss.detach()
         return total
 
-    def _check(self, loss: Tensor, grad_norm: float, draw: Draw, step: int) -> None:
+    def _check(self, loss: float, grad_norm: float, draw: Draw, step: int) -> None:
         """Refuse a non-finite update. With float16 an infinite norm is the scaler's own signal, and it skips."""
-        value = loss.item()
-        if math.isfinite(value) and (math.isfinite(grad_norm) or self.precision.scaler.is_enabled()):
+        if math.isfinite(loss) and (math.isfinite(grad_norm) or self.precision.scaler.is_enabled()):
             return
         self.optimizer.zero_grad(set_to_none=True)
         uids = _uids(self.data[draw.task], draw.rows)
         raise NonFiniteError(
-            f"update {step}, task {draw.task}: loss {value}, gradient norm {grad_norm}; the update was not applied. "
+            f"update {step}, task {draw.task}: loss {loss}, gradient norm {grad_norm}; the update was not applied. "
             f"uids: {uids}"
         )
 

@@ -65,6 +65,8 @@ class StopWatch(transformers.TrainerCallback):
 def ours(flags: list[str], updates: int) -> Iterator[float]:
     """Samples a second of `updates` updates, each time asked for."""
     trainer = build_trainer(load_config(flags, ""))
+    if len(trainer.sampler) < WARM_UP + updates:
+        raise InputError(f"--updates: at most {len(trainer.sampler) - WARM_UP} with this task, got {updates}")
     epoch = 0
     while True:
         draws, epoch = trainer.sampler.epoch(epoch), epoch + 1

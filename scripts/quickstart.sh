@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Fine-tune a small pretrained encoder on four sentiment tasks, with Adamax and with PATS-Adamax, and compare them.
 #
-#   bash scripts/quickstart.sh [flags of train.py]     for example: --epochs 4 --pats_lambda 1e-6
+#   bash scripts/quickstart.sh [flags of train.py]     for example, with OUTPUT_DIR=runs/longer: --epochs 4
 #
 # Sets up .venv, downloads encoder and texts, makes features, trains twice and prints a table. Run again, it installs
 # and downloads nothing, continues runs that were interrupted, and shows the results of those that were finished.
 #
 #   SEED         seed of both runs (default 1)
 #   OUTPUT_DIR   folder of both runs (default runs/quickstart, or runs/quickstart-seed$SEED for another seed);
-#                runs with other flags need another folder
+#                runs with other flags need another folder; flags of PATS go to the PATS run only
 #   PYTHON       the interpreter that .venv is made with
 set -euo pipefail
 
@@ -55,6 +55,18 @@ train() {
         --output_dir "$OUTPUT_DIR/$optim" --resume "$@"
 }
 
+# The given flags without those of PATS, which plain Adamax would refuse; one a line.
+plain_flags() {
+    while (($#)); do
+        case "$1" in
+            --pats_*=*) ;;
+            --pats_*) shift ;;
+            *) printf '%s\n' "$1" ;;
+        esac
+        shift || true
+    done
+}
+
 main() {
     if [[ "${1:-}" == -h || "${1:-}" == --help ]]; then
         usage
@@ -66,7 +78,9 @@ main() {
     export HF_HUB_OFFLINE=1   # everything is local from here on: a lookup over the network could only wait and fail
     SECONDS=0
     make_features
-    train adamax "$@"
+    local plain=()
+    mapfile -t plain < <(plain_flags "$@")
+    train adamax "${plain[@]}"
     train pats_adamax "$@"
     say "Results after $((SECONDS / 60)) min $((SECONDS % 60)) s"
     "$VENV_PYTHON" -m experiments.glue.table "$OUTPUT_DIR/adamax" "$OUTPUT_DIR/pats_adamax"

@@ -35,6 +35,7 @@ def make_features() -> Callable[..., FeatureSet]:
             token_ids=np.concatenate(rows).astype(np.int32),
             type_ids=types.astype(np.uint8),
             offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            sha256="",
         )
 
     return make

@@ -129,3 +129,12 @@ def test_requirements_are_installed_once_and_torch_first(tmp_path: Path) -> None
     (tmp_path / ".installed-requirements.txt").write_text("another state")
     assert bash(source_common(INSTALL_STUB), TMP=str(tmp_path)).returncode == 0
     assert len((tmp_path / "log").read_text().splitlines()) == 2 * len(calls)
+
+
+def test_quickstart_gives_the_flags_of_pats_to_pats_alone() -> None:
+    functions = re.search(r"^plain_flags\(\) \{.*?^\}", (ROOT / "scripts/quickstart.sh").read_text(), re.M | re.S)
+    assert functions
+    flags = "--epochs 4 --pats_lambda 1e-6 --pats_p=0.1 --bf16"
+    done = bash(f"{functions[0]}\nplain_flags {flags}")
+    assert done.stdout.split() == ["--epochs", "4", "--bf16"]
+    assert bash(f"{functions[0]}\nplain_flags").stdout == ""

@@ -209,7 +209,8 @@ def test_best_is_a_model_to_go_on_with(workshop: Workshop, tmp_path: Path) -> No
     model = transformers.AutoModel.from_pretrained(best / "encoder")
     tokenizer = transformers.AutoTokenizer.from_pretrained(best / "encoder")
     assert model(**tokenizer("the sailor", return_tensors="pt")).last_hidden_state.shape[-1] == 32
-    assert json.loads((best / "tasks.json").read_text())["rte"]["labels"] == ["not_entailment", "entailment"]
+    labels = {name: task["labels"] for name, task in json.loads((best / "tasks.json").read_text()).items()}
+    assert labels == {"rte": ["not_entailment", "entailment"], "cola": ["0", "1"]}
     more = ["--train_datasets", "rte,cola,sst", "--epochs", "1", "--init_checkpoint", str(best), "--dry_run"]
     config = train.load_config(workshop.flags(second, *more), "")
     built = train.build_trainer(config).model
@@ -254,3 +255,9 @@ def test_a_bad_step_is_never_applied(workshop: Workshop, tmp_path: Path, capsys:
     assert message.startswith("stopped: update 1, task cola: loss nan, gradient norm nan; the update was not applied")
     assert "uids: " in message
     assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_no_noise_is_shown_as_no_noise(workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--train_datasets", "cola", "--optim", "pats_adamax", "--pats_p", "0", "--dry_run"]
+    assert train.main(workshop.flags(tmp_path / "run", *flags)) == 0
+    assert "perturbed" not in capsys.readouterr().out

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 import train
 from tests.conftest import Workshop
@@ -24,6 +25,12 @@ def encoder_without_tokenizer(workshop: Workshop, tmp_path: Path) -> list[str]:
     for name in ("config.json", "model.safetensors"):
         shutil.copy(workshop.encoder / name, folder)
     return ["--init_checkpoint", str(folder)]
+
+
+def decoder(workshop: Workshop, tmp_path: Path) -> list[str]:
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    transformers.LlamaModel(transformers.LlamaConfig(vocab_size=300, **shape)).save_pretrained(tmp_path / "llama")
+    return ["--init_checkpoint", str(tmp_path / "llama")]
 
 
 def features(workshop: Workshop, tmp_path: Path, name: str, change: Callable[[bytes], bytes]) -> list[str]:
@@ -70,8 +77,13 @@ CASES: dict[str, tuple[Callable[[Workshop, Path], list[str]], str]] = {
     ),
     "a loss that cannot be trained": (
         lambda w, t: task_file(t, COLA + ", loss: SymKlCriterion}"),
-        "task 'cola': loss SymKlCriterion cannot be trained with; there is: CeCriterion, MseCriterion",
+        "task 'cola': Classification is not trained with loss SymKlCriterion; use CeCriterion",
     ),
+    "a loss for another task type": (
+        lambda w, t: task_file(t, COLA + ", loss: MseCriterion}"),
+        "task 'cola': Classification is not trained with loss MseCriterion; use CeCriterion",
+    ),
+    "a decoder": (decoder, "is a llama model; needed is an encoder"),
     "a metric that cannot be computed": (
         lambda w, t: task_file(t, COLA + ", metric_meta: [SeqEval]}"),
         "task 'cola': metric SeqEval cannot be computed",
@@ -154,3 +166,41 @@ def test_an_output_folder_that_is_a_file(
     (tmp_path / "run").write_text("")
     assert train.main(workshop.flags(tmp_path / "run", "--train_datasets", "wnli")) == 2
     assert "is a file, not a folder" in capsys.readouterr().err
+
+
+def test_a_task_name_that_torch_needs_itself(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "features"
+    data.mkdir()
+    for split in ("train", "dev"):
+        shutil.copy(workshop.data_dir / f"cola_{split}.json", data / f"type_{split}.json")
+    tasks = task_file(tmp_path, "type: {data_format: PremiseOnly, task_type: Classification}")
+    flags = ["--train_datasets", "type", "--data_dir", str(data), *tasks]
+    assert train.main(workshop.flags(tmp_path / "run", *flags)) == 2
+    assert "task 'type': torch keeps this name for itself" in capsys.readouterr().err
+
+
+def test_resume_on_other_data(workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "features"
+    shutil.copytree(workshop.data_dir, data, ignore=shutil.ignore_patterns("manifest.json", "*.safetensors"))
+    flags = ["--train_datasets", "wnli,cola", "--epochs", "1", "--data_dir", str(data), "--resume"]
+    assert train.main(workshop.flags(tmp_path / "run", *flags)) == 0
+    (tmp_path / "run" / "results.json").unlink()
+    lines = (data / "cola_train.json").read_text().splitlines(keepends=True)
+    (data / "cola_train.json").write_text("".join(lines[:8]))
+    assert train.main(workshop.flags(tmp_path / "run", *flags)) == 2
+    assert "--resume: the features or definition of cola changed since" in capsys.readouterr().err
+
+
+def test_resume_without_a_whole_checkpoint(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = workshop.flags(tmp_path / "run", "--train_datasets", "wnli", "--epochs", "1", "--resume")
+    assert train.main(flags) == 0
+    (tmp_path / "run" / "results.json").unlink()
+    for state in (tmp_path / "run" / "checkpoints").glob("*/state.json"):
+        state.unlink()
+    assert train.main(flags) == 2
+    assert "is whole; start anew in another --output_dir" in capsys.readouterr().err
+    assert (tmp_path / "run" / "best").is_dir(), "nothing may be deleted"

@@ -47,7 +47,8 @@ class AdamaxW(TwoAverageOptimizer):
     """Adamax with decoupled weight decay; with `weight_decay` 0 equal to `torch.optim.Adamax` to the last bit.
 
     Arguments are those of `torch.optim.Adamax`, `lr` a float. `weight_decay` shrinks the parameters by `lr·wd` a step
-    instead of adding to the gradient (as AdamW does to Adam). Raises ValueError for values out of range.
+    instead of adding to the gradient (as AdamW does to Adam). `backend` is "foreach" or "auto", the fastest that fits:
+    so far always "foreach". Raises ValueError for values out of range.
     """
 
     averages = ("exp_avg", "exp_inf")
@@ -60,5 +61,7 @@ class AdamaxW(TwoAverageOptimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        backend: str = "auto",
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "backend": backend}
+        super().__init__(params, options)

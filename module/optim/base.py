@@ -19,6 +19,8 @@ from torch.optim.optimizer import Optimizer, ParamsT
 CPU_BUCKET_ELEMENTS = 2**17
 DEVICE_BUCKET_ELEMENTS = 2**25
 
+BACKENDS = ("auto", "foreach")  # what a step is computed with; "auto" takes the fastest that fits the parameters
+
 Group = dict[str, Any]  # as torch has it: "params" and the options by name
 
 
@@ -75,6 +77,8 @@ class ListOptimizer(Optimizer):
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
         if not weight_decay >= 0.0:
             raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+        if options["backend"] not in BACKENDS:
+            raise ValueError(f"Invalid backend: {options['backend']!r}; choose from {', '.join(BACKENDS)}")
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
         """Return the names of the per-element state that `_update` needs for this group."""

@@ -67,9 +67,10 @@ class _Perturbed(ListOptimizer):
         noise_eps: float = 1e-8,
         noise_form: str = "std",
         seed: int = 0,
+        backend: str = "auto",
     ) -> None:
         # Past the base class's constructor, which knows nothing of these options.
-        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "backend": backend}
         noise = {"noise_lambda": noise_lambda, "noise_gamma": noise_gamma, "noise_p": noise_p, "noise_eps": noise_eps}
         own = {"sensitivity_beta": sensitivity_beta, "noise_form": noise_form, "seed": seed, "perturb": True}
         ListOptimizer.__init__(self, params, {**base, **noise, **own})
@@ -124,8 +125,8 @@ class _Perturbed(ListOptimizer):
 class PATSAdamax(_Perturbed, AdamaxW):
     """PATS on Adamax, the paper's optimizer; the defaults are the paper's values.
 
-    `lr`, `betas`, `eps` and the decoupled `weight_decay` are those of `AdamaxW`. `sensitivity_beta` is β of Eq. 2,
-    `noise_lambda`, `noise_gamma` and `noise_eps` are λ, γ and ε of Eq. 4, `noise_p` is the share of elements perturbed
+    `lr`, `betas`, `eps`, the decoupled `weight_decay` and `backend` are those of `AdamaxW`. `sensitivity_beta` is β of
+    Eq. 2, `noise_lambda`, `noise_gamma` and `noise_eps` are λ, γ and ε of Eq. 4, `noise_p` is the share of elements perturbed
     in a step, `noise_form` what Eq. 4's r means (see `perturb_`), `seed` keys the noise. All can be set per group.
     Groups with `perturb` False, and all with `noise_lambda` or `noise_p` 0, get the plain step: see
     `encoder_param_groups`. With bf16 parameters noise below half a unit in the last place is rounded away.

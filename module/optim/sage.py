@@ -44,8 +44,9 @@ class _Sage(ListOptimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.0,
         sensitivity_beta: float = 0.75,
+        backend: str = "auto",
     ) -> None:
-        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "backend": backend}
         super().__init__(params, {**base, "sensitivity_beta": sensitivity_beta, "perturb": True})
 
     def _check(self, options: Mapping[str, Any]) -> None:

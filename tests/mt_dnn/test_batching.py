@@ -23,7 +23,6 @@ def test_padded_layout(make_features) -> None:
     assert batch.inputs["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1], [0, 1, 1, 0, 0, 0]]
     assert batch.labels.tolist() == [1, 1]
     assert batch.labels.dtype == torch.int64
-    assert batch.uids == ["2", "1"]
 
 
 def test_packed_layout(make_features) -> None:

@@ -81,6 +81,7 @@ BAD = {
     "--baseline sage --noisytune_lambda 0.1": "--baseline sage contradicts --noisytune_lambda",
     "--pats_lambda 1e-6": "--pats_lambda would have no effect: --optim is adamax",
     "--sage_beta 0.5 --optim pats_adamax": "--sage_beta would have no effect",
+    "--baseline noisytune --noisytune_lambda 0": "--noisytune_lambda must be > 0, got 0.0",
     "--keep_checkpoints 0": "--keep_checkpoints must be at least 1",
     "--config nowhere.yml": "nowhere.yml: cannot be read",
 }
@@ -99,6 +100,7 @@ BAD_YAML = {
     "bf16: 2": "--bf16: expected true or false, got 2",
     "epochs: [1]": "--epochs: expected a whole number",
     "learning_rate: {a: 1}": "--learning_rate: expected a finite number",
+    "output_dir:": "--output_dir: expected text, got nothing",
     "- a": "expected a mapping",
     "a: [": "not valid YAML",
     "epochs: 1\nepochs: 2": "the key 'epochs' stands twice",
