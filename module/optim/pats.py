@@ -126,8 +126,9 @@ class PATSAdamax(_Perturbed, AdamaxW):
     """PATS on Adamax, the paper's optimizer; the defaults are the paper's values.
 
     `lr`, `betas`, `eps`, the decoupled `weight_decay` and `backend` are those of `AdamaxW`. `sensitivity_beta` is β of
-    Eq. 2, `noise_lambda`, `noise_gamma` and `noise_eps` are λ, γ and ε of Eq. 4, `noise_p` is the share of elements perturbed
-    in a step, `noise_form` what Eq. 4's r means (see `perturb_`), `seed` keys the noise. All can be set per group.
+    Eq. 2; `noise_lambda`, `noise_gamma` and `noise_eps` are λ, γ and ε of Eq. 4; `noise_p` is the share of elements
+    perturbed in a step, `noise_form` what Eq. 4's r means (see `perturb_`); `seed` keys the noise. All can be set per
+    group.
     Groups with `perturb` False, and all with `noise_lambda` or `noise_p` 0, get the plain step: see
     `encoder_param_groups`. With bf16 parameters noise below half a unit in the last place is rounded away.
     Raises ValueError for values out of range.
