@@ -84,6 +84,12 @@ main() {
     train pats_adamax "$@"
     say "Results after $((SECONDS / 60)) min $((SECONDS % 60)) s"
     "$VENV_PYTHON" -m experiments.glue.table "$OUTPUT_DIR/adamax" "$OUTPUT_DIR/pats_adamax"
+    cat <<'NOTE'
+
+One seed and 144 updates: expect the two rows to lie close together. The paper's noise is small beside what training
+moves; whether it helps can only show over many more updates and several seeds. To see more noise at work:
+    OUTPUT_DIR=runs/more-noise bash scripts/quickstart.sh --pats_lambda 2e-5
+NOTE
     printf '\nWritten, under %s:\n' "$ROOT"
     printf '  %s\n' "$DATA/" "$OUTPUT_DIR/adamax/" "$OUTPUT_DIR/pats_adamax/"
     printf 'Each run holds results.json, metrics.jsonl, config.yaml, tensorboard/ and best/.\n'

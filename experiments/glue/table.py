@@ -33,7 +33,7 @@ class TaskScore:
     epoch: float
 
     def __str__(self) -> str:
-        return f"{self.last:.1f} ({self.best:.1f} @{self.epoch:g})"
+        return f"{self.last:.2f} ({self.best:.2f} @{self.epoch:g})"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _cells(run: RunResult, columns: Sequence[tuple[str, str]]) -> list[str]:
         for score, (_, metric) in zip(scores, columns, strict=True)
     ]
     minutes, seconds = divmod(round(run.wall_seconds), 60)
-    average = f"{run.average_last:.1f} ({run.average_best:.1f})"
+    average = f"{run.average_last:.2f} ({run.average_best:.2f})"
     return [run.optim, str(run.seed), *shown, average, f"{run.samples_per_second:.0f}", f"{minutes}:{seconds:02d}"]
 
 

@@ -52,10 +52,10 @@ def test_the_table_is_aligned_and_complete(tmp_path: Path, capsys: pytest.Captur
     assert main([str(run) for run in runs]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "Dev scores in points out of 100: after the last epoch (after the best one @ its number).",
-        "optim        seed  cola MCC         rte ACC           average      samples/s  wall",
-        "-" * 82,
-        "adamax       1     58.8 (60.1 @2)   -                 58.9 (60.0)  102        2:05",
-        "pats_adamax  1     59.9 (62.2 @10)  73.8 (75.1 @1.5)  58.9 (60.0)  102        2:05",
+        "optim        seed  cola MCC           rte ACC             average        samples/s  wall",
+        "-" * 88,
+        "adamax       1     58.84 (60.10 @2)   -                   58.86 (60.04)  102        2:05",
+        "pats_adamax  1     59.90 (62.20 @10)  73.80 (75.10 @1.5)  58.86 (60.04)  102        2:05",
     ]
 
 
@@ -66,7 +66,7 @@ def test_scores_of_different_metrics_never_share_a_column(tmp_path: Path) -> Non
     ]
     header, _, first, second = render(runs).splitlines()[1:]
     assert "mrpc F1" in header and "mrpc ACC" in header
-    assert first.split()[2:5] == ["90.0", "(90.0", "@1)"] and first.split()[5] == "-"
+    assert first.split()[2:5] == ["90.00", "(90.00", "@1)"] and first.split()[5] == "-"
     assert second.split()[2] == "-" and second.split()[3] == "85.0"
 
 
@@ -103,4 +103,4 @@ def test_it_starts_as_a_module_and_by_its_path(how: list[str], tmp_path: Path) -
     cwd = ROOT if how[0] == "-m" else tmp_path
     done = subprocess.run([sys.executable, *how, str(run)], cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "58.8 (60.1 @2)" in done.stdout
+    assert "58.80 (60.10 @2)" in done.stdout
