@@ -67,7 +67,7 @@ def test_scores_of_different_metrics_never_share_a_column(tmp_path: Path) -> Non
     header, _, first, second = render(runs).splitlines()[1:]
     assert "mrpc F1" in header and "mrpc ACC" in header
     assert first.split()[2:5] == ["90.00", "(90.00", "@1)"] and first.split()[5] == "-"
-    assert second.split()[2] == "-" and second.split()[3] == "85.0"
+    assert second.split()[2] == "-" and second.split()[3] == "85.00"
 
 
 BAD_RUNS = {
