@@ -11,6 +11,7 @@ what counts. Timed are updates only (batches, forward, backward, clipping, optim
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import tempfile
@@ -65,16 +66,14 @@ class StopWatch(transformers.TrainerCallback):
 def ours(flags: list[str], updates: int) -> Iterator[float]:
     """Samples a second of `updates` updates, each time asked for."""
     trainer = build_trainer(load_config(flags, ""))
-    if len(trainer.sampler) < WARM_UP + updates:
-        raise InputError(f"--updates: at most {len(trainer.sampler) - WARM_UP} with this task, got {updates}")
-    epoch = 0
+    draws = itertools.chain.from_iterable(map(trainer.sampler.epoch, itertools.count()))
     while True:
-        draws, epoch = trainer.sampler.epoch(epoch), epoch + 1
-        for step, draw in enumerate(draws[: WARM_UP + updates]):
-            if step == WARM_UP:
-                started, rows = time.perf_counter(), 0
-            trainer.update(draw, step + 1)
-            rows = rows + len(draw.rows) if step >= WARM_UP else 0
+        for draw in itertools.islice(draws, WARM_UP):
+            trainer.update(draw, 0)
+        started, rows = time.perf_counter(), 0
+        for draw in itertools.islice(draws, updates):
+            trainer.update(draw, 0)
+            rows += len(draw.rows)
         yield rows / (time.perf_counter() - started)
 
 
