@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from data_utils.errors import InputError
+from data_utils.errors import entry_point
 from data_utils.prepare import PreparationConfig, prepare
 
 
@@ -38,13 +38,10 @@ def parse_args(argv: Sequence[str] | None) -> PreparationConfig:
     return PreparationConfig(**vars(parser.parse_args(argv)))
 
 
+@entry_point
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with the given flags (the command line's if None); returns the exit code."""
-    try:
-        out_dir = prepare(parse_args(argv))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    out_dir = prepare(parse_args(argv))
     print(f"features and manifest: {out_dir}")
     return 0
 

@@ -13,21 +13,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_utils.errors import InputError
+from data_utils.errors import entry_point
 from mt_dnn.config import TrainConfig, load_config
 from mt_dnn.results import summary
 from mt_dnn.setup import build_trainer
 from mt_dnn.update import NonFiniteError
 
 
+@entry_point
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`; returns the exit code."""
     try:
-        config = load_config(argv, "Fine-tune one shared encoder on one or many tasks.")
-        return run(config)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return run(load_config(argv, "Fine-tune one shared encoder on one or many tasks."))
     except NonFiniteError as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 1

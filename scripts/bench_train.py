@@ -26,7 +26,7 @@ import torch
 import transformers
 from torch.utils.data import Dataset
 
-from data_utils.errors import InputError
+from data_utils.errors import entry_point
 from data_utils.features import FeatureSet
 from mt_dnn.config import load_config
 from mt_dnn.run_folder import device_name, versions
@@ -126,6 +126,7 @@ def compare(flags: list[str], updates: int, rounds: int) -> list[tuple[float, fl
     return [(next(mine), next(other)) for _ in range(rounds)]
 
 
+@entry_point
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a line for each task and optimizer."""
     parser = argparse.ArgumentParser(description="Training speed beside Hugging Face Trainer.")
@@ -143,19 +144,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("task      optimizer     ours  Trainer  ratio of each round; median", flush=True)
     common = ["--data_dir", args.data_dir, "--task_def", args.task_def, "--init_checkpoint", args.init_checkpoint]
     common += ["--output_dir", "unused"]
-    try:
-        for task in args.tasks.split(","):
-            for optim in args.optims.split(","):
-                flags = [*common, "--train_datasets", task, "--optim", optim, "--batch_size", args.batch_size]
-                pairs = compare(flags, args.updates, args.rounds)
-                ratios = [mine / other for mine, other in pairs]
-                mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
-                shown = " ".join(f"{ratio:.2f}" for ratio in ratios)
-                median = statistics.median(ratios)
-                print(f"{task:9} {optim:12} {mine:5.1f}  {other:7.1f}  {shown}; {median:.2f}", flush=True)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    for task in args.tasks.split(","):
+        for optim in args.optims.split(","):
+            flags = [*common, "--train_datasets", task, "--optim", optim, "--batch_size", args.batch_size]
+            pairs = compare(flags, args.updates, args.rounds)
+            ratios = [mine / other for mine, other in pairs]
+            mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
+            shown = " ".join(f"{ratio:.2f}" for ratio in ratios)
+            median = statistics.median(ratios)
+            print(f"{task:9} {optim:12} {mine:5.1f}  {other:7.1f}  {shown}; {median:.2f}", flush=True)
     return 0
 
 

@@ -21,7 +21,7 @@ if __name__ == "__main__":  # run as a script: this file's folder is on the path
 
 from data_utils.atomic import StagedFiles
 from data_utils.canonical import Problems, Row, canonical_path, format_row, read_lines, row_parser, write_rows
-from data_utils.errors import InputError, raise_all
+from data_utils.errors import InputError, entry_point, raise_all
 from data_utils.task_def import TaskDef, TaskType, load_task_defs, select_tasks
 
 TASK_DEF = Path(__file__).with_name("glue_task_def.yml")
@@ -179,17 +179,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@entry_point
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with the given flags (the command line's if None); returns the exit code: 0 done, 2 the input is wrong."""
     args = parse_args(argv)
-    try:
-        defined = load_task_defs(TASK_DEF)
-        named = args.tasks is not None
-        tasks = select_tasks(defined, args.tasks, "--tasks", TASK_DEF) if named else list(defined.values())
-        convert(args.glue_dir, args.output_dir, tasks, named, args.drop_bad_rows)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    defined = load_task_defs(TASK_DEF)
+    named = args.tasks is not None
+    tasks = select_tasks(defined, args.tasks, "--tasks", TASK_DEF) if named else list(defined.values())
+    convert(args.glue_dir, args.output_dir, tasks, named, args.drop_bad_rows)
     print(f"canonical files: {args.output_dir}")
     return 0
 

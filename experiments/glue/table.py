@@ -16,7 +16,7 @@ from typing import Any
 if not __package__:  # started by its path, when only this folder is on sys.path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from data_utils.errors import InputError
+from data_utils.errors import InputError, entry_point
 
 RESULTS = "results.json"
 LEGEND = "Dev scores in points out of 100: after the last epoch (after the best one @ its number)."
@@ -109,16 +109,13 @@ def _cells(run: RunResult, columns: Sequence[tuple[str, str]]) -> list[str]:
     return [run.optim, str(run.seed), *shown, average, f"{run.samples_per_second:.0f}", f"{minutes}:{seconds:02d}"]
 
 
+@entry_point
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; 0 when done, 2 when a folder is not a finished run's."""
     parser = argparse.ArgumentParser(description="Print dev scores of finished train.py runs side by side.")
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR", help="a train.py --output_dir")
     args = parser.parse_args(argv)
-    try:
-        print(render([RunResult.load(run_dir) for run_dir in args.run_dirs]))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(render([RunResult.load(run_dir) for run_dir in args.run_dirs]))
     return 0
 
 

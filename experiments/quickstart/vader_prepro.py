@@ -25,7 +25,7 @@ if not __package__:  # started by its path, when only this folder is on sys.path
 
 from data_utils.atomic import StagedFiles
 from data_utils.canonical import Problems, Row, canonical_path, write_rows
-from data_utils.errors import InputError, raise_all
+from data_utils.errors import InputError, entry_point, raise_all
 from data_utils.task_def import DataFormat
 
 INNER_ARCHIVE = "hutto_ICWSM_2014.tar.gz"
@@ -250,16 +250,13 @@ def _check(domains: Sequence[str], rows: dict[str, int]) -> None:
     raise_all(bad)
 
 
+@entry_point
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; 0 when done, 2 when the input is wrong."""
     args = _parser().parse_args(argv)
     domains = list(dict.fromkeys(name.strip() for name in args.domains.split(",")))
-    try:
-        _check(domains, {"--train_rows": args.train_rows, "--dev_rows": args.dev_rows})
-        write_tables(convert(read_files(args.source), domains, args.train_rows, args.dev_rows), args.output_dir)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    _check(domains, {"--train_rows": args.train_rows, "--dev_rows": args.dev_rows})
+    write_tables(convert(read_files(args.source), domains, args.train_rows, args.dev_rows), args.output_dir)
     print(f"written to {args.output_dir}")
     return 0
 
