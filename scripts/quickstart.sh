@@ -44,27 +44,30 @@ make_features() {
     "$VENV_PYTHON" prepro_std.py --model "$MODEL" --root_dir "$DATA" --task_def "$TASK_DEF" --tasks "$TASKS"
 }
 
+# own_flags OPTIM [flags]: fills FLAGS with those that OPTIM takes; plain Adamax refuses PATS's.
+own_flags() {
+    local optim="$1"
+    shift
+    FLAGS=(--optim "$optim")
+    while (($#)); do
+        case "$optim $1" in
+            adamax\ --pats_*=*) ;;
+            adamax\ --pats_*) shift ;;   # and its value
+            *) FLAGS+=("$1") ;;
+        esac
+        if (($#)); then shift; fi
+    done
+}
+
 # train OPTIM [flags]
 train() {
     local optim="$1"
-    shift
+    own_flags "$@"
     say "Training with $optim, seed $SEED"
     "$VENV_PYTHON" train.py --data_dir "$DATA/$(basename "$MODEL")" --init_checkpoint "$MODEL" \
         --task_def "$TASK_DEF" --train_datasets "$TASKS" --test_datasets "$TASKS" \
-        --optim "$optim" --learning_rate 5e-4 --batch_size 32 --epochs 2 --seed "$SEED" --log_per_updates 20 \
-        --output_dir "$OUTPUT_DIR/$optim" --resume "$@"
-}
-
-# The given flags without those of PATS, which plain Adamax would refuse; one a line.
-plain_flags() {
-    while (($#)); do
-        case "$1" in
-            --pats_*=*) ;;
-            --pats_*) shift ;;
-            *) printf '%s\n' "$1" ;;
-        esac
-        shift || true
-    done
+        --learning_rate 5e-4 --batch_size 32 --epochs 2 --seed "$SEED" --log_per_updates 20 \
+        --output_dir "$OUTPUT_DIR/$optim" --resume "${FLAGS[@]}"
 }
 
 main() {
@@ -78,9 +81,7 @@ main() {
     export HF_HUB_OFFLINE=1   # everything is local from here on: a lookup over the network could only wait and fail
     SECONDS=0
     make_features
-    local plain=()
-    mapfile -t plain < <(plain_flags "$@")
-    train adamax "${plain[@]}"
+    train adamax "$@"
     train pats_adamax "$@"
     say "Results after $((SECONDS / 60)) min $((SECONDS % 60)) s"
     "$VENV_PYTHON" -m experiments.glue.table "$OUTPUT_DIR/adamax" "$OUTPUT_DIR/pats_adamax"

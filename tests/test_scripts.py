@@ -132,9 +132,15 @@ def test_requirements_are_installed_once_and_torch_first(tmp_path: Path) -> None
 
 
 def test_quickstart_gives_the_flags_of_pats_to_pats_alone() -> None:
-    functions = re.search(r"^plain_flags\(\) \{.*?^\}", (ROOT / "scripts/quickstart.sh").read_text(), re.M | re.S)
-    assert functions
-    flags = "--epochs 4 --pats_lambda 1e-6 --pats_p=0.1 --bf16"
-    done = bash(f"{functions[0]}\nplain_flags {flags}")
-    assert done.stdout.split() == ["--epochs", "4", "--bf16"]
-    assert bash(f"{functions[0]}\nplain_flags").stdout == ""
+    function = re.search(r"^own_flags\(\) \{.*?^\}", (ROOT / "scripts/quickstart.sh").read_text(), re.M | re.S)
+    assert function
+
+    def flags_for(optim: str, flags: str) -> list[str]:
+        done = bash(f'set -euo pipefail\n{function[0]}\nown_flags {optim} {flags}; printf "%s\\n" "${{FLAGS[@]}}"')
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    given = "--epochs 4 --pats_lambda 1e-6 --pats_p=0.1 --bf16"
+    assert flags_for("adamax", given) == ["--optim", "adamax", "--epochs", "4", "--bf16"]
+    assert flags_for("adamax", "--pats_lambda") == flags_for("adamax", "") == ["--optim", "adamax"]
+    assert flags_for("pats_adamax", given) == ["--optim", "pats_adamax", *given.split()]
