@@ -87,7 +87,7 @@ main() {
     "$VENV_PYTHON" -m experiments.glue.table "$OUTPUT_DIR/adamax" "$OUTPUT_DIR/pats_adamax"
     cat <<'NOTE'
 
-One seed and 144 updates: expect the two rows to lie close together. The paper's noise is small beside what training
+One seed and few updates: expect the two rows to lie close together. The paper's noise is small beside what training
 moves; whether it helps can only show over many more updates and several seeds. To see more noise at work:
     OUTPUT_DIR=runs/more-noise bash scripts/quickstart.sh --pats_lambda 2e-5
 NOTE
