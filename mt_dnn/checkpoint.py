@@ -21,7 +21,7 @@ from torch import Tensor
 
 from data_utils.errors import InputError
 
-FORMAT = 1
+FORMAT = 2  # 2: noise keyed by position; 1: by tensor
 
 
 def write_folder(target: Path, fill: Callable[[Path], None]) -> None:

@@ -12,6 +12,8 @@ import pytest
 from data_utils.features import FeatureSet
 from data_utils.task_def import DataFormat, TaskDef, TaskType
 
+pytest_plugins = ["tests.triton_marks"]
+
 
 @pytest.fixture
 def make_features() -> Callable[..., FeatureSet]:

@@ -53,6 +53,7 @@ class AdamaxW(TwoAverageOptimizer):
 
     averages = ("exp_avg", "exp_inf")
     rule = staticmethod(adamax_)
+    kernel = "adamax"
 
     def __init__(
         self,
@@ -62,6 +63,10 @@ class AdamaxW(TwoAverageOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         backend: str = "auto",
+        capturable: bool = False,
+        state_dtype: str = "float32",
+        master_weights: bool = False,
     ) -> None:
-        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "backend": backend}
-        super().__init__(params, options)
+        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        how = {"backend": backend, "capturable": capturable, "state_dtype": state_dtype}
+        super().__init__(params, {**base, **how, "master_weights": master_weights})

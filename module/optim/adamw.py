@@ -54,3 +54,4 @@ class ListAdamW(TwoAverageOptimizer):
 
     averages = ("exp_avg", "exp_avg_sq")
     rule = staticmethod(adamw_)
+    kernel = "adamw"

@@ -1,75 +1,62 @@
 """The book-keeping that all optimizers here share: groups, lazy state, aligned tensor lists, saving and loading.
 
-A subclass names its state (`_state_names`), checks its own options (`_check`) and updates one bucket of aligned lists
-(`_update`). The mathematics lives in functions over lists, so that a further backend is a further set of functions.
+A subclass names its state (`_state_names`), checks its own options (`_check`), updates aligned lists (`_update`) and
+names the Triton kernel of the same mathematics (`_launch`). The mathematics itself lives in functions over lists and in
+`module/kernels`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-# Elements that one call of the mathematics works on. On a CPU a bucket and its temporaries stay in cache from one
-# operation to the next; on a GPU buckets are as large as saves launches, but bound the memory of the temporaries.
-CPU_BUCKET_ELEMENTS = 2**17
-DEVICE_BUCKET_ELEMENTS = 2**25
+from module.optim.backends import BACKENDS, load_kernels, pick_backend
+from module.optim.buckets import Bucket, arithmetic_dtype, bucket_limit
+from module.optim.sharding import is_sharded, sharding_of
 
-BACKENDS = ("auto", "foreach")  # what a step is computed with; "auto" takes the fastest that fits the parameters
+if TYPE_CHECKING:
+    from module.kernels.launch import Kernels
 
 Group = dict[str, Any]  # as torch has it: "params" and the options by name
 
-
-@dataclass
-class Bucket:
-    """Aligned lists over parameters of one group with the same device, dtype and step count.
-
-    `params` and `grads` are in the arithmetic's dtype: for bf16 and fp16 parameters they are float32 working copies.
-    `step` is `t`, counted from 1 for the first update. `indices` count the parameters over all groups, in their order.
-    """
-
-    step: int
-    params: list[Tensor] = field(default_factory=list)
-    grads: list[Tensor] = field(default_factory=list)
-    states: list[dict[str, Tensor]] = field(default_factory=list)
-    indices: list[int] = field(default_factory=list)
-    elements: int = 0
-
-    def state(self, name: str) -> list[Tensor]:
-        """Return the named state tensors, aligned with `params`."""
-        return [state[name] for state in self.states]
-
-
-def state_dtype(param: Tensor) -> torch.dtype:
-    """Return the dtype of a parameter's state and arithmetic: float32, or float64 for a float64 parameter."""
-    if not param.is_floating_point():
-        raise RuntimeError(f"only real floating-point parameters can be optimized, got {param.dtype}")
-    return torch.float64 if param.dtype == torch.float64 else torch.float32
+CPU = torch.device("cpu")
+NARROW_DTYPES = (torch.bfloat16, torch.float16)
+STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class ListOptimizer(Optimizer):
     """Base of the optimizers over tensor lists; not to be used by itself.
 
     Follows `torch.optim` in everything a user sees. Beyond it: state and arithmetic are float32 for bf16 and fp16
-    parameters, also after `load_state_dict`, and each parameter counts its own steps: those in which it
-    had a gradient. A step reads nothing back from a GPU: the step counters are kept on the CPU.
+    parameters, also after `load_state_dict`, and each parameter counts its own steps: those in which it had a gradient.
+    A step reads nothing back from a GPU: the step counters are kept where they are used, on the CPU for the list-wise
+    backend and on the device for the kernels.
     """
+
+    # State that may be stored in bf16: averages that forget within some ten steps. The slow ones would stand still
+    # there: 0.999 u rounds to u.
+    _narrow_state: ClassVar[frozenset[str]] = frozenset({"exp_avg", "sensitivity"})
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self._check(defaults)
+        self._kernels: Kernels | None = None  # what Triton keeps from step to step, made when it is first needed
         super().__init__(params, defaults)
 
     def _check(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError where an option, a default or a group's own, is out of range."""
         lr, eps, weight_decay = options["lr"], options["eps"], options["weight_decay"]
         if isinstance(lr, Tensor):
-            raise ValueError("Invalid learning rate: a Tensor; it must be a float")
+            if lr.numel() != 1:
+                raise ValueError("Tensor lr must be 1-element")
+            if lr.device.type != "cpu" and not options["capturable"]:
+                raise ValueError("lr as a Tensor on a GPU needs capturable=True")
+            lr = lr.item() if lr.device.type == "cpu" else 0.0
         if not lr >= 0.0:
-            raise ValueError(f"Invalid learning rate: {lr}")
+            raise ValueError(f"Invalid learning rate: {lr:g}")
         if not eps >= 0.0:
             raise ValueError(f"Invalid epsilon value: {eps}")
         for i, beta in enumerate(options["betas"]):
@@ -77,83 +64,122 @@ class ListOptimizer(Optimizer):
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
         if not weight_decay >= 0.0:
             raise ValueError(f"Invalid weight_decay value: {weight_decay}")
-        if options["backend"] not in BACKENDS:
-            raise ValueError(f"Invalid backend: {options['backend']!r}; choose from {', '.join(BACKENDS)}")
+        for name, choices in (("backend", BACKENDS), ("state_dtype", tuple(STATE_DTYPES))):
+            if options[name] not in choices:
+                raise ValueError(f"Invalid {name}: {options[name]!r}; choose from {', '.join(choices)}")
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
-        """Return the names of the per-element state that `_update` needs for this group."""
+        """Return the names of the per-element averages that a step of this group needs."""
         raise NotImplementedError
 
+    def _prepare(self, bucket: Bucket, group: Group) -> None:
+        """Do what needs whole tensors before the elementwise update; nothing, for most."""
+
     def _update(self, bucket: Bucket, group: Group) -> None:
-        """Update `bucket.params` and the state in place."""
+        """Update `bucket.params` and the state in place, element by element."""
+        raise NotImplementedError
+
+    def _launch(self, kernels: Kernels, bucket: Bucket, group: Group) -> None:
+        """Do the whole step with Triton."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], float] | None = None, *, grad_factor: float | Tensor | None = None
+    ) -> float | None:
         """Perform one step over all parameters that have a gradient.
 
-        `closure` reevaluates the model and returns the loss, as in `torch.optim`. Raises RuntimeError for a sparse
-        gradient and for complex or integer parameters.
+        Args:
+            closure: reevaluates the model and returns the loss, as in `torch.optim`.
+            grad_factor: multiplies all gradients, which stay as they are: clipping by global norm with
+                `min(1, max_norm / norm)` without a pass over memory of its own. A 0-dim tensor on the parameters'
+                device is not read back.
+
+        Raises:
+            RuntimeError: a sparse gradient, complex or integer parameters; `backend="triton"` or `capturable=True`
+                where Triton cannot be used (the message says why); a capture in a CUDA graph without `capturable`.
         """
+        if not torch.compiler.is_compiling() and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            if not all(group["capturable"] for group in self.param_groups):
+                raise RuntimeError("a step can be captured in a CUDA graph with capturable=True only")
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        first_index = 0
+        position = 0
         for group in self.param_groups:
-            for bucket in self._collect(group, first_index):
-                self._step_bucket(bucket, group)
-            first_index += len(group["params"])
+            for bucket in self._collect(group, position, grad_factor):
+                if bucket.step:
+                    self._step_bucket(bucket, group)
+                else:
+                    self._kernels = self._kernels or load_kernels()
+                    self._launch(self._kernels, bucket, group)
+            position += sum(param.numel() for param in group["params"])
         return loss
 
     def _step_bucket(self, bucket: Bucket, group: Group) -> None:
-        """Count the step and update, on float32 working copies where the parameters' own dtype is narrower."""
+        """Count the step and update, a piece at a time."""
         # A tensor for the addend, wrapped once: adding a number would wrap it again for each counter.
-        torch._foreach_add_(bucket.state("step"), torch.tensor(1.0), alpha=1.0)
-        stored, dtype = bucket.params, state_dtype(bucket.params[0])
-        bucket.grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in bucket.grads]
-        if stored[0].dtype == dtype:
-            self._update(bucket, group)
-            return
-        bucket.params = [param.to(dtype) for param in stored]
-        self._update(bucket, group)
-        torch._foreach_copy_(stored, bucket.params)
+        torch._foreach_add_(bucket.counters, torch.tensor(1.0), alpha=1.0)
+        if isinstance(group["lr"], Tensor):
+            group = {**group, "lr": float(group["lr"])}
+        self._prepare(bucket, group)
+        for piece in bucket.pieces():
+            working = piece.working()
+            self._update(working, group)
+            piece.store(working)
 
-    def _collect(self, group: Group, first_index: int) -> list[Bucket]:
-        """Return buckets over the group's parameters that have a gradient, with their state in place."""
-        names = self._state_names(group)
+    def _collect(self, group: Group, position: int, grad_factor: float | Tensor | None) -> list[Bucket]:
+        """Return buckets over the group's parameters that have a gradient, with their state in place.
+
+        `position` is that of the group's first element. A bucket for the kernels is as long as the group.
+        """
+        names, requested, capturable = self._state_names(group), group["backend"], group["capturable"]
         buckets: list[Bucket] = []
-        filling: dict[tuple[torch.device, torch.dtype, int], Bucket] = {}
-        for index, param in enumerate(group["params"], first_index):
-            grad = param.grad
+        filling: dict[Any, Bucket] = {}
+        for param in group["params"]:
+            grad, size = param.grad, param.numel()
+            position += size
             if grad is None:
                 continue
             if grad.is_sparse:
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-            state = self._state_of(param, names)
-            step = int(state["step"].item()) + 1
-            key, elements = (param.device, param.dtype, step), param.numel()
-            limit = CPU_BUCKET_ELEMENTS if param.device.type == "cpu" else DEVICE_BUCKET_ELEMENTS
+            kernels = pick_backend(requested, param, capturable=capturable) == "triton"
+            state = self._state_of(param, names, group, param.device if kernels else CPU)
+            step = 0 if kernels else int(state["step"].item()) + 1
+            sharding = sharding_of(param) if is_sharded(param) else None
+            # The kernels load four elements at a time where all tensors of a launch have whole lots of them.
+            key = (param.device, param.dtype, step, sharding, kernels and size % 16 == 0)
             bucket = filling.get(key)
-            if bucket is None or bucket.elements + elements > limit:
-                bucket = filling[key] = Bucket(step)
+            if bucket is None or (step and bucket.elements + size > bucket_limit(param.device)):
+                bucket = filling[key] = Bucket(step, sharding, grad_factor=grad_factor)
                 buckets.append(bucket)
-            bucket.params.append(param)
-            bucket.grads.append(grad)
-            bucket.states.append(state)
-            bucket.indices.append(index)
-            bucket.elements += elements
+            bucket.add(param, grad, state, position - size, size)
         return buckets
 
-    def _state_of(self, param: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
-        """Return the parameter's state; what is missing starts at zero, on first sight."""
+    def _state_of(
+        self, param: Tensor, names: tuple[str, ...], group: Group, counter_device: torch.device
+    ) -> dict[str, Tensor]:
+        """Return the parameter's state; what is missing is made on first sight: averages start at zero."""
         state: dict[str, Tensor] = self.state[param]
-        if "step" not in state:
-            state["step"] = torch.tensor(0.0, dtype=torch.float32)
+        counter = state.get("step")
+        if counter is None:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=counter_device)
+        elif counter.device.type != counter_device.type:
+            state["step"] = counter.to(counter_device)
         for name in names:
             if name not in state:
-                state[name] = torch.zeros_like(param, dtype=state_dtype(param), memory_format=torch.preserve_format)
+                dtype = self._state_dtype(name, param, group)
+                state[name] = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
+        if group["master_weights"] and param.dtype in NARROW_DTYPES and "master_param" not in state:
+            state["master_param"] = param.detach().to(torch.float32)
         return state
+
+    def _state_dtype(self, name: str, param: Tensor, group: Group) -> torch.dtype:
+        """Return what a state tensor is stored in."""
+        wide = arithmetic_dtype(param.dtype)
+        narrowed = name in self._narrow_state and wide == torch.float32
+        return STATE_DTYPES[group["state_dtype"]] if narrowed else wide
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group, as in `torch.optim`; its own options are checked like the constructor's."""
@@ -162,7 +188,7 @@ class ListOptimizer(Optimizer):
         super().add_param_group(param_group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a copy of what `state_dict()` returned, keeping the averages' float32 and the counters on the CPU.
+        """Load a copy of what `state_dict()` returned, keeping the averages' float32 and the counters exact.
 
         torch's own method casts every state tensor to its parameter's dtype, which would cut the averages of a bf16
         parameter to 8 bits. The groups' options come from `state_dict` too, the noise seed among them.
@@ -171,19 +197,21 @@ class ListOptimizer(Optimizer):
         # Registered last, so it sees what the user's own hooks have made of the dict.
         with self.register_load_state_dict_pre_hook(lambda _, loaded: final.update(loaded)):
             super().load_state_dict(state_dict)
-        saved = (number for group in final["param_groups"] for number in group["params"])
-        params = (param for group in self.param_groups for param in group["params"])
-        for number, param in zip(saved, params, strict=True):
-            for name, value in final["state"].get(number, {}).items():
-                if name == "step":
-                    count = torch.as_tensor(value, dtype=torch.float32, device="cpu")
-                    self.state[param][name] = count.clone()
-                elif isinstance(value, Tensor):
-                    self.state[param][name] = value.to(device=param.device, dtype=state_dtype(param), copy=True)
+        numbers = iter([number for group in final["param_groups"] for number in group["params"]])
+        for group in self.param_groups:
+            for param in group["params"]:
+                for name, value in final["state"].get(next(numbers), {}).items():
+                    if name == "step":
+                        count = torch.as_tensor(value, dtype=torch.float32, device="cpu")
+                        self.state[param][name] = count.clone()
+                    elif isinstance(value, Tensor):
+                        dtype = self._state_dtype(name, param, group)
+                        self.state[param][name] = value.to(device=param.device, dtype=dtype, copy=True)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from a pickle or a state dict; options that an older one lacks take their defaults."""
         super().__setstate__(state)
+        self._kernels = None
         for group in self.param_groups:
             for name, default in self.defaults.items():
                 group.setdefault(name, default)
@@ -192,11 +220,12 @@ class ListOptimizer(Optimizer):
 class TwoAverageOptimizer(ListOptimizer):
     """A base step that keeps two averages of each element: Adamax's and AdamW's.
 
-    `averages` names them in the state, `rule` is the mathematics over aligned lists.
+    `averages` names them in the state, `rule` is the mathematics over aligned lists, `kernel` the same in Triton.
     """
 
     averages: ClassVar[tuple[str, str]]
     rule: ClassVar[Callable[..., None]]
+    kernel: ClassVar[str]
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
         return self.averages
@@ -205,10 +234,13 @@ class TwoAverageOptimizer(ListOptimizer):
         type(self).rule(
             bucket.params,
             bucket.grads,
-            *map(bucket.state, self.averages),
+            *(bucket.state[name] for name in self.averages),
             step=bucket.step,
             lr=group["lr"],
             betas=group["betas"],
             eps=group["eps"],
             weight_decay=group["weight_decay"],
         )
+
+    def _launch(self, kernels: Kernels, bucket: Bucket, group: Group) -> None:
+        kernels.descend(self.kernel, bucket, group, self.averages)

@@ -1,8 +1,12 @@
 """Keyed Bernoulli-Gaussian noise: a function of a key, never a draw from a global random stream.
 
-PATS adds `z ⊙ n` scaled element by element, with `z ~ Bernoulli(p)` and `n ~ N(0, 1)` (paper, Eq. 5). The key is made
-from the run's seed, the parameter's step and its index, so the noise is equal on every rank and after a resume, differs
+PATS adds `z ⊙ n` scaled element by element, with `z ~ Bernoulli(p)` and `n ~ N(0, 1)` (paper, Eq. 5). The key of an
+element is (seed, step, position), `position` counting the elements of all the optimizer's tensors in their order. So
+the noise is equal on every rank and after a resume, does not depend on how tensors are grouped or sharded, differs
 between steps and tensors, and leaves the streams of dropout and data order alone.
+
+Here is the noise of the list-wise backend. The Triton kernels draw theirs from Philox, keyed likewise: other numbers
+of the same distribution.
 """
 
 from __future__ import annotations
@@ -10,63 +14,104 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+BLOCK = 2**16
+"""Positions drawn at once on a CPU. Part of the noise's definition: a change alters every run."""
 
-def noise_key(seed: int, step: int, tensor_index: int) -> int:
-    """Return the 63-bit key of one tensor's noise at one step (the same on every rank, in every process)."""
-    packed = struct.pack("<3q", seed, step, tensor_index)
+Span = tuple[int, int]
+"""First position and number of elements."""
+
+
+def noise_key(seed: int, step: int, place: int) -> int:
+    """Return a 63-bit key, the same on every rank and in every process; `place` is a block or a tensor."""
+    packed = struct.pack("<3q", seed, step, place)
     return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1
 
 
-def keyed_noise(like: Tensor, p: float, key: int) -> Tensor:
-    """Return `z ⊙ n`: a standard normal with probability `p`, 0 < `p` <= 1, else zero, independently by element.
+def keyed_noise(
+    spans: Sequence[Span], p: float, *, seed: int, step: int, dtype: torch.dtype, device: torch.device
+) -> list[Tensor]:
+    """Return `z ⊙ n` over each span: a standard normal with probability `p`, 0 < `p` <= 1, else zero.
 
-    `like` gives shape and device. The result is dense and contiguous, float64 for a float64 tensor and float32 for any
-    other, and depends on shape, device type, `p` and `key` alone: not on thread counts, nor on the global generators.
+    The results are dense and one-dimensional, of float32 or float64 `dtype`. On a CPU an element's noise depends on
+    seed, step, its position, `p` and dtype alone, on other devices on where its span starts too; never on thread
+    counts or the global generators.
     """
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    if like.device.type != "cpu" or p == 1:
-        return _dense_noise(like, p, key, dtype)
-    positions = torch.from_numpy(_bernoulli_positions(like.numel(), p, key))
+    if device.type != "cpu":
+        return [_dense_noise(start, size, p, seed, step, dtype, device) for start, size in spans]
+    # Parameters mostly stand in the order of their positions: what is adjacent is drawn and spread in one go.
+    runs: list[list[int]] = []
+    for start, size in spans:
+        if runs and sum(runs[-1]) == start:
+            runs[-1][1] += size
+        else:
+            runs.append([start, size])
+    drawn = torch.cat([_spread(start, size, p, seed, step, dtype) for start, size in runs])
+    return list(torch.split(drawn, [size for _, size in spans]))
+
+
+def _dense_noise(
+    start: int, size: int, p: float, seed: int, step: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Draw every element and mask, as a GPU does fastest. Reads nothing back to the host."""
+    generator = torch.Generator(device).manual_seed(noise_key(seed, step, start))
+    noise = torch.empty(size, dtype=dtype, device=device).normal_(generator=generator)
+    return noise if p == 1 else noise.mul_(torch.empty_like(noise).uniform_(generator=generator) < p)
+
+
+def _spread(start: int, size: int, p: float, seed: int, step: int, dtype: torch.dtype) -> Tensor:
+    """The noise of adjacent positions on a CPU, from the blocks that they lie in."""
+    noise = np.zeros(size, np.float64 if dtype == torch.float64 else np.float32)
+    for block in range(start // BLOCK, -(-(start + size) // BLOCK)):
+        first = block * BLOCK - start  # of the block, counted from the start of the span
+        positions, values = _block(seed, step, block, p, dtype)
+        if first < 0 or first + BLOCK > size:
+            low, high = np.searchsorted(positions, (-first, size - first))
+            positions = positions[low:high] + first
+            noise[positions] = values[low:high]
+        else:
+            noise[first : first + BLOCK][positions] = values
+    return torch.from_numpy(noise)
+
+
+@lru_cache(maxsize=4)  # a block may lie across several spans; numbers per block, not per tensor
+def _block(
+    seed: int, step: int, block: int, p: float, dtype: torch.dtype
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
+    """Sorted indices within the block where z = 1, and the normals there."""
+    key = noise_key(seed, step, block)
+    positions = np.arange(BLOCK) if p == 1 else _bernoulli_positions(np.random.Generator(np.random.SFC64(key)), p)
     # torch's CPU generator keeps the low 32 bits of a seed only. The positions carry the whole key, and come from a
     # generator of another kind, so the two streams are independent.
-    values = torch.empty(positions.numel(), dtype=dtype).normal_(generator=torch.Generator().manual_seed(key))
-    return torch.zeros(like.numel(), dtype=dtype).index_copy_(0, positions, values).view(like.shape)
+    values = torch.empty(len(positions), dtype=dtype).normal_(generator=torch.Generator().manual_seed(key))
+    return positions, values.numpy()
 
 
-def _dense_noise(like: Tensor, p: float, key: int, dtype: torch.dtype) -> Tensor:
-    """Draw every element and mask: what a GPU does fastest, and what `p` = 1 needs. Reads nothing back to the host."""
-    generator = torch.Generator(like.device).manual_seed(key)
-    noise = torch.empty(like.shape, dtype=dtype, device=like.device).normal_(generator=generator)
-    if p < 1:
-        noise.mul_(torch.empty_like(noise).uniform_(generator=generator) < p)
-    return noise
+def _bernoulli_positions(generator: np.random.Generator, p: float) -> npt.NDArray[np.int64]:
+    """Return the sorted indices in [0, BLOCK) whose Bernoulli(`p`) trial succeeds, 0 < `p` < 1.
 
-
-def _bernoulli_positions(size: int, p: float, key: int) -> npt.NDArray[np.int64]:
-    """Return the sorted indices in [0, size) whose Bernoulli(`p`) trial succeeds, 0 < `p` < 1.
-
-    The gaps between successes are geometric, P(gap > k) = (1 - p)^k, and so is floor(E / -log(1 - p)) + 1 for E
-    exponential with mean 1. Drawing the gaps costs `size * p` draws instead of `size`.
+    The gaps between successes are geometric, P(gap > k) = (1 - p)^k, and so is floor(log(u) / log(1 - p)) + 1 for u
+    uniform in (0, 1]. Drawing the gaps costs `BLOCK * p` draws instead of `BLOCK`.
     """
-    generator = np.random.Generator(np.random.SFC64(key))
-    mean, deviation = size * p, math.sqrt(size * p * (1 - p))
+    mean, deviation = BLOCK * p, math.sqrt(BLOCK * p * (1 - p))
     count = int(mean + 6 * deviation) + 8  # passes the end in one go but for once in a billion times
     last, parts = -1, []
-    while last < size:
-        gaps = generator.standard_exponential(count)
-        gaps *= -1 / math.log1p(-p)
+    while last < BLOCK:
+        gaps = generator.random(count)
+        np.log(np.subtract(1.0, gaps, out=gaps), out=gaps)
+        gaps *= 1 / math.log1p(-p)
         # Tiny p: a gap may exceed what int64 counts. Past the end is past the end.
-        positions = np.minimum(gaps, size, out=gaps).astype(np.int64)
+        positions = np.minimum(gaps, BLOCK, out=gaps).astype(np.int64)
         positions += 1
         positions[0] += last
-        np.cumsum(positions, out=positions)
-        parts.append(positions)
-        last = int(positions[-1])
+        parts.append(torch.from_numpy(positions).cumsum(0).numpy())  # three times as fast as numpy's
+        last = int(parts[-1][-1])
     drawn = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return drawn[: int(np.searchsorted(drawn, size))]
+    return drawn[: int(np.searchsorted(drawn, BLOCK))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,9 +17,13 @@ from torch.optim.optimizer import ParamsT
 
 from module.optim.adamax import AdamaxW
 from module.optim.adamw import ListAdamW
-from module.optim.base import Bucket, Group, ListOptimizer
-from module.optim.noise import keyed_noise, noise_key
-from module.optim.sensitivity import sensitivity_
+from module.optim.base import Group, ListOptimizer, TwoAverageOptimizer
+from module.optim.buckets import Bucket
+from module.optim.noise import keyed_noise
+from module.optim.sensitivity import mean_sensitivities, sensitivity_
+
+if TYPE_CHECKING:
+    from module.kernels.launch import Kernels
 
 NOISE_FORMS = ("std", "variance")
 
@@ -27,6 +31,7 @@ NOISE_FORMS = ("std", "variance")
 def perturb_(
     params: list[Tensor],
     sensitivities: list[Tensor],
+    means: list[Tensor],
     noises: list[Tensor],
     *,
     noise_lambda: float,
@@ -36,11 +41,11 @@ def perturb_(
 ) -> None:
     """Add each element's own noise in place (Eq. 5, Algorithm 1 lines 11 to 14); the lists are aligned.
 
-    `sensitivities` are S̃ after this step's update, `noises` standard normals where z = 1 and zero elsewhere.
+    `sensitivities` are S̃ after this step's update, `means` their means s̄ over whole tensors, `noises` standard normals
+    where z = 1 and zero elsewhere.
     `noise_form` says what the intensity r is: the noise's standard deviation ("std", what Algorithm 1's N(0, R) does as
     `torch.normal(0, R)`) or its variance ("variance", σ = √r as the text after Eq. 4 has it).
     """
-    means = [sensitivity.mean() for sensitivity in sensitivities]  # s̄ over this one tensor, Eq. 3; stays on the device
     ratios = torch._foreach_div(means, torch._foreach_add(sensitivities, noise_eps))  # s̄ / (s̄_j + ε)
     torch._foreach_sub_(ratios, noise_gamma)
     torch._foreach_clamp_min_(ratios, 0.0)  # r / λ = max(s̄ / (s̄_j + ε) - γ, 0), Eq. 4
@@ -50,7 +55,7 @@ def perturb_(
     torch._foreach_addcmul_(params, ratios, noises, scale)  # θ ← θ + σ ⊙ n ⊙ z
 
 
-class _Perturbed(ListOptimizer):
+class _Perturbed(TwoAverageOptimizer):
     """Sensitivity before and noise after the step of the base that follows in the method resolution order."""
 
     def __init__(
@@ -68,12 +73,16 @@ class _Perturbed(ListOptimizer):
         noise_form: str = "std",
         seed: int = 0,
         backend: str = "auto",
+        capturable: bool = False,
+        state_dtype: str = "float32",
+        master_weights: bool = False,
     ) -> None:
         # Past the base class's constructor, which knows nothing of these options.
-        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "backend": backend}
+        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        how = {"backend": backend, "capturable": capturable, "state_dtype": state_dtype}
         noise = {"noise_lambda": noise_lambda, "noise_gamma": noise_gamma, "noise_p": noise_p, "noise_eps": noise_eps}
         own = {"sensitivity_beta": sensitivity_beta, "noise_form": noise_form, "seed": seed, "perturb": True}
-        ListOptimizer.__init__(self, params, {**base, **noise, **own})
+        ListOptimizer.__init__(self, params, {**base, **noise, **own, **how, "master_weights": master_weights})
 
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
@@ -100,26 +109,54 @@ class _Perturbed(ListOptimizer):
         names = super()._state_names(group)
         return (*names, "sensitivity") if self._perturbs(group) else names
 
-    def _update(self, bucket: Bucket, group: Group) -> None:
+    def _prepare(self, bucket: Bucket, group: Group) -> None:
         if not self._perturbs(group):
-            super()._update(bucket, group)
             return
-        sensitivities = bucket.state("sensitivity")
-        sensitivity_(sensitivities, bucket.params, bucket.grads, beta=group["sensitivity_beta"])
+        for piece in bucket.pieces():
+            working = piece.working()
+            averages = working.state["sensitivity"]
+            sensitivity_(averages, working.params, working.grads, beta=group["sensitivity_beta"])
+            piece.store(working)
+        bucket.means = mean_sensitivities(bucket.state["sensitivity"], bucket.sizes, bucket.sharding)
+
+    def _update(self, bucket: Bucket, group: Group) -> None:
         super()._update(bucket, group)
-        noises = [
-            keyed_noise(param, group["noise_p"], noise_key(group["seed"], bucket.step, index))
-            for param, index in zip(bucket.params, bucket.indices, strict=True)
-        ]
+        if not self._perturbs(group):
+            return
         perturb_(
             bucket.params,
-            sensitivities,
-            noises,
+            bucket.state["sensitivity"],
+            bucket.means,
+            self._noises(bucket, group),
             noise_lambda=group["noise_lambda"],
             noise_gamma=group["noise_gamma"],
             noise_eps=group["noise_eps"],
             noise_form=group["noise_form"],
         )
+
+    @staticmethod
+    def _noises(bucket: Bucket, group: Group) -> list[Tensor]:
+        """Draw each parameter's `z ⊙ n`; for a shard that is no span, the whole tensor's, and cut."""
+        spans = [
+            (position + start, param.numel() if region is None else size)
+            for position, start, size, param, region in zip(
+                bucket.positions, bucket.starts, bucket.sizes, bucket.params, bucket.regions, strict=True
+            )
+        ]
+        first = bucket.params[0]
+        drawn = keyed_noise(
+            spans, group["noise_p"], seed=group["seed"], step=bucket.step, dtype=first.dtype, device=first.device
+        )
+        return [
+            (noise if region is None else region.of(noise)).view(param.shape)
+            for noise, param, region in zip(drawn, bucket.params, bucket.regions, strict=True)
+        ]
+
+    def _launch(self, kernels: Kernels, bucket: Bucket, group: Group) -> None:
+        if self._perturbs(group):
+            kernels.descend_with_noise(self.kernel, bucket, group, self.averages)
+        else:
+            super()._launch(kernels, bucket, group)
 
 
 class PATSAdamax(_Perturbed, AdamaxW):

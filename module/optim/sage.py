@@ -9,7 +9,7 @@ variation. The factor |I - Î| / (Î + eps²) is large where sensitivity is low 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,8 +17,12 @@ from torch.optim.optimizer import ParamsT
 
 from module.optim.adamax import update_exp_infs_
 from module.optim.adamw import update_adam_moments_
-from module.optim.base import Bucket, Group, ListOptimizer
+from module.optim.base import Group, ListOptimizer
+from module.optim.buckets import Bucket
 from module.optim.sensitivity import sensitivity_
+
+if TYPE_CHECKING:
+    from module.kernels.launch import Kernels
 
 
 def sage_factors(fresh: list[Tensor], averages: list[Tensor], *, correction: float, eps: float) -> list[Tensor]:
@@ -34,7 +38,8 @@ def sage_factors(fresh: list[Tensor], averages: list[Tensor], *, correction: flo
 class _Sage(ListOptimizer):
     """What both variants share: options, state, and the factor on groups with `perturb`."""
 
-    _base_state: tuple[str, ...] = ()
+    averages: ClassVar[tuple[str, str]]
+    kernel: ClassVar[str]
 
     def __init__(
         self,
@@ -45,9 +50,14 @@ class _Sage(ListOptimizer):
         weight_decay: float = 0.0,
         sensitivity_beta: float = 0.75,
         backend: str = "auto",
+        capturable: bool = False,
+        state_dtype: str = "float32",
+        master_weights: bool = False,
     ) -> None:
-        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "backend": backend}
-        super().__init__(params, {**base, "sensitivity_beta": sensitivity_beta, "perturb": True})
+        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        how = {"backend": backend, "capturable": capturable, "state_dtype": state_dtype}
+        own = {"sensitivity_beta": sensitivity_beta, "perturb": True}
+        super().__init__(params, {**base, **own, **how, "master_weights": master_weights})
 
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
@@ -57,13 +67,16 @@ class _Sage(ListOptimizer):
             raise ValueError(f"Invalid sensitivity_beta value: {options['sensitivity_beta']}")
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
-        return (*self._base_state, "sensitivity") if group["perturb"] else self._base_state
+        return (*self.averages, "sensitivity") if group["perturb"] else self.averages
+
+    def _launch(self, kernels: Kernels, bucket: Bucket, group: Group) -> None:
+        kernels.descend_by_sensitivity(self.kernel, bucket, group, self.averages)
 
     def _factors(self, bucket: Bucket, group: Group, correction: float) -> list[Tensor] | None:
         """Fold in this step's sensitivity and return the factors; None for groups that get the base step."""
         if not group["perturb"]:
             return None
-        averages = bucket.state("sensitivity")
+        averages = bucket.state["sensitivity"]
         fresh = sensitivity_(averages, bucket.params, bucket.grads, beta=group["sensitivity_beta"])
         return sage_factors(fresh, averages, correction=correction, eps=group["eps"])
 
@@ -75,11 +88,12 @@ class SAGEAdamax(_Sage):
     those of `torch.optim.Adamax`. Raises ValueError for values out of range.
     """
 
-    _base_state = ("exp_avg", "exp_inf")
+    averages = ("exp_avg", "exp_inf")
+    kernel = "sage_adamax"
 
     def _update(self, bucket: Bucket, group: Group) -> None:
         factors = self._factors(bucket, group, correction=1.0)
-        exp_avgs, exp_infs, eps = bucket.state("exp_avg"), bucket.state("exp_inf"), group["eps"]
+        exp_avgs, exp_infs, eps = bucket.state["exp_avg"], bucket.state["exp_inf"], group["eps"]
         beta1, beta2 = group["betas"]
         torch._foreach_lerp_(exp_avgs, bucket.grads, 1 - beta1)
         update_exp_infs_(exp_infs, bucket.grads, beta2=beta2, eps=eps)
@@ -98,11 +112,12 @@ class SAGEAdamW(_Sage):
     first step moves only those: Î' is I then, and the factor zero. Arguments as for `SAGEAdamax`.
     """
 
-    _base_state = ("exp_avg", "exp_avg_sq")
+    averages = ("exp_avg", "exp_avg_sq")
+    kernel = "sage_adamw"
 
     def _update(self, bucket: Bucket, group: Group) -> None:
         factors = self._factors(bucket, group, correction=1 - group["sensitivity_beta"] ** bucket.step)
-        exp_avgs, exp_avg_sqs, lr = bucket.state("exp_avg"), bucket.state("exp_avg_sq"), group["lr"]
+        exp_avgs, exp_avg_sqs, lr = bucket.state["exp_avg"], bucket.state["exp_avg_sq"], group["lr"]
         beta1, beta2 = group["betas"]
         update_adam_moments_(exp_avgs, exp_avg_sqs, bucket.grads, betas=(beta1, beta2))
         denominators = torch._foreach_sqrt(exp_avg_sqs)

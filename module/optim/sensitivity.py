@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from module.optim.sharding import Sharding
+
 
 def sensitivity_(averages: list[Tensor], params: list[Tensor], grads: list[Tensor], *, beta: float) -> list[Tensor]:
     """Fold `s = |θ ⊙ g|` (Eq. 1) into its moving averages `S ← β S + (1-β) s` (Eq. 2), in place; return `s`.
@@ -19,3 +21,16 @@ def sensitivity_(averages: list[Tensor], params: list[Tensor], grads: list[Tenso
     torch._foreach_abs_(fresh)
     torch._foreach_lerp_(averages, fresh, 1 - beta)
     return list(fresh)
+
+
+def mean_sensitivities(averages: list[Tensor], sizes: list[int], sharding: Sharding | None) -> list[Tensor]:
+    """Return s̄, the mean of each tensor (Eq. 3), as 0-dim tensors on the device.
+
+    `averages` are float32 or float64, or narrower and summed up in float32. Of sharded tensors they are the local
+    shards, `sizes` the elements of the whole: the sums are added up over the ranks, once for the whole list.
+    """
+    wide = torch.float64 if averages[0].dtype == torch.float64 else torch.float32
+    sums = torch.stack([average.sum(dtype=wide) for average in averages])
+    if sharding is not None:
+        sharding.sum_over_shards(sums)
+    return list((sums / sums.new_tensor(sizes).clamp_(min=1)).unbind())

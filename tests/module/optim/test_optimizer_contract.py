@@ -19,7 +19,11 @@ NAN = float("nan")
 BAD_OPTIONS: list[tuple[list[type[Optimizer]], dict[str, Any], str]] = [
     (CLASSES, {"lr": -1}, "Invalid learning rate: -1"),
     (CLASSES, {"lr": NAN}, "Invalid learning rate: nan"),
-    (CLASSES, {"lr": torch.tensor(0.1)}, "Invalid learning rate: a Tensor; it must be a float"),
+    (CLASSES, {"lr": torch.tensor([0.1, 0.2])}, "Tensor lr must be 1-element"),
+    (CLASSES, {"lr": torch.tensor(-0.1)}, "Invalid learning rate: -0.1"),
+    (CLASSES, {"lr": torch.tensor(0.1, device="meta")}, "lr as a Tensor on a GPU needs capturable=True"),
+    (CLASSES, {"backend": "cuda"}, "Invalid backend: 'cuda'; choose from auto, foreach, triton"),
+    (CLASSES, {"state_dtype": "float16"}, "Invalid state_dtype: 'float16'; choose from float32, bfloat16"),
     (CLASSES, {"eps": -1e-8}, "Invalid epsilon value: -1e-08"),
     (CLASSES, {"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
     (CLASSES, {"betas": (0.9, -0.1)}, "Invalid beta parameter at index 1: -0.1"),
@@ -117,7 +121,7 @@ def test_gradients_are_not_changed(cls: type[Optimizer]) -> None:
 def test_how_tensors_are_bucketed_does_not_matter(cls: type[Optimizer], monkeypatch: pytest.MonkeyPatch) -> None:
     together, apart = toy_params(), toy_params()
     take_steps(cls(together), 1, 4)
-    monkeypatch.setattr("module.optim.base.CPU_BUCKET_ELEMENTS", 1)
+    monkeypatch.setattr("module.optim.buckets.CPU_BUCKET_ELEMENTS", 1)
     take_steps(cls(apart), 1, 4)
     assert equal(together, apart)
 

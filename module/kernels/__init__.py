@@ -1,0 +1,1 @@
+"""Triton kernels of the optimizers and their launcher. Imports Triton: `module.optim.backends` decides when."""

@@ -1,0 +1,117 @@
+"""The base steps and PATS's second pass: Adamax or AdamW, decoupled decay and noise, one pass over memory."""
+
+import triton
+import triton.language as tl
+
+from module.kernels.blocks import (
+    COPY,
+    COUNTER,
+    FIRST_STATE,
+    GRAD,
+    PARAM,
+    POSITION,
+    SIZE,
+    is_local,
+    lerp,
+    locate,
+    one_minus_power,
+    pointer,
+    read,
+    scalar,
+    span,
+    write,
+)
+from module.kernels.noise import bernoulli_normal, pairs_of
+from module.kernels.sensitivity import SENSITIVITY, sum_of_partials
+
+SECOND_STATE = tl.constexpr(FIRST_STATE.value + 1)
+
+
+@triton.jit
+def adamax(m, u, g, weight1, beta2, weight2, eps):
+    """Return m, u and the direction m / u; see `module.optim.adamax`."""
+    m = lerp(m, g, weight1)
+    u = tl.maximum(beta2 * u, tl.abs(g) + eps)
+    return m, u, m / u
+
+
+@triton.jit
+def adamw(m, v, g, weight1, beta2, weight2, root2, eps):
+    """Return m, v and the direction m / (√v / √(1 - β2^t) + eps); see `module.optim.adamw`."""
+    m = lerp(m, g, weight1)
+    v = beta2 * v + weight2 * g * g
+    return m, v, m / (tl.sqrt_rn(v) / root2 + eps)
+
+
+@triton.jit(do_not_specialize=["first_program", "tensors", "seed"])
+def descend_kernel(
+    blocks_ptr,
+    spans_ptr,
+    addresses_ptr,
+    partials_ptr,
+    first_program,
+    tensors,
+    factor,
+    lr,
+    weight1,
+    beta2,
+    weight2,
+    log_beta1,
+    log_beta2,
+    eps,
+    weight_decay,
+    noise_scale,
+    noise_gamma,
+    noise_eps,
+    noise_p,
+    seed,
+    param_dtype: tl.constexpr,
+    grad_dtype: tl.constexpr,
+    average_dtype: tl.constexpr,
+    copy_dtype: tl.constexpr,
+    alignment: tl.constexpr,
+    RULE: tl.constexpr,
+    NOISE: tl.constexpr,
+    FACTOR_ON_DEVICE: tl.constexpr,
+    LR_ON_DEVICE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Do one step of `RULE` on a block, then add noise: `NOISE` is "none", "std" or "variance"."""
+    tensor, block = locate(blocks_ptr, first_program + tl.program_id(0))
+    param_ptr = pointer(addresses_ptr, PARAM, tensor, tensors, param_dtype, alignment)
+    grad_ptr = pointer(addresses_ptr, GRAD, tensor, tensors, grad_dtype, alignment)
+    m_ptr = pointer(addresses_ptr, FIRST_STATE, tensor, tensors, average_dtype, alignment)
+    u_ptr = pointer(addresses_ptr, SECOND_STATE, tensor, tensors, tl.float32, alignment)
+    step = tl.load(pointer(addresses_ptr, COUNTER, tensor, tensors, tl.float32, 4)).to(tl.int64)
+    rate = scalar(lr, LR_ON_DEVICE)
+    step_size = rate / one_minus_power(log_beta1, step)
+    root2 = tl.sqrt_rn(one_minus_power(log_beta2, step))
+    kept = 1.0 - rate * weight_decay
+    scale = scalar(factor, FACTOR_ON_DEVICE)
+    pair, first, second = pairs_of(block, BLOCK)
+    if NOISE != "none":
+        mean = sum_of_partials(spans_ptr, partials_ptr, tensor, tensors) / span(spans_ptr, SIZE, tensor, tensors)
+        position = span(spans_ptr, POSITION, tensor, tensors)
+        noises = bernoulli_normal(seed, step, position, pair, noise_p)
+    for half in tl.static_range(2):
+        offsets = first if half == 0 else second
+        live = is_local(spans_ptr, tensor, tensors, offsets, alignment)
+        g = scale * read(grad_ptr, offsets, live)
+        m, u = read(m_ptr, offsets, live), read(u_ptr, offsets, live)
+        if RULE == "adamax":
+            m, u, direction = adamax(m, u, g, weight1, beta2, weight2, eps)
+        else:
+            m, u, direction = adamw(m, u, g, weight1, beta2, weight2, root2, eps)
+        write(m_ptr, offsets, live, m)
+        write(u_ptr, offsets, live, u)
+        theta = kept * read(param_ptr, offsets, live) - step_size * direction
+        if NOISE != "none":
+            average_ptr = pointer(addresses_ptr, SENSITIVITY, tensor, tensors, average_dtype, alignment)
+            average = read(average_ptr, offsets, live)
+            intensity = tl.maximum(mean / (average + noise_eps) - noise_gamma, 0.0)  # r / λ, Eq. 4
+            if NOISE == "variance":
+                intensity = tl.sqrt_rn(intensity)
+            theta += noise_scale * intensity * noises[half]  # Eq. 5
+        write(param_ptr, offsets, live, theta)
+        if copy_dtype is not None:
+            write(pointer(addresses_ptr, COPY, tensor, tensors, copy_dtype, alignment), offsets, live, theta)
