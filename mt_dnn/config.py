@@ -182,6 +182,9 @@ class OutputConfig:
 
     output_dir: str = option(help="folder of this run: config, metrics, results, checkpoints, best model")
     log_per_updates: int = option(50, help="updates between two training events in metrics.jsonl")
+    sensitivity_per_updates: int = option(
+        100, help="updates between two events about PATS's or SAGE's sensitivities; 0: none"
+    )
     eval_per_updates: int = option(0, help="updates between two evaluations within an epoch; 0: at its end only")
     save_per_updates: int = option(0, help="updates between two checkpoints within an epoch; 0: at its end only")
     keep_checkpoints: int = option(2, help="how many of the newest checkpoints are kept")
@@ -194,6 +197,7 @@ class OutputConfig:
         bad = []
         for name, least in {
             "log_per_updates": 1,
+            "sensitivity_per_updates": 0,
             "eval_per_updates": 0,
             "save_per_updates": 0,
             "keep_checkpoints": 1,

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
 from tqdm import tqdm
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class RunLog:
         """Add one point to a TensorBoard curve."""
         if self._tensorboard:
             self._tensorboard.add_scalar(name, value, step)
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        """Add one histogram to TensorBoard."""
+        if self._tensorboard and len(values):
+            self._tensorboard.add_histogram(name, values, step)
 
     def sync(self) -> int:
         """Bring `metrics.jsonl` to the disk and return its size in bytes."""

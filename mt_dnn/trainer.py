@@ -34,6 +34,7 @@ from mt_dnn.results import History, write_results
 from mt_dnn.run_folder import device_name, prepare_folder, versions
 from mt_dnn.run_log import RunLog, say
 from mt_dnn.sampling import Draw, MultiTaskSampler
+from mt_dnn.sensitivity_log import log_sensitivity
 from mt_dnn.update import Precision, Updated, Updater
 
 
@@ -100,6 +101,8 @@ class Trainer:
                 bar.update()
                 if at.step % output.log_per_updates == 0 or at.position == len(draws):
                     bar.set_postfix_str(f"loss {self._log_train(label, len(draws)):.4f}")
+                if output.sensitivity_per_updates and at.step % output.sensitivity_per_updates == 0:
+                    log_sensitivity(self.optimizer, self.log, at.step)
                 inside = at.position < len(draws)
                 if inside and output.eval_per_updates and at.step % output.eval_per_updates == 0:
                     self._evaluate(at.epoch + at.position / len(draws))

@@ -13,6 +13,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.lr_scheduler import LRScheduler
 
 from module.losses import LOSSES
+from module.optim import ListOptimizer
 from mt_dnn.batching import Collator
 from mt_dnn.config import LoopConfig
 from mt_dnn.data import TaskData
@@ -92,9 +93,13 @@ class Updater:
         loss_value, grad_norm = torch.stack((loss, norm)).tolist()
         self._check(loss_value, grad_norm, draw, step)
         limit = self.config.global_grad_clipping
-        if 0 < limit < grad_norm < math.inf:  # below the limit nothing changes, and a pass over memory is saved
-            clip_grads_with_norm_([p for p in self._parameters if p.grad is not None], limit, norm, foreach=True)
-        self.precision.scaler.step(self.optimizer)
+        clips = 0 < limit < grad_norm < math.inf  # below the limit nothing changes, and a pass over memory is saved
+        if clips and isinstance(self.optimizer, ListOptimizer):
+            self.precision.scaler.step(self.optimizer, grad_factor=limit / (grad_norm + 1e-6))
+        else:
+            if clips:
+                clip_grads_with_norm_(grads, limit, norm, foreach=True)
+            self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
         if math.isfinite(grad_norm):  # else float16's scaler has skipped the step
             self.schedule.step()

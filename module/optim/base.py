@@ -16,7 +16,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from module.optim.backends import BACKENDS, load_kernels, pick_backend
 from module.optim.buckets import Bucket, arithmetic_dtype, bucket_limit
-from module.optim.sharding import is_sharded, sharding_of
+from module.optim.sharding import dtensors_exist, is_sharded, sharded_like, sharding_of, whole
 
 if TYPE_CHECKING:
     from module.kernels.launch import Kernels
@@ -106,7 +106,7 @@ class ListOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        position = 0
+        position, grad_factor = 0, whole(grad_factor)
         for group in self.param_groups:
             for bucket in self._collect(group, position, grad_factor):
                 if bucket.step:
@@ -132,9 +132,12 @@ class ListOptimizer(Optimizer):
     def _collect(self, group: Group, position: int, grad_factor: float | Tensor | None) -> list[Bucket]:
         """Return buckets over the group's parameters that have a gradient, with their state in place.
 
-        `position` is that of the group's first element. A bucket for the kernels is as long as the group.
+        `position` is that of the group's first element. A bucket for the kernels is as long as the group. This loop is
+        what a step costs beside its mathematics, so what does not change from one parameter to the next stays outside.
         """
-        names, requested, capturable = self._state_names(group), group["backend"], group["capturable"]
+        names = ("step", *self._state_names(group))
+        narrow_names = (*names, "master_param") if group["master_weights"] else names
+        requested, capturable, distributed = group["backend"], group["capturable"], dtensors_exist()
         buckets: list[Bucket] = []
         filling: dict[Any, Bucket] = {}
         for param in group["params"]:
@@ -144,36 +147,40 @@ class ListOptimizer(Optimizer):
                 continue
             if grad.is_sparse:
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+            device, dtype = param.device, param.dtype
             kernels = pick_backend(requested, param, capturable=capturable) == "triton"
-            state = self._state_of(param, names, group, param.device if kernels else CPU)
-            step = 0 if kernels else int(state["step"].item()) + 1
-            sharding = sharding_of(param) if is_sharded(param) else None
+            state: dict[str, Tensor] = self.state[param]
+            needed = narrow_names if dtype in NARROW_DTYPES else names
+            for name in needed:
+                if name not in state:
+                    self._complete(state, param, needed, group)
+            counter = state["step"]
+            if counter.is_cpu == kernels and not (kernels and device.type == "cpu"):
+                counter = state["step"] = counter.to(device if kernels else CPU)
+            step = 0 if kernels else int(counter.item()) + 1
+            sharding = sharding_of(param) if distributed and is_sharded(param) else None
             # The kernels load four elements at a time where all tensors of a launch have whole lots of them.
-            key = (param.device, param.dtype, step, sharding, kernels and size % 16 == 0)
+            key = (device, dtype, step, sharding, kernels and size % 16 == 0)
             bucket = filling.get(key)
-            if bucket is None or (step and bucket.elements + size > bucket_limit(param.device)):
-                bucket = filling[key] = Bucket(step, sharding, grad_factor=grad_factor)
+            if bucket is None or (step and bucket.elements + size > bucket_limit(device)):
+                lists: dict[str, list[Tensor]] = {name: [] for name in needed[1:]}
+                bucket = filling[key] = Bucket(step, sharding, state=lists, grad_factor=grad_factor)
                 buckets.append(bucket)
             bucket.add(param, grad, state, position - size, size)
         return buckets
 
-    def _state_of(
-        self, param: Tensor, names: tuple[str, ...], group: Group, counter_device: torch.device
-    ) -> dict[str, Tensor]:
-        """Return the parameter's state; what is missing is made on first sight: averages start at zero."""
-        state: dict[str, Tensor] = self.state[param]
-        counter = state.get("step")
-        if counter is None:
-            state["step"] = torch.zeros((), dtype=torch.float32, device=counter_device)
-        elif counter.device.type != counter_device.type:
-            state["step"] = counter.to(counter_device)
+    def _complete(self, state: dict[str, Tensor], param: Tensor, names: tuple[str, ...], group: Group) -> None:
+        """Make what state is missing, on first sight: counter and averages start at zero."""
         for name in names:
-            if name not in state:
+            if name in state:
+                continue
+            if name == "step":
+                state[name] = torch.zeros((), dtype=torch.float32)
+            elif name == "master_param":
+                state[name] = param.detach().to(torch.float32)
+            else:
                 dtype = self._state_dtype(name, param, group)
                 state[name] = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
-        if group["master_weights"] and param.dtype in NARROW_DTYPES and "master_param" not in state:
-            state["master_param"] = param.detach().to(torch.float32)
-        return state
 
     def _state_dtype(self, name: str, param: Tensor, group: Group) -> torch.dtype:
         """Return what a state tensor is stored in."""
@@ -206,6 +213,7 @@ class ListOptimizer(Optimizer):
                         self.state[param][name] = count.clone()
                     elif isinstance(value, Tensor):
                         dtype = self._state_dtype(name, param, group)
+                        value = sharded_like(value, param)
                         self.state[param][name] = value.to(device=param.device, dtype=dtype, copy=True)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ class Bucket:
     elements: int = 0
 
     def add(self, param: Tensor, grad: Tensor, state: dict[str, Tensor], position: int, size: int) -> None:
-        """Append one parameter, whose first element stands at `position`; of a sharded one the local shard."""
+        """Append one parameter, whose first element stands at `position`, with as much state as the bucket has names."""
         if self.sharding is not None:
             region = region_of(param)
             param, grad = local(param), local(sharded_like(grad, param))
@@ -66,11 +66,9 @@ class Bucket:
             self.starts.append(0)
         self.params.append(param)
         self.grads.append(grad)
-        for name, value in state.items():
-            if name == "step":
-                self.counters.append(value)
-            else:
-                self.state.setdefault(name, []).append(value)
+        self.counters.append(state["step"])
+        for name, values in self.state.items():
+            values.append(state[name])
         self.positions.append(position)
         self.sizes.append(size)
         self.elements += size

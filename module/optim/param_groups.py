@@ -27,8 +27,8 @@ def encoder_param_groups(
             `LAYER_STACKS`. Lists inside a `ModuleDict` (task heads) never count.
 
     Returns:
-        Groups with `name`, `params`, `perturb` and `weight_decay`; each trainable parameter stands in exactly one,
-        tied ones once, frozen ones in none. Groups without parameters are left out.
+        Groups with `name`, `params`, `names`, `perturb` and `weight_decay`; each trainable parameter stands in
+        exactly one, tied ones once, frozen ones in none. Groups without parameters are left out.
 
     Raises:
         ValueError: `layers` is not a regular expression, no stack of encoder layers was found, or all its parameters
@@ -46,14 +46,14 @@ def encoder_param_groups(
         if isinstance(module, nn.ModuleList) and pattern.search(name) and not name.startswith(tuple(heads))
     ]
     normalised = {id(p) for module in model.modules() if _is_norm(module) for p in module.parameters(recurse=False)}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, bool], dict[str, nn.Parameter]] = {}
     for name, param in model.named_parameters():
         if not param.requires_grad:
             continue
         norm = id(param) in normalised
         perturb = not norm and name.startswith(tuple(stacks))
         decay = weight_decay != 0 and not norm and not name.endswith("bias")
-        groups.setdefault((perturb, decay or weight_decay == 0), []).append(param)
+        groups.setdefault((perturb, decay or weight_decay == 0), {})[name] = param
     if not any(perturb for perturb, _ in groups):
         raise ValueError(
             f"no trainable encoder layers found in {type(model).__name__}; "
@@ -62,11 +62,12 @@ def encoder_param_groups(
     return [
         {
             "name": ("encoder layers" if perturb else "other") + ("" if decay else ", no decay"),
-            "params": params,
+            "params": list(named.values()),
+            "names": list(named),
             "perturb": perturb,
             "weight_decay": weight_decay if decay else 0.0,
         }
-        for (perturb, decay), params in sorted(groups.items(), key=lambda item: item[0], reverse=True)
+        for (perturb, decay), named in sorted(groups.items(), key=lambda item: item[0], reverse=True)
     ]
 
 

@@ -21,6 +21,7 @@ from module.optim.base import Group, ListOptimizer, TwoAverageOptimizer
 from module.optim.buckets import Bucket
 from module.optim.noise import keyed_noise
 from module.optim.sensitivity import mean_sensitivities, sensitivity_
+from module.optim.summary import SensitivityOptimizer
 
 if TYPE_CHECKING:
     from module.kernels.launch import Kernels
@@ -42,20 +43,32 @@ def perturb_(
     """Add each element's own noise in place (Eq. 5, Algorithm 1 lines 11 to 14); the lists are aligned.
 
     `sensitivities` are S̃ after this step's update, `means` their means s̄ over whole tensors, `noises` standard normals
-    where z = 1 and zero elsewhere.
-    `noise_form` says what the intensity r is: the noise's standard deviation ("std", what Algorithm 1's N(0, R) does as
-    `torch.normal(0, R)`) or its variance ("variance", σ = √r as the text after Eq. 4 has it).
+    where z = 1 and zero elsewhere. `noise_form` says what the intensity r is: the noise's standard deviation ("std",
+    what Algorithm 1's N(0, R) does as `torch.normal(0, R)`) or its variance ("variance", σ = √r as the text after Eq. 4
+    has it).
     """
+    scales = unit_scales(sensitivities, means, noise_gamma=noise_gamma, noise_eps=noise_eps, noise_form=noise_form)
+    torch._foreach_addcmul_(params, scales, noises, lambda_factor(noise_lambda, noise_form))  # θ ← θ + σ ⊙ n ⊙ z
+
+
+def unit_scales(
+    sensitivities: list[Tensor], means: list[Tensor], *, noise_gamma: float, noise_eps: float, noise_form: str
+) -> list[Tensor]:
+    """Return each element's σ for λ = 1: r (Eq. 4) or its root, as `noise_form` has it."""
     ratios = torch._foreach_div(means, torch._foreach_add(sensitivities, noise_eps))  # s̄ / (s̄_j + ε)
     torch._foreach_sub_(ratios, noise_gamma)
     torch._foreach_clamp_min_(ratios, 0.0)  # r / λ = max(s̄ / (s̄_j + ε) - γ, 0), Eq. 4
     if noise_form == "variance":
         torch._foreach_sqrt_(ratios)
-    scale = math.sqrt(noise_lambda) if noise_form == "variance" else noise_lambda
-    torch._foreach_addcmul_(params, ratios, noises, scale)  # θ ← θ + σ ⊙ n ⊙ z
+    return list(ratios)
 
 
-class _Perturbed(TwoAverageOptimizer):
+def lambda_factor(noise_lambda: float, noise_form: str) -> float:
+    """Return what λ multiplies σ by: λ, or its root where r is the noise's variance."""
+    return math.sqrt(noise_lambda) if noise_form == "variance" else noise_lambda
+
+
+class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
     """Sensitivity before and noise after the step of the base that follows in the method resolution order."""
 
     def __init__(
@@ -151,6 +164,12 @@ class _Perturbed(TwoAverageOptimizer):
             (noise if region is None else region.of(noise)).view(param.shape)
             for noise, param, region in zip(drawn, bucket.params, bucket.regions, strict=True)
         ]
+
+    def _noise_scales(self, average: Tensor, mean: Tensor, group: Group) -> Tensor | None:
+        if not self._perturbs(group):
+            return None
+        options = {name: group[name] for name in ("noise_gamma", "noise_eps", "noise_form")}
+        return unit_scales([average], [mean], **options)[0] * lambda_factor(group["noise_lambda"], group["noise_form"])
 
     def _launch(self, kernels: Kernels, bucket: Bucket, group: Group) -> None:
         if self._perturbs(group):

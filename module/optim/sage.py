@@ -17,9 +17,10 @@ from torch.optim.optimizer import ParamsT
 
 from module.optim.adamax import update_exp_infs_
 from module.optim.adamw import update_adam_moments_
-from module.optim.base import Group, ListOptimizer
+from module.optim.base import Group
 from module.optim.buckets import Bucket
 from module.optim.sensitivity import sensitivity_
+from module.optim.summary import SensitivityOptimizer
 
 if TYPE_CHECKING:
     from module.kernels.launch import Kernels
@@ -35,7 +36,7 @@ def sage_factors(fresh: list[Tensor], averages: list[Tensor], *, correction: flo
     return list(factors)
 
 
-class _Sage(ListOptimizer):
+class _Sage(SensitivityOptimizer):
     """What both variants share: options, state, and the factor on groups with `perturb`."""
 
     averages: ClassVar[tuple[str, str]]

@@ -26,7 +26,7 @@ class Sharding(NamedTuple):
     def sum_over_shards(self, sums: Tensor) -> None:
         """Add up, in place, what each rank has summed over its shard. Every rank of the mesh must call it."""
         for dimension, placement in enumerate(self.placements):
-            if placement.is_shard():
+            if not placement.is_replicate():  # is_shard() is False for the strided shards of FSDP2 over TP
                 torch.distributed.all_reduce(sums, group=self.mesh.get_group(dimension))
 
 
@@ -54,6 +54,11 @@ class Region(NamedTuple):
         return whole.view(self.shape)[box].flatten()
 
 
+def dtensors_exist() -> bool:
+    """Whether there can be any `DTensor` at all: a quick answer for all parameters at once."""
+    return "torch.distributed.tensor" in sys.modules
+
+
 def is_sharded(tensor: Tensor) -> bool:
     """Whether this is a `DTensor`."""
     distributed = sys.modules.get("torch.distributed.tensor")
@@ -65,21 +70,53 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
+def whole(tensor: Any) -> Any:
+    """Return what all ranks hold together, or what is no `DTensor` itself. Every rank of the mesh must call it."""
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
+
+
 def sharding_of(param: Any) -> Sharding:
-    """Return how a parameter is sharded; RuntimeError for one that holds partial sums."""
+    """Return how a parameter is sharded; RuntimeError for partial sums, and for shards that are no boxes."""
+    reason = None
     if any(placement.is_partial() for placement in param.placements):
-        raise RuntimeError(f"a parameter with placements {param.placements} cannot be optimized: it is a partial sum")
+        reason = "it is a partial sum"
+    elif _is_interleaved(param):
+        reason = "its shards are not boxes of the whole"
+    if reason is not None:
+        raise RuntimeError(f"a parameter with placements {param.placements} cannot be optimized: {reason}")
     return Sharding(param.device_mesh, tuple(param.placements))
+
+
+def _is_interleaved(param: Any) -> bool:
+    """Whether a rank holds several pieces of a dimension.
+
+    A strided shard makes `split_factor` pieces, and leaves a rank one of them where later dimensions of the mesh share
+    these out: FSDP2 over tensor parallelism.
+    """
+    spread = [(getattr(one, "dim", None), getattr(one, "split_factor", 1)) for one in param.placements]
+    for i, (dim, pieces) in enumerate(spread):
+        later = (param.device_mesh.size(j) for j in range(i + 1, len(spread)) if spread[j][0] == dim)
+        if pieces not in (1, math.prod(later)):
+            return True
+    return False
 
 
 def region_of(param: Any) -> Region:
     """Return where this rank's shard lies, by the description that distributed checkpoints are written from."""
     (chunk,) = param.__create_chunk_list__()
+    if math.prod(chunk.sizes) != local(param).numel():  # rows that do not divide evenly, FSDP2 over TP
+        raise RuntimeError(f"torch places {tuple(chunk.sizes)} here, the shard is {tuple(local(param).shape)}")
     return Region(tuple(param.shape), tuple(chunk.offsets), tuple(chunk.sizes))
 
 
-def sharded_like(grad: Any, param: Any) -> Tensor:
-    """Return the gradient with the parameter's placements."""
-    same = grad.placements == param.placements
-    aligned: Tensor = grad if same else grad.redistribute(placements=param.placements)
-    return aligned
+def sharded_like(tensor: Any, param: Any) -> Any:
+    """Return a gradient or an average with the parameter's placements.
+
+    What is whole on every rank is cut without communication: state that was saved without shards.
+    """
+    if not is_sharded(param):
+        return tensor
+    if not is_sharded(tensor):
+        distribute = sys.modules["torch.distributed.tensor"].distribute_tensor
+        return distribute(tensor, param.device_mesh, param.placements, src_data_rank=None)
+    return tensor if tensor.placements == param.placements else tensor.redistribute(placements=param.placements)

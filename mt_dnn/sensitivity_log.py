@@ -1,0 +1,45 @@
+"""What a run records of its parameters' sensitivities: an event for figures, histograms and curves for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from module.optim import SensitivityOptimizer, TensorSummary
+from mt_dnn.run_log import RunLog
+
+LEAST = 1e-12  # shown for sensitivities of zero, which have no logarithm
+DIGITS = 4
+
+
+def log_sensitivity(optimizer: torch.optim.Optimizer, log: RunLog, step: int) -> None:
+    """Write one "sensitivity" event with a summary for each tensor; nothing for optimizers that keep none."""
+    if not isinstance(optimizer, SensitivityOptimizer):
+        return
+    summaries = optimizer.sensitivity_summary()
+    tensors = {name: _rounded(asdict(summary)) for name, summary in summaries.items()}
+    log.event("sensitivity", step, tensors=tensors)
+    log.histogram("log10 of sensitivity", optimizer.sensitivity_sample().clamp_(min=LEAST).log10_(), step)
+    perturbed = [summary for summary in summaries.values() if summary.share_perturbed is not None]
+    log.scalar("sensitivity/mean", _mean(list(summaries.values()), lambda one: one.mean), step)
+    if perturbed:
+        log.scalar("noise/share_perturbed", _mean(perturbed, lambda one: one.share_perturbed or 0.0), step)
+        log.scalar("noise/mean_scale", _mean(perturbed, lambda one: one.mean_noise_scale or 0.0), step)
+
+
+def _mean(summaries: Sequence[TensorSummary], value: Callable[[TensorSummary], float]) -> float:
+    """Over all elements; tensors count by their size."""
+    elements = sum(summary.elements for summary in summaries)
+    return sum(summary.elements * value(summary) for summary in summaries) / max(elements, 1)
+
+
+def _rounded(value: Any) -> Any:
+    """Floats cut to a few significant digits: a figure shows no more, and the file stays small."""
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
