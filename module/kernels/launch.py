@@ -93,6 +93,8 @@ class Kernels:
         torch._foreach_add_(bucket.counters, 1.0)
         copies = bucket.params if "master_param" in bucket.state else []
         params = bucket.state.get("master_param", bucket.params)
+        if isinstance(bucket.grad_factor, Tensor) and bucket.grad_factor.device != params[0].device:
+            bucket.grad_factor = float(bucket.grad_factor)
         grads = bucket.grads = [grad.contiguous() for grad in bucket.grads]
         starts = bucket.starts
         shape = Shape(

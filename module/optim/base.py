@@ -108,6 +108,8 @@ class ListOptimizer(Optimizer):
                 loss = closure()
         position, grad_factor = 0, whole(grad_factor)
         for group in self.param_groups:
+            if isinstance(group["lr"], Tensor) and not group["capturable"]:
+                group = {**group, "lr": float(group["lr"])}
             for bucket in self._collect(group, position, grad_factor):
                 if bucket.step:
                     self._step_bucket(bucket, group)
@@ -121,8 +123,6 @@ class ListOptimizer(Optimizer):
         """Count the step and update, a piece at a time."""
         # A tensor for the addend, wrapped once: adding a number would wrap it again for each counter.
         torch._foreach_add_(bucket.counters, torch.tensor(1.0), alpha=1.0)
-        if isinstance(group["lr"], Tensor):
-            group = {**group, "lr": float(group["lr"])}
         self._prepare(bucket, group)
         for piece in bucket.pieces():
             working = piece.working()

@@ -54,7 +54,7 @@ class Bucket:
     elements: int = 0
 
     def add(self, param: Tensor, grad: Tensor, state: dict[str, Tensor], position: int, size: int) -> None:
-        """Append one parameter, whose first element stands at `position`, with as much state as the bucket has names."""
+        """Append one parameter, whose first element stands at `position`, with the state that it needs."""
         if self.sharding is not None:
             region = region_of(param)
             param, grad = local(param), local(sharded_like(grad, param))
