@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from module.kernels.noise import PAIR_DISTANCE
+
 ROLES = 4  # rows of addresses before the averages: parameter, gradient, counter, narrow copy
 
 
@@ -37,12 +39,14 @@ class Tables:
 
     Args:
         shape: what to cover.
-        block: elements a program works on; a multiple of 2048.
+        block: elements a program works on; a multiple of twice the noise's `PAIR_DISTANCE`.
         window: elements after which a window of whole tensors ends.
         device: where the tensors are.
     """
 
     def __init__(self, shape: Shape, *, block: int, window: int, device: torch.device) -> None:
+        if block % (2 * PAIR_DISTANCE.value):
+            raise ValueError(f"Invalid block: {block}; it must be a multiple of {2 * PAIR_DISTANCE.value}")
         tensors = len(shape.sizes)
         starts, ends = np.array(shape.starts), np.array(shape.ends)
         first_block, last_block = starts // block, -(-ends // block)

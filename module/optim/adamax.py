@@ -46,9 +46,9 @@ def update_exp_infs_(exp_infs: list[Tensor], grads: list[Tensor], *, beta2: floa
 class AdamaxW(TwoAverageOptimizer):
     """Adamax with decoupled weight decay; with `weight_decay` 0 equal to `torch.optim.Adamax` to the last bit.
 
-    Arguments are those of `torch.optim.Adamax`, `lr` a float. `weight_decay` shrinks the parameters by `lr·wd` a step
-    instead of adding to the gradient (as AdamW does to Adam). `backend` is "foreach" or "auto", the fastest that fits:
-    so far always "foreach". Raises ValueError for values out of range.
+    Arguments are those of `torch.optim.Adamax`. `weight_decay` shrinks the parameters by `lr·wd` a step instead of
+    adding to the gradient (as AdamW does to Adam). `backend`, `capturable`, `state_dtype` and `master_weights` are
+    explained at `ListOptimizer`. Raises ValueError for values out of range.
     """
 
     averages = ("exp_avg", "exp_inf")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from module.optim.sharding import is_sharded, region_of
+from module.optim.sharding import is_sharded, local, region_of
 
 if TYPE_CHECKING:
     from module.kernels.launch import Kernels
@@ -32,7 +32,7 @@ def why_not_triton(param: Tensor) -> str | None:
     if is_sharded(param):
         if region_of(param).start is None:
             return f"the parameter's shards are not contiguous, with placements {param.placements}"  # type: ignore[attr-defined]
-    elif not param.is_contiguous():
+    if not local(param).is_contiguous():
         return "the parameter is not contiguous"
     return None
 

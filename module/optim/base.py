@@ -16,7 +16,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from module.optim.backends import BACKENDS, load_kernels, pick_backend
 from module.optim.buckets import Bucket, arithmetic_dtype, bucket_limit
-from module.optim.sharding import dtensors_exist, is_sharded, sharded_like, sharding_of, whole
+from module.optim.sharding import dtensor_type, sharded_like, sharding_of, whole
 
 if TYPE_CHECKING:
     from module.kernels.launch import Kernels
@@ -35,6 +35,12 @@ class ListOptimizer(Optimizer):
     parameters, also after `load_state_dict`, and each parameter counts its own steps: those in which it had a gradient.
     A step reads nothing back from a GPU: the step counters are kept where they are used, on the CPU for the list-wise
     backend and on the device for the kernels.
+
+    All subclasses take: `backend`, "foreach" (lists of tensors), "triton" (kernels, RuntimeError where they cannot be
+    used) or "auto" (kernels where they can be used, never on a CPU); `capturable`, whether steps may be captured in a
+    CUDA graph, which needs the kernels, and `lr` as a tensor where it is to change; `state_dtype`, "float32" or
+    "bfloat16" for the averages that forget fast; `master_weights`, whether bf16 and fp16 parameters get a float32 copy
+    in the state, which is updated and rounded into them (so weights are to be loaded together with the state).
     """
 
     # State that may be stored in bf16: averages that forget within some ten steps. The slow ones would stand still
@@ -107,6 +113,8 @@ class ListOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         position, grad_factor = 0, whole(grad_factor)
+        if isinstance(grad_factor, Tensor):
+            grad_factor = grad_factor.reshape(())
         for group in self.param_groups:
             if isinstance(group["lr"], Tensor) and not group["capturable"]:
                 group = {**group, "lr": float(group["lr"])}
@@ -135,9 +143,9 @@ class ListOptimizer(Optimizer):
         `position` is that of the group's first element. A bucket for the kernels is as long as the group. This loop is
         what a step costs beside its mathematics, so what does not change from one parameter to the next stays outside.
         """
-        names = ("step", *self._state_names(group))
-        narrow_names = (*names, "master_param") if group["master_weights"] else names
-        requested, capturable, distributed = group["backend"], group["capturable"], dtensors_exist()
+        requested, capturable, dtensor = group["backend"], group["capturable"], dtensor_type()
+        undemanding = requested != "triton" and not capturable
+        stored: dict[torch.dtype, dict[str, torch.dtype]] = {}  # by parameter's dtype, what its state is stored in
         buckets: list[Bucket] = []
         filling: dict[Any, Bucket] = {}
         for param in group["params"]:
@@ -148,45 +156,47 @@ class ListOptimizer(Optimizer):
             if grad.is_sparse:
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
             device, dtype = param.device, param.dtype
-            kernels = pick_backend(requested, param, capturable=capturable) == "triton"
-            state: dict[str, Tensor] = self.state[param]
-            needed = narrow_names if dtype in NARROW_DTYPES else names
-            for name in needed:
-                if name not in state:
-                    self._complete(state, param, needed, group)
-            counter = state["step"]
-            if counter.is_cpu == kernels and not (kernels and device.type == "cpu"):
-                counter = state["step"] = counter.to(device if kernels else CPU)
-            step = 0 if kernels else int(counter.item()) + 1
-            sharding = sharding_of(param) if distributed and is_sharded(param) else None
+            listed = undemanding and (requested == "foreach" or param.is_cpu)  # the answer that most get, asked cheaply
+            kernels = not listed and pick_backend(requested, param, capturable=capturable) == "triton"
+            if dtype not in stored:
+                stored[dtype] = self._state_dtypes(dtype, group)
+            state = self._state_of(param, stored[dtype], kernels=kernels)
+            step = 0 if kernels else int(state["step"].item()) + 1
+            sharding = sharding_of(param) if dtensor and isinstance(param, dtensor) else None
             # The kernels load four elements at a time where all tensors of a launch have whole lots of them.
-            key = (device, dtype, step, sharding, kernels and size % 16 == 0)
+            key = (device, dtype, grad.dtype, step, sharding, kernels and size % 16 == 0)
             bucket = filling.get(key)
-            if bucket is None or (step and bucket.elements + size > bucket_limit(device)):
-                lists: dict[str, list[Tensor]] = {name: [] for name in needed[1:]}
-                bucket = filling[key] = Bucket(step, sharding, state=lists, grad_factor=grad_factor)
+            if bucket is None or (step and bucket.elements + size > bucket.limit):
+                lists: dict[str, list[Tensor]] = {name: [] for name in stored[dtype]}
+                bucket = filling[key] = Bucket(
+                    step, bucket_limit(device), sharding, state=lists, grad_factor=grad_factor
+                )
                 buckets.append(bucket)
             bucket.add(param, grad, state, position - size, size)
         return buckets
 
-    def _complete(self, state: dict[str, Tensor], param: Tensor, names: tuple[str, ...], group: Group) -> None:
-        """Make what state is missing, on first sight: counter and averages start at zero."""
-        for name in names:
-            if name in state:
-                continue
-            if name == "step":
-                state[name] = torch.zeros((), dtype=torch.float32)
-            elif name == "master_param":
-                state[name] = param.detach().to(torch.float32)
-            else:
-                dtype = self._state_dtype(name, param, group)
-                state[name] = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
+    def _state_of(self, param: Tensor, dtypes: dict[str, torch.dtype], *, kernels: bool) -> dict[str, Tensor]:
+        """Return the parameter's state, made on first sight and brought to where and how it is needed."""
+        state: dict[str, Tensor] = self.state[param]
+        for name, dtype in dtypes.items():
+            value = state.get(name)
+            if value is None or value.dtype is not dtype or (kernels and not value.is_contiguous()):
+                state[name] = _made_to_fit(name, value, param, dtype)
+        counter = state.get("step")
+        if counter is None:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=param.device if kernels else CPU)
+        elif counter.is_cpu == kernels and not param.is_cpu:
+            state["step"] = counter.to(param.device if kernels else CPU)
+        return state
 
-    def _state_dtype(self, name: str, param: Tensor, group: Group) -> torch.dtype:
-        """Return what a state tensor is stored in."""
-        wide = arithmetic_dtype(param.dtype)
-        narrowed = name in self._narrow_state and wide == torch.float32
-        return STATE_DTYPES[group["state_dtype"]] if narrowed else wide
+    def _state_dtypes(self, param_dtype: torch.dtype, group: Group) -> dict[str, torch.dtype]:
+        """Return what each state tensor of parameters of a dtype is stored in."""
+        wide = arithmetic_dtype(param_dtype)
+        narrow = STATE_DTYPES[group["state_dtype"]] if wide == torch.float32 else wide
+        dtypes = {name: narrow if name in self._narrow_state else wide for name in self._state_names(group)}
+        if group["master_weights"] and param_dtype in NARROW_DTYPES:
+            dtypes["master_param"] = wide
+        return dtypes
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group, as in `torch.optim`; its own options are checked like the constructor's."""
@@ -212,7 +222,8 @@ class ListOptimizer(Optimizer):
                         count = torch.as_tensor(value, dtype=torch.float32, device="cpu")
                         self.state[param][name] = count.clone()
                     elif isinstance(value, Tensor):
-                        dtype = self._state_dtype(name, param, group)
+                        # What this group does not keep, another may have kept: as wide as it came.
+                        dtype = self._state_dtypes(param.dtype, group).get(name, value.dtype)
                         value = sharded_like(value, param)
                         self.state[param][name] = value.to(device=param.device, dtype=dtype, copy=True)
 
@@ -223,6 +234,15 @@ class ListOptimizer(Optimizer):
         for group in self.param_groups:
             for name, default in self.defaults.items():
                 group.setdefault(name, default)
+
+
+def _made_to_fit(name: str, value: Tensor | None, param: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a state tensor as it is needed: averages start at zero, a master copy at the parameter."""
+    if value is not None:
+        return value.to(dtype).contiguous()
+    if name == "master_param":
+        return param.detach().to(dtype)
+    return torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
 
 
 class TwoAverageOptimizer(ListOptimizer):

@@ -35,11 +35,13 @@ class Bucket:
     `state` has a list for each name, `counters` the step counts. `positions` are where the parameters' first elements
     stand among all elements of the optimizer, `sizes` the elements of the whole tensors. Sharded parameters are here
     with the local shard, which begins at the `starts`-th element of the whole, or is the box in `regions` where it is
-    no span of the whole. `step` is `t`, counted from 1 for the first update; it is 0 where the steps may differ and are
-    counted on the device. `means` are PATS's s̄, where there is noise. `grad_factor` multiplies the gradients.
+    no span of the whole. `limit` is how many elements it should hold at most. `step` is `t`, counted from 1 for the
+    first update; it is 0 where the steps may differ and are counted on the device. `means` are PATS's s̄, where there is
+    noise. `grad_factor` multiplies the gradients.
     """
 
     step: int
+    limit: int
     sharding: Sharding | None = None
     params: list[Tensor] = field(default_factory=list)
     grads: list[Tensor] = field(default_factory=list)
@@ -75,7 +77,7 @@ class Bucket:
 
     def pieces(self) -> Iterator[Bucket]:
         """Cut a single large tensor into slices of bucket size; anything else stays whole."""
-        limit = bucket_limit(self.params[0].device)
+        limit = self.limit
         tensors = [*self.params, *self.grads, *(values[0] for values in self.state.values())]
         whole = len(self.params) > 1 or self.params[0].numel() <= limit or self.regions != [None]
         if whole or not all(tensor.is_contiguous() for tensor in tensors):
@@ -86,6 +88,7 @@ class Bucket:
         for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
             yield Bucket(
                 step=self.step,
+                limit=limit,
                 params=[param],
                 grads=[grad],
                 state={name: [slices[i]] for name, slices in state.items()},

@@ -37,33 +37,39 @@ def noise_key(seed: int, step: int, place: int) -> int:
 
 def keyed_noise(
     spans: Sequence[Span], p: float, *, seed: int, step: int, dtype: torch.dtype, device: torch.device
-) -> list[Tensor]:
-    """Return `z ⊙ n` over each span: a standard normal with probability `p`, 0 < `p` <= 1, else zero.
+) -> Tensor:
+    """Return `z ⊙ n` over all spans in a row: a standard normal with probability `p`, 0 < `p` <= 1, else zero.
 
-    The results are dense and one-dimensional, of float32 or float64 `dtype`. On a CPU an element's noise depends on
-    seed, step, its position, `p` and dtype alone, on other devices on where its span starts too; never on thread
-    counts or the global generators.
+    The result is dense and one-dimensional, of float32 or float64 `dtype`. On a CPU an element's noise depends on seed,
+    step, its position, `p` and dtype alone, on other devices on where its span starts too; never on thread counts or
+    the global generators.
     """
     if device.type != "cpu":
-        return [_dense_noise(start, size, p, seed, step, dtype, device) for start, size in spans]
+        return _dense_noise(spans, p, seed, step, dtype, device)
     # Parameters mostly stand in the order of their positions: what is adjacent is drawn and spread in one go.
     runs: list[list[int]] = []
+    end = None
     for start, size in spans:
-        if runs and sum(runs[-1]) == start:
+        if start == end:
             runs[-1][1] += size
         else:
             runs.append([start, size])
-    drawn = torch.cat([_spread(start, size, p, seed, step, dtype) for start, size in runs])
-    return list(torch.split(drawn, [size for _, size in spans]))
+        end = start + size
+    drawn = [_spread(start, size, p, seed, step, dtype) for start, size in runs]
+    return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
 
 
 def _dense_noise(
-    start: int, size: int, p: float, seed: int, step: int, dtype: torch.dtype, device: torch.device
+    spans: Sequence[Span], p: float, seed: int, step: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Draw every element and mask, as a GPU does fastest. Reads nothing back to the host."""
-    generator = torch.Generator(device).manual_seed(noise_key(seed, step, start))
-    noise = torch.empty(size, dtype=dtype, device=device).normal_(generator=generator)
-    return noise if p == 1 else noise.mul_(torch.empty_like(noise).uniform_(generator=generator) < p)
+    noise = torch.empty(sum(size for _, size in spans), dtype=dtype, device=device)
+    for part, (start, _) in zip(torch.split(noise, [size for _, size in spans]), spans, strict=True):
+        generator = torch.Generator(device).manual_seed(noise_key(seed, step, start))
+        part.normal_(generator=generator)
+        if p < 1:
+            part.mul_(torch.empty_like(part).uniform_(generator=generator) < p)
+    return noise
 
 
 def _spread(start: int, size: int, p: float, seed: int, step: int, dtype: torch.dtype) -> Tensor:

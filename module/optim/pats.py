@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch._utils import _unflatten_dense_tensors
 from torch.optim.optimizer import ParamsT
 
 from module.optim.adamax import AdamaxW
@@ -150,19 +151,21 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
     @staticmethod
     def _noises(bucket: Bucket, group: Group) -> list[Tensor]:
         """Draw each parameter's `z ⊙ n`; for a shard that is no span, the whole tensor's, and cut."""
-        spans = [
-            (position + start, param.numel() if region is None else size)
-            for position, start, size, param, region in zip(
-                bucket.positions, bucket.starts, bucket.sizes, bucket.params, bucket.regions, strict=True
-            )
-        ]
+        boxes = any(bucket.regions)
+        sizes = [param.numel() for param in bucket.params]
+        if boxes:
+            sizes = [
+                whole if region else n for whole, region, n in zip(bucket.sizes, bucket.regions, sizes, strict=True)
+            ]
+        firsts = [position + start for position, start in zip(bucket.positions, bucket.starts, strict=True)]
         first = bucket.params[0]
-        drawn = keyed_noise(
-            spans, group["noise_p"], seed=group["seed"], step=bucket.step, dtype=first.dtype, device=first.device
-        )
+        how = {"seed": group["seed"], "step": bucket.step, "dtype": first.dtype, "device": first.device}
+        drawn = keyed_noise(list(zip(firsts, sizes, strict=True)), group["noise_p"], **how)
+        if not boxes:
+            return list(_unflatten_dense_tensors(drawn, bucket.params))  # type: ignore[no-untyped-call]
         return [
-            (noise if region is None else region.of(noise)).view(param.shape)
-            for noise, param, region in zip(drawn, bucket.params, bucket.regions, strict=True)
+            (region.of(noise) if region else noise).view_as(param)
+            for noise, region, param in zip(torch.split(drawn, sizes), bucket.regions, bucket.params, strict=True)
         ]
 
     def _noise_scales(self, average: Tensor, mean: Tensor, group: Group) -> Tensor | None:
@@ -181,13 +184,13 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
 class PATSAdamax(_Perturbed, AdamaxW):
     """PATS on Adamax, the paper's optimizer; the defaults are the paper's values.
 
-    `lr`, `betas`, `eps`, the decoupled `weight_decay` and `backend` are those of `AdamaxW`. `sensitivity_beta` is β of
-    Eq. 2; `noise_lambda`, `noise_gamma` and `noise_eps` are λ, γ and ε of Eq. 4; `noise_p` is the share of elements
-    perturbed in a step, `noise_form` what Eq. 4's r means (see `perturb_`); `seed` keys the noise. All can be set per
-    group.
+    `lr`, `betas`, `eps`, the decoupled `weight_decay`, `backend`, `capturable`, `state_dtype` and `master_weights` are
+    those of `AdamaxW`. `sensitivity_beta` is β of Eq. 2; `noise_lambda`, `noise_gamma`, `noise_eps` are λ, γ and ε of
+    Eq. 4; `noise_p` is the share of elements perturbed in a step, `noise_form` what Eq. 4's r means (see `perturb_`);
+    `seed` keys the noise. All can be set per group.
     Groups with `perturb` False, and all with `noise_lambda` or `noise_p` 0, get the plain step: see
-    `encoder_param_groups`. With bf16 parameters noise below half a unit in the last place is rounded away.
-    Raises ValueError for values out of range.
+    `encoder_param_groups`. With bf16 parameters noise below half a unit in the last place is rounded away, unless they
+    have master weights. Raises ValueError for values out of range.
     """
 
 

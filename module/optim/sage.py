@@ -86,7 +86,7 @@ class SAGEAdamax(_Sage):
     """SAGE on Adamax, without bias corrections: `d = m/(u + eps) + wd·θ`, `θ ← θ - lr · |I - Î|/(Î + eps²) · d`.
 
     Groups with `perturb` False get the same step without the factor. `sensitivity_beta` is β0; the other arguments are
-    those of `torch.optim.Adamax`. Raises ValueError for values out of range.
+    those of `AdamaxW`. Raises ValueError for values out of range.
     """
 
     averages = ("exp_avg", "exp_inf")

@@ -54,15 +54,16 @@ class Region(NamedTuple):
         return whole.view(self.shape)[box].flatten()
 
 
-def dtensors_exist() -> bool:
-    """Whether there can be any `DTensor` at all: a quick answer for all parameters at once."""
-    return "torch.distributed.tensor" in sys.modules
-
-
-def is_sharded(tensor: Tensor) -> bool:
-    """Whether this is a `DTensor`."""
+def dtensor_type() -> type | None:
+    """Return `DTensor`, None while nobody has imported it: then there can be none."""
     distributed = sys.modules.get("torch.distributed.tensor")
-    return distributed is not None and isinstance(tensor, distributed.DTensor)
+    return None if distributed is None else distributed.DTensor
+
+
+def is_sharded(tensor: Any) -> bool:
+    """Whether this is a `DTensor`."""
+    dtensor = dtensor_type()
+    return dtensor is not None and isinstance(tensor, dtensor)
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -102,11 +103,21 @@ def _is_interleaved(param: Any) -> bool:
 
 
 def region_of(param: Any) -> Region:
-    """Return where this rank's shard lies, by the description that distributed checkpoints are written from."""
-    (chunk,) = param.__create_chunk_list__()
-    if math.prod(chunk.sizes) != local(param).numel():  # rows that do not divide evenly, FSDP2 over TP
-        raise RuntimeError(f"torch places {tuple(chunk.sizes)} here, the shard is {tuple(local(param).shape)}")
-    return Region(tuple(param.shape), tuple(chunk.offsets), tuple(chunk.sizes))
+    """Return where this rank's shard lies, by the description that distributed checkpoints are written from.
+
+    Looked up where it is known from an earlier step: torch takes as long over it as a small parameter's whole update.
+    """
+    mesh = param.device_mesh
+    key = (param.shape, mesh, tuple(mesh.get_coordinate() or ()), param.placements)
+    if key not in _REGIONS:
+        (chunk,) = param.__create_chunk_list__()
+        if math.prod(chunk.sizes) != local(param).numel():  # rows that do not divide evenly, FSDP2 over TP
+            raise RuntimeError(f"torch places {tuple(chunk.sizes)} here, the shard is {tuple(local(param).shape)}")
+        _REGIONS[key] = Region(tuple(param.shape), tuple(chunk.offsets), tuple(chunk.sizes))
+    return _REGIONS[key]
+
+
+_REGIONS: dict[Any, Region] = {}  # one for each shape and layout that the process has seen
 
 
 def sharded_like(tensor: Any, param: Any) -> Any:
