@@ -12,6 +12,7 @@ read once, and all but the gradient written once. Models come from their configu
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import datetime
 import importlib.util
@@ -19,11 +20,12 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -35,11 +37,7 @@ from transformers import AutoConfig, AutoModel, BertConfig, PretrainedConfig, Ro
 from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError, entry_point
 from module.optim import AdamaxW, PATSAdamax, PATSAdamW, PATSConfig, SAGEAdamax, encoder_param_groups
-from module.optim.adamax import adamax_
 from module.optim.backends import interpreted, why_not_triton
-from module.optim.noise import keyed_noise
-from module.optim.pats import perturb_
-from module.optim.sensitivity import mean_sensitivities, sensitivity_
 from mt_dnn.run_folder import device_name
 
 Group = dict[str, Any]
@@ -272,27 +270,18 @@ def line(result: Result, reason: str | None) -> str:
     return f"{name} {times}  {result.floor_ms:9.3f}  {result.ratio_to_floor:7.2f}  {memory:>8}"
 
 
-def mathematics(optimizer: AdamaxW) -> Callable[[], None]:
-    """The mathematics of a step on flat tensors, noise included, on lists that the step has to put together first."""
-    (group,) = optimizer.param_groups
-    (bucket,) = optimizer._collect(group, 0, None)
-    params, grads, averages = bucket.params, bucket.grads, [bucket.state[name] for name in optimizer.averages]
-    base = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")}
-    if not isinstance(optimizer, PATSAdamax):
-        return torch.no_grad()(partial(adamax_, params, grads, *averages, step=bucket.step, **base))
-    sensitivities, spans = bucket.state["sensitivity"], list(zip(bucket.positions, bucket.sizes, strict=True))
-    noise = {name: group[name] for name in ("noise_lambda", "noise_gamma", "noise_eps", "noise_form")}
-    draw = partial(keyed_noise, spans, PAPER.noise_p, seed=0, dtype=params[0].dtype, device=params[0].device)
-    steps = itertools.count(2**20)  # not the optimizer's own, whose noise is kept for a while
-
-    @torch.no_grad()
-    def pats() -> None:
-        sensitivity_(sensitivities, params, grads, beta=group["sensitivity_beta"])
-        means = mean_sensitivities(sensitivities, bucket.sizes, None)
-        adamax_(params, grads, *averages, step=bucket.step, **base)
-        perturb_(params, sensitivities, means, draw(step=next(steps)).split(bucket.sizes), **noise)
-
-    return pats
+@contextlib.contextmanager
+def without_mathematics(elements: int) -> Iterator[None]:
+    """Let the list-wise steps of `AdamaxW` and `PATSAdamax` do all but the mathematics and the noise."""
+    noise = torch.zeros(elements)
+    nothing: dict[str, Callable[..., Any]] = {
+        name: lambda *lists, **options: [] for name in ("sensitivity_", "mean_sensitivities", "perturb_")
+    }
+    with (
+        mock.patch.object(AdamaxW, "rule", staticmethod(lambda *lists, **options: None)),
+        mock.patch.multiple("module.optim.pats", keyed_noise=lambda *spans, **options: noise, **nothing),
+    ):
+        yield
 
 
 def measure_overhead(device: torch.device) -> None:
@@ -300,26 +289,29 @@ def measure_overhead(device: torch.device) -> None:
     tensors = [nn.Parameter(torch.empty(SMALL_SIZE, device=device)) for _ in range(SMALL_TENSORS)]
     groups = [{"params": list(fill(nn.ParameterList(tensors)).parameters()), "perturb": True}]
     rows = [row for row in (TORCH, *ADAMAX, *PATS) if row.why_not(device) is None]
-    calls: dict[tuple[Row, str], Callable[[], object]] = {}
-    for row in rows:
-        optimizer = row.new(groups)
-        optimizer.step()
-        calls[row, "step"] = optimizer.step
-        if isinstance(optimizer, AdamaxW) and row.backend == "foreach":
-            calls[row, "mathematics"] = mathematics(optimizer)
-    times: dict[tuple[Row, str], list[float]] = {key: [] for key in calls}
-    for _, (key, call) in itertools.product(range(10), calls.items()):
-        call()
-        times[key] += milliseconds(call, 10, torch.device("cpu"))  # the host's time, also where a GPU does the work
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    medians = {key: 1e3 * statistics.median(values) for key, values in times.items()}
+    optimizers = {row: row.new(groups) for row in rows}
+    times: dict[tuple[Row, str], list[float]] = {(row, part): [] for row in rows for part in ("step", "bare")}
+    for _ in range(10):
+        for row, optimizer in optimizers.items():
+            optimizer.step()
+            times[row, "step"] += host_milliseconds(optimizer, device)
+            if isinstance(optimizer, AdamaxW) and row.backend == "foreach":
+                with without_mathematics(SMALL_TENSORS * SMALL_SIZE):
+                    times[row, "bare"] += host_milliseconds(optimizer, device)
+    medians = {key: 1e3 * statistics.median(values) for key, values in times.items() if values}
     print(f"\nA step on {SMALL_TENSORS} tensors of {SMALL_SIZE} elements, microseconds of the host")
-    print("optimizer     backend       step  mathematics on ready-made lists  book-keeping (the rest)")
+    print("optimizer     backend       step  book-keeping: a step without its mathematics")
     for row in rows:
-        step, bare = medians[row, "step"], medians.get((row, "mathematics"))
-        parts = "" if bare is None else f"  {bare:31.0f}  {step - bare:23.0f}"
-        print(f"{row.optimizer:12}  {row.backend:8} {step:9.0f}{parts}")
+        bare = f"{medians[row, 'bare']:14.0f}" if (row, "bare") in medians else ""
+        print(f"{row.optimizer:12}  {row.backend:8} {medians[row, 'step']:9.0f}{bare}")
+
+
+def host_milliseconds(optimizer: Optimizer, device: torch.device) -> list[float]:
+    """Time ten steps by the host's clock, also where a GPU does the work."""
+    found = milliseconds(optimizer.step, 10, torch.device("cpu"))
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return found
 
 
 def find_config(name: str) -> tuple[str, PretrainedConfig]:

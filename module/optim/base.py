@@ -8,7 +8,7 @@ names the Triton kernel of the same mathematics (`_launch`). The mathematics its
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from module.optim.backends import BACKENDS, load_kernels, pick_backend
 from module.optim.buckets import Bucket, arithmetic_dtype, bucket_limit
-from module.optim.sharding import dtensor_type, sharded_like, sharding_of, whole
+from module.optim.sharding import is_sharded, sharded_like, sharding_of, whole
 
 if TYPE_CHECKING:
     from module.kernels.launch import Kernels
@@ -25,7 +25,15 @@ Group = dict[str, Any]  # as torch has it: "params" and the options by name
 
 CPU = torch.device("cpu")
 NARROW_DTYPES = (torch.bfloat16, torch.float16)
+KEPT_LAYOUTS = 32
 STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Layout(NamedTuple):
+    """Buckets, and what their parameters looked like when they were put together."""
+
+    sight: list[Any]
+    buckets: list[Bucket]
 
 
 class ListOptimizer(Optimizer):
@@ -49,6 +57,7 @@ class ListOptimizer(Optimizer):
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self._check(defaults)
+        self._layouts: dict[Any, Layout] = {}
         self._kernels: Kernels | None = None  # what Triton keeps from step to step, made when it is first needed
         super().__init__(params, defaults)
 
@@ -115,16 +124,18 @@ class ListOptimizer(Optimizer):
         position, grad_factor = 0, whole(grad_factor)
         if isinstance(grad_factor, Tensor):
             grad_factor = grad_factor.reshape(())
-        for group in self.param_groups:
+        for number, group in enumerate(self.param_groups):
             if isinstance(group["lr"], Tensor) and not group["capturable"]:
                 group = {**group, "lr": float(group["lr"])}
-            for bucket in self._collect(group, position, grad_factor):
+            for bucket in self._buckets(number, group, position):
+                bucket.grad_factor = grad_factor
                 if bucket.step:
                     self._step_bucket(bucket, group)
                 else:
                     self._kernels = self._kernels or load_kernels()
                     self._launch(self._kernels, bucket, group)
-            position += sum(param.numel() for param in group["params"])
+                bucket.drop()
+            position += sum([param.numel() for param in group["params"]])
         return loss
 
     def _step_bucket(self, bucket: Bucket, group: Group) -> None:
@@ -137,57 +148,60 @@ class ListOptimizer(Optimizer):
             self._update(working, group)
             piece.store(working)
 
-    def _collect(self, group: Group, position: int, grad_factor: float | Tensor | None) -> list[Bucket]:
-        """Return buckets over the group's parameters that have a gradient, with their state in place.
+    def _buckets(self, number: int, group: Group, position: int) -> list[Bucket]:
+        """Return buckets over the group's parameters that have a gradient; `position` is of its first element.
 
-        `position` is that of the group's first element. A bucket for the kernels is as long as the group. This loop is
-        what a step costs beside its mathematics, so what does not change from one parameter to the next stays outside.
+        Those of an earlier step, where everything looks as it did then: with many small tensors, putting them together
+        takes as long as a good part of the mathematics.
         """
-        requested, capturable, dtensor = group["backend"], group["capturable"], dtensor_type()
-        undemanding = requested != "triton" and not capturable
-        stored: dict[torch.dtype, dict[str, torch.dtype]] = {}  # by parameter's dtype, what its state is stored in
+        params = group["params"]
+        grads = [param.grad for param in params]
+        key = (number, tuple([grad is None for grad in grads]))  # in multi-task training, heads take turns
+        layout = self._layouts.get(key)
+        if layout is not None and layout.sight == self._sight(group, grads, position):
+            if all([bucket.take(grads) for bucket in layout.buckets]):
+                return layout.buckets
+        buckets = self._collect(group, grads, position)
+        if not any(bucket.sharding for bucket in buckets):  # what a shard's tensor is, is torch's to say each time
+            if len(self._layouts) == KEPT_LAYOUTS:
+                self._layouts.clear()
+            self._layouts[key] = Layout(self._sight(group, grads, position), buckets)
+        return buckets
+
+    def _sight(self, group: Group, grads: list[Tensor | None], position: int) -> list[Any]:
+        """Return what buckets depend on; tensors by identity, which is theirs for as long as the buckets hold them."""
+        having = [(param, grad) for param, grad in zip(group["params"], grads, strict=True) if grad is not None]
+        kinds = [(id(p), p.dtype, p.device, p.is_contiguous(), grad.dtype, grad.layout) for p, grad in having]
+        tensors = [id(value) for param, _ in having for value in self.state[param].values()]
+        options = [group[name] for name in ("backend", "capturable", "state_dtype", "master_weights")]
+        return [position, self._state_names(group), options, kinds, tensors]
+
+    def _collect(self, group: Group, grads: list[Tensor | None], position: int) -> list[Bucket]:
+        """Put buckets together, and what state is missing. A bucket for the kernels is as long as the group."""
         buckets: list[Bucket] = []
         filling: dict[Any, Bucket] = {}
-        for param in group["params"]:
-            grad, size = param.grad, param.numel()
-            position += size
+        for place, (param, grad) in enumerate(zip(group["params"], grads, strict=True)):
+            first, position = position, position + param.numel()
             if grad is None:
                 continue
             if grad.is_sparse:
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-            device, dtype = param.device, param.dtype
-            listed = undemanding and (requested == "foreach" or param.is_cpu)  # the answer that most get, asked cheaply
-            kernels = not listed and pick_backend(requested, param, capturable=capturable) == "triton"
-            if dtype not in stored:
-                stored[dtype] = self._state_dtypes(dtype, group)
-            state = self._state_of(param, stored[dtype], kernels=kernels)
-            step = 0 if kernels else int(state["step"].item()) + 1
-            sharding = sharding_of(param) if dtensor and isinstance(param, dtensor) else None
+            kernels = pick_backend(group["backend"], param, capturable=group["capturable"]) == "triton"
+            state: dict[str, Tensor] = self.state[param]
+            counter = state.get("step")
+            if counter is None or (counter.is_cpu == kernels and not param.is_cpu):
+                state["step"] = counter = _counter(counter, param.device if kernels else CPU)
+            step = 0 if kernels else int(counter.item()) + 1
+            sharding = sharding_of(param) if is_sharded(param) else None
             # The kernels load four elements at a time where all tensors of a launch have whole lots of them.
-            key = (device, dtype, grad.dtype, step, sharding, kernels and size % 16 == 0)
+            key = (param.device, param.dtype, grad.dtype, step, sharding, kernels and param.numel() % 16 == 0)
             bucket = filling.get(key)
-            if bucket is None or (step and bucket.elements + size > bucket.limit):
-                lists: dict[str, list[Tensor]] = {name: [] for name in stored[dtype]}
-                bucket = filling[key] = Bucket(
-                    step, bucket_limit(device), sharding, state=lists, grad_factor=grad_factor
-                )
+            if bucket is None or (step and bucket.elements + param.numel() > bucket.limit):
+                state_dtypes = self._state_dtypes(param.dtype, group)
+                bucket = filling[key] = Bucket(step, bucket_limit(param.device), state_dtypes, sharding)
                 buckets.append(bucket)
-            bucket.add(param, grad, state, position - size, size)
+            bucket.add(place, first, param, grad, state)
         return buckets
-
-    def _state_of(self, param: Tensor, dtypes: dict[str, torch.dtype], *, kernels: bool) -> dict[str, Tensor]:
-        """Return the parameter's state, made on first sight and brought to where and how it is needed."""
-        state: dict[str, Tensor] = self.state[param]
-        for name, dtype in dtypes.items():
-            value = state.get(name)
-            if value is None or value.dtype is not dtype or (kernels and not value.is_contiguous()):
-                state[name] = _made_to_fit(name, value, param, dtype)
-        counter = state.get("step")
-        if counter is None:
-            state["step"] = torch.zeros((), dtype=torch.float32, device=param.device if kernels else CPU)
-        elif counter.is_cpu == kernels and not param.is_cpu:
-            state["step"] = counter.to(param.device if kernels else CPU)
-        return state
 
     def _state_dtypes(self, param_dtype: torch.dtype, group: Group) -> dict[str, torch.dtype]:
         """Return what each state tensor of parameters of a dtype is stored in."""
@@ -230,19 +244,15 @@ class ListOptimizer(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from a pickle or a state dict; options that an older one lacks take their defaults."""
         super().__setstate__(state)
-        self._kernels = None
+        self._layouts, self._kernels = {}, None
         for group in self.param_groups:
             for name, default in self.defaults.items():
                 group.setdefault(name, default)
 
 
-def _made_to_fit(name: str, value: Tensor | None, param: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a state tensor as it is needed: averages start at zero, a master copy at the parameter."""
-    if value is not None:
-        return value.to(dtype).contiguous()
-    if name == "master_param":
-        return param.detach().to(dtype)
-    return torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
+def _counter(old: Tensor | None, device: torch.device) -> Tensor:
+    """Return a step counter on this device, with the old one's count."""
+    return torch.zeros((), dtype=torch.float32, device=device) if old is None else old.to(device)
 
 
 class TwoAverageOptimizer(ListOptimizer):

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from module.optim.noise import Span
 from module.optim.sharding import Region, Sharding, local, region_of, sharded_like
 
 # Elements that one call of the mathematics works on. On a CPU the lists and their temporaries stay in cache from one
 # operation to the next; on a GPU they are as large as saves launches, but bound the memory of the temporaries.
-CPU_BUCKET_ELEMENTS = 2**17
+CPU_BUCKET_ELEMENTS = 2**19
 DEVICE_BUCKET_ELEMENTS = 2**25
 
 
@@ -32,54 +33,79 @@ def arithmetic_dtype(dtype: torch.dtype) -> torch.dtype:
 class Bucket:
     """Aligned lists over parameters of one group.
 
-    `state` has a list for each name, `counters` the step counts. `positions` are where the parameters' first elements
-    stand among all elements of the optimizer, `sizes` the elements of the whole tensors. Sharded parameters are here
-    with the local shard, which begins at the `starts`-th element of the whole, or is the box in `regions` where it is
-    no span of the whole. `limit` is how many elements it should hold at most. `step` is `t`, counted from 1 for the
-    first update; it is 0 where the steps may differ and are counted on the device. `means` are PATS's s̄, where there is
-    noise. `grad_factor` multiplies the gradients.
+    Each field is a list with an entry a parameter, `state` has such a list for each name of `state_dtypes`:
+    - `params`, `grads`, `counters`: of sharded parameters the local shard; the counts of steps.
+    - `places`: in the group; `positions`: where their first elements stand among all elements of the optimizer;
+      `sizes`: elements of the whole tensors.
+    - `starts`: where in the whole the local shard begins; `regions`: the box that it is, where it is no span.
+    - `spans`: the positions whose noise is needed; `means`: PATS's s̄, once it is known.
+
+    `step` is `t`, counted from 1 for the first update, and 0 for the kernels, which may update parameters of different
+    steps. `limit` is how many elements it should hold at most. `grad_factor` multiplies the gradients.
     """
 
     step: int
     limit: int
+    state_dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     sharding: Sharding | None = None
     params: list[Tensor] = field(default_factory=list)
     grads: list[Tensor] = field(default_factory=list)
     counters: list[Tensor] = field(default_factory=list)
     state: dict[str, list[Tensor]] = field(default_factory=dict)
+    places: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
     regions: list[Region | None] = field(default_factory=list)
     means: list[Tensor] = field(default_factory=list)
     grad_factor: float | Tensor | None = None
     elements: int = 0
 
-    def add(self, param: Tensor, grad: Tensor, state: dict[str, Tensor], position: int, size: int) -> None:
-        """Append one parameter, whose first element stands at `position`, with the state that it needs."""
-        if self.sharding is not None:
+    def __post_init__(self) -> None:
+        self.state = self.state or {name: [] for name in self.state_dtypes}
+
+    def add(self, place: int, position: int, param: Tensor, grad: Tensor, state: dict[str, Tensor]) -> None:
+        """Append one parameter: its place in the group, where its first element stands; state that it lacks is made."""
+        for name, values in self.state.items():
+            value, dtype = state.get(name), self.state_dtypes[name]
+            if value is None or value.dtype is not dtype or (not self.step and not value.is_contiguous()):
+                value = state[name] = _made_to_fit(name, value, param, dtype)
+            values.append(local(value) if self.sharding else value)
+        self.counters.append(state["step"])
+        region, start, size = None, 0, param.numel()
+        if self.sharding:
             region = region_of(param)
             param, grad = local(param), local(sharded_like(grad, param))
-            state = {name: local(value) for name, value in state.items()}
-            self.regions.append(region if region.start is None else None)
-            self.starts.append(region.start or 0)
-        else:
-            self.regions.append(None)
-            self.starts.append(0)
+            region, start = (region, 0) if region.start is None else (None, region.start)
         self.params.append(param)
         self.grads.append(grad)
-        self.counters.append(state["step"])
-        for name, values in self.state.items():
-            values.append(state[name])
+        self.places.append(place)
         self.positions.append(position)
         self.sizes.append(size)
+        self.starts.append(start)
+        self.spans.append((position + start, param.numel()) if region is None else (position, size))
+        self.regions.append(region)
         self.elements += size
+
+    def take(self, grads: list[Tensor | None]) -> bool:
+        """Begin another step with these gradients of the group; False if the parameters' steps have come to differ."""
+        self.grads = [grads[place] for place in self.places]  # type: ignore[misc]  # who has none has not changed
+        if self.step:
+            steps = {counter.item() for counter in self.counters}
+            self.step = int(min(steps)) + 1
+            return len(steps) == 1
+        return True
+
+    def drop(self) -> None:
+        """Let go of what belongs to one step: gradients would stay in memory."""
+        self.grads, self.means, self.grad_factor = [], [], None
 
     def pieces(self) -> Iterator[Bucket]:
         """Cut a single large tensor into slices of bucket size; anything else stays whole."""
         limit = self.limit
-        tensors = [*self.params, *self.grads, *(values[0] for values in self.state.values())]
         whole = len(self.params) > 1 or self.params[0].numel() <= limit or self.regions != [None]
+        tensors = [] if whole else [*self.params, *self.grads, *(values[0] for values in self.state.values())]
         if whole or not all(tensor.is_contiguous() for tensor in tensors):
             yield self
             return
@@ -92,9 +118,8 @@ class Bucket:
                 params=[param],
                 grads=[grad],
                 state={name: [slices[i]] for name, slices in state.items()},
-                positions=self.positions,
                 sizes=self.sizes,
-                starts=[self.starts[0] + i * limit],
+                spans=[(self.spans[0][0] + i * limit, param.numel())],
                 regions=self.regions,
                 means=self.means,
                 grad_factor=self.grad_factor,
@@ -120,6 +145,15 @@ class Bucket:
         for stored, computed in pairs:
             if stored[0] is not computed[0]:
                 torch._foreach_copy_(stored, computed)
+
+
+def _made_to_fit(name: str, value: Tensor | None, param: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a state tensor as it is needed: averages start at zero, a master copy at the parameter."""
+    if value is not None:
+        return value.to(dtype).contiguous()
+    if name == "master_param":
+        return param.detach().to(dtype)
+    return torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
 
 
 def _in_dtype(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:

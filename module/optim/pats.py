@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch._utils import _unflatten_dense_tensors
 from torch.optim.optimizer import ParamsT
 
 from module.optim.adamax import AdamaxW
@@ -151,21 +150,16 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
     @staticmethod
     def _noises(bucket: Bucket, group: Group) -> list[Tensor]:
         """Draw each parameter's `z ⊙ n`; for a shard that is no span, the whole tensor's, and cut."""
-        boxes = any(bucket.regions)
-        sizes = [param.numel() for param in bucket.params]
-        if boxes:
-            sizes = [
-                whole if region else n for whole, region, n in zip(bucket.sizes, bucket.regions, sizes, strict=True)
-            ]
-        firsts = [position + start for position, start in zip(bucket.positions, bucket.starts, strict=True)]
         first = bucket.params[0]
         how = {"seed": group["seed"], "step": bucket.step, "dtype": first.dtype, "device": first.device}
-        drawn = keyed_noise(list(zip(firsts, sizes, strict=True)), group["noise_p"], **how)
-        if not boxes:
-            return list(_unflatten_dense_tensors(drawn, bucket.params))  # type: ignore[no-untyped-call]
+        drawn = keyed_noise(bucket.spans, group["noise_p"], **how)
+        noises = list(torch.split(drawn, [size for _, size in bucket.spans]))
+        if any(bucket.regions):
+            noises = [region.of(one) if region else one for region, one in zip(bucket.regions, noises, strict=True)]
+        # A view takes longer than a bias's whole arithmetic, and a bias needs none.
         return [
-            (region.of(noise) if region else noise).view_as(param)
-            for noise, region, param in zip(torch.split(drawn, sizes), bucket.regions, bucket.params, strict=True)
+            noise if param.dim() == 1 else noise.view_as(param)
+            for noise, param in zip(noises, bucket.params, strict=True)
         ]
 
     def _noise_scales(self, average: Tensor, mean: Tensor, group: Group) -> Tensor | None:

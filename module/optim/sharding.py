@@ -54,16 +54,10 @@ class Region(NamedTuple):
         return whole.view(self.shape)[box].flatten()
 
 
-def dtensor_type() -> type | None:
-    """Return `DTensor`, None while nobody has imported it: then there can be none."""
-    distributed = sys.modules.get("torch.distributed.tensor")
-    return None if distributed is None else distributed.DTensor
-
-
 def is_sharded(tensor: Any) -> bool:
     """Whether this is a `DTensor`."""
-    dtensor = dtensor_type()
-    return dtensor is not None and isinstance(tensor, dtensor)
+    distributed = sys.modules.get("torch.distributed.tensor")
+    return distributed is not None and isinstance(tensor, distributed.DTensor)
 
 
 def local(tensor: Tensor) -> Tensor:

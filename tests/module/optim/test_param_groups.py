@@ -118,7 +118,9 @@ def test_names_and_order_of_the_groups() -> None:
     expected = ["encoder layers", "encoder layers, no decay", "other", "other, no decay"]
     assert [g["name"] for g in decayed] == expected
     assert [g["weight_decay"] for g in decayed] == [0.1, 0.0, 0.1, 0.0]
-    assert all(g.keys() == {"name", "params", "perturb", "weight_decay"} for g in decayed)
+    assert all(g.keys() == {"name", "params", "names", "perturb", "weight_decay"} for g in decayed)
+    named = dict(model.named_parameters())
+    assert all(named[name] is param for g in decayed for name, param in zip(g["names"], g["params"], strict=True))
 
 
 def test_frozen_are_left_out_and_tied_stand_once() -> None:

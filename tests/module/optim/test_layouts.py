@@ -1,0 +1,113 @@
+"""Buckets are kept from step to step, and put together anew whenever something is no longer what it was."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from module.optim import AdamaxW, PATSAdamax, SAGEAdamW
+from module.optim.base import KEPT_LAYOUTS, ListOptimizer
+from tests.module.optim.toy import equal, take_steps, toy_params
+
+
+def collections(optimizer: ListOptimizer, steps: Callable[[], None]) -> int:
+    """How often the steps put buckets together."""
+    with mock.patch.object(optimizer, "_collect", wraps=optimizer._collect) as collect:
+        steps()
+    return collect.call_count
+
+
+@pytest.mark.parametrize("cls", [AdamaxW, PATSAdamax, SAGEAdamW])
+def test_steps_that_look_alike_share_their_buckets(cls: type[ListOptimizer]) -> None:
+    optimizer = cls(toy_params())
+    assert collections(optimizer, lambda: take_steps(optimizer, 1, 5)) == 1
+
+
+def test_gradients_are_not_kept_alive() -> None:
+    params = toy_params()
+    optimizer = PATSAdamax(params)
+    take_steps(optimizer, 1, 2)
+    optimizer.step(grad_factor=0.5)
+    grads = [weakref.ref(param.grad) for param in params]
+    optimizer.zero_grad()
+    assert [grad() for grad in grads] == [None] * len(params)
+
+
+def replace_state(optimizer: Optimizer, param: nn.Parameter) -> None:
+    optimizer.state[param]["exp_avg"] = torch.full_like(param, 5.0)
+
+
+def rewind(optimizer: Optimizer, param: nn.Parameter) -> None:
+    optimizer.state[param]["step"].zero_()
+
+
+def forget(optimizer: Optimizer, param: nn.Parameter) -> None:
+    del optimizer.state[param]
+
+
+def widen(optimizer: Optimizer, param: nn.Parameter) -> None:
+    param.data = param.data.double()
+
+
+def transpose(optimizer: Optimizer, param: nn.Parameter) -> None:
+    param.data = param.data.t().contiguous().t()
+
+
+def narrow_averages(optimizer: Optimizer, param: nn.Parameter) -> None:
+    optimizer.param_groups[0]["state_dtype"] = "bfloat16"
+
+
+def switch_off(optimizer: Optimizer, param: nn.Parameter) -> None:
+    optimizer.param_groups[0]["perturb"] = False
+
+
+CHANGES = [replace_state, rewind, forget, widen, transpose, narrow_averages, switch_off]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_changes_is_seen(change: Callable[[Optimizer, nn.Parameter], None]) -> None:
+    """As by an optimizer that has kept nothing."""
+    runs: list[list[Tensor]] = []
+    for keeps in (True, False):
+        params = toy_params()
+        optimizer = PATSAdamax(params, lr=1e-2, noise_lambda=1e-3)
+        take_steps(optimizer, 1, 3)
+        change(optimizer, params[0])
+        if not keeps:
+            optimizer._layouts.clear()
+        take_steps(optimizer, 4, 6)
+        runs.append(params)
+    assert equal(*runs)
+
+
+def test_parameters_that_take_turns_keep_their_own_counts() -> None:
+    """As heads do: the buckets of one turn must not take the steps of the other for their own."""
+    params = toy_params()
+    optimizer = PATSAdamax(params, noise_lambda=1e-3)
+
+    def turns() -> None:
+        for step in range(9):
+            for place, param in enumerate(params):
+                param.grad = None if place == 1 + step % 2 else torch.ones_like(param)
+            optimizer.step()
+
+    turns()
+    counts = [optimizer.state[param]["step"].item() for param in params]
+    assert counts == [9.0, 4.0, 5.0, 9.0, 9.0]
+
+
+def test_layouts_are_bounded() -> None:
+    params = [nn.Parameter(torch.ones(1)) for _ in range(7)]
+    optimizer = AdamaxW(params)
+    for number in range(1, 2**7):
+        for place, param in enumerate(params):
+            param.grad = torch.ones(1) if number >> place & 1 else None
+        optimizer.step()
+    assert len(optimizer._layouts) <= KEPT_LAYOUTS
+    assert all(optimizer.state[param]["step"] == 64 for param in params)
