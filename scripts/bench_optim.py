@@ -271,9 +271,9 @@ def line(result: Result, reason: str | None) -> str:
 
 
 @contextlib.contextmanager
-def without_mathematics(elements: int) -> Iterator[None]:
+def without_mathematics(sizes: list[int]) -> Iterator[None]:
     """Let the list-wise steps of `AdamaxW` and `PATSAdamax` do all but the mathematics and the noise."""
-    noise = torch.zeros(elements)
+    noise = [torch.zeros(size) for size in sizes]
     nothing: dict[str, Callable[..., Any]] = {
         name: lambda *lists, **options: [] for name in ("sensitivity_", "mean_sensitivities", "perturb_")
     }
@@ -296,7 +296,7 @@ def measure_overhead(device: torch.device) -> None:
             optimizer.step()
             times[row, "step"] += host_milliseconds(optimizer, device)
             if isinstance(optimizer, AdamaxW) and row.backend == "foreach":
-                with without_mathematics(SMALL_TENSORS * SMALL_SIZE):
+                with without_mathematics([SMALL_SIZE] * SMALL_TENSORS):
                     times[row, "bare"] += host_milliseconds(optimizer, device)
     medians = {key: 1e3 * statistics.median(values) for key, values in times.items() if values}
     print(f"\nA step on {SMALL_TENSORS} tensors of {SMALL_SIZE} elements, microseconds of the host")

@@ -25,6 +25,9 @@ from torch import Tensor
 BLOCK = 2**16
 """Positions drawn at once on a CPU. Part of the noise's definition: a change alters every run."""
 
+LEAST_SHARE = 1e-3
+"""Smallest p that single precision serves."""
+
 Span = tuple[int, int]
 """First position and number of elements."""
 
@@ -37,15 +40,15 @@ def noise_key(seed: int, step: int, place: int) -> int:
 
 def keyed_noise(
     spans: Sequence[Span], p: float, *, seed: int, step: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """Return `z ⊙ n` over all spans in a row: a standard normal with probability `p`, 0 < `p` <= 1, else zero.
+) -> list[Tensor]:
+    """Return `z ⊙ n` over each span: a standard normal with probability `p`, 0 < `p` <= 1, else zero.
 
-    The result is dense and one-dimensional, of float32 or float64 `dtype`. On a CPU an element's noise depends on seed,
-    step, its position, `p` and dtype alone, on other devices on where its span starts too; never on thread counts or
-    the global generators.
+    The results are dense and one-dimensional, of float32 or float64 `dtype`. On a CPU an element's noise depends on
+    seed, step, its position, `p` and dtype alone, on other devices on where its span starts too; never on thread
+    counts or the global generators.
     """
     if device.type != "cpu":
-        return _dense_noise(spans, p, seed, step, dtype, device)
+        return [_dense_noise(start, size, p, seed, step, dtype, device) for start, size in spans]
     # Parameters mostly stand in the order of their positions: what is adjacent is drawn and spread in one go.
     runs: list[list[int]] = []
     end = None
@@ -56,20 +59,17 @@ def keyed_noise(
             runs.append([start, size])
         end = start + size
     drawn = [_spread(start, size, p, seed, step, dtype) for start, size in runs]
-    return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
+    whole = drawn[0] if len(drawn) == 1 else torch.cat(drawn)
+    return list(torch.split(whole, [size for _, size in spans]))
 
 
 def _dense_noise(
-    spans: Sequence[Span], p: float, seed: int, step: int, dtype: torch.dtype, device: torch.device
+    start: int, size: int, p: float, seed: int, step: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Draw every element and mask, as a GPU does fastest. Reads nothing back to the host."""
-    noise = torch.empty(sum(size for _, size in spans), dtype=dtype, device=device)
-    for part, (start, _) in zip(torch.split(noise, [size for _, size in spans]), spans, strict=True):
-        generator = torch.Generator(device).manual_seed(noise_key(seed, step, start))
-        part.normal_(generator=generator)
-        if p < 1:
-            part.mul_(torch.empty_like(part).uniform_(generator=generator) < p)
-    return noise
+    generator = torch.Generator(device).manual_seed(noise_key(seed, step, start))
+    noise = torch.empty(size, dtype=dtype, device=device).normal_(generator=generator)
+    return noise if p == 1 else noise.mul_(torch.empty_like(noise).uniform_(generator=generator) < p)
 
 
 def _spread(start: int, size: int, p: float, seed: int, step: int, dtype: torch.dtype) -> Tensor:
@@ -108,13 +108,15 @@ def _bernoulli_positions(generator: np.random.Generator, p: float) -> npt.NDArra
     """
     mean, deviation = BLOCK * p, math.sqrt(BLOCK * p * (1 - p))
     count = int(mean + 6 * deviation) + 8  # passes the end in one go but for once in a billion times
+    dtype = np.float32 if p > LEAST_SHARE else np.float64  # 24 bits of u give gaps of up to 16 / p, in fine steps
     last, parts = -1, []
     while last < BLOCK:
-        gaps = generator.random(count)
-        np.log(np.subtract(1.0, gaps, out=gaps), out=gaps)
-        gaps *= 1 / math.log1p(-p)
-        # Tiny p: a gap may exceed what int64 counts. Past the end is past the end.
-        positions = np.minimum(gaps, BLOCK, out=gaps).astype(np.int64)
+        gaps = generator.random(count, dtype=dtype)
+        np.log(np.subtract(1, gaps, out=gaps), out=gaps)
+        gaps *= dtype(1 / math.log1p(-p))
+        if p <= LEAST_SHARE:  # a gap may exceed what int64 counts; past the end is past the end
+            np.minimum(gaps, BLOCK, out=gaps)
+        positions = gaps.astype(np.int64)
         positions += 1
         positions[0] += last
         parts.append(torch.from_numpy(positions).cumsum(0).numpy())  # three times as fast as numpy's

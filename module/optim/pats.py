@@ -152,8 +152,7 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
         """Draw each parameter's `z ⊙ n`; for a shard that is no span, the whole tensor's, and cut."""
         first = bucket.params[0]
         how = {"seed": group["seed"], "step": bucket.step, "dtype": first.dtype, "device": first.device}
-        drawn = keyed_noise(bucket.spans, group["noise_p"], **how)
-        noises = list(torch.split(drawn, [size for _, size in bucket.spans]))
+        noises = keyed_noise(bucket.spans, group["noise_p"], **how)
         if any(bucket.regions):
             noises = [region.of(one) if region else one for region, one in zip(bucket.regions, noises, strict=True)]
         # A view takes longer than a bias's whole arithmetic, and a bias needs none.

@@ -107,10 +107,10 @@ def set_grads(params: list[nn.Parameter], step: int) -> None:
 
 def given_noise(
     spans: Sequence[tuple[int, int]], p: float, *, seed: int, step: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
+) -> list[Tensor]:
     """Stands in for `keyed_noise`, so that the optimizer and the reference see the same noise."""
     noise = injected(ALL_ELEMENTS, p, 1000 * seed + step)
-    return torch.cat([noise[start : start + size] for start, size in spans]).to(dtype)
+    return [noise[start : start + size].to(dtype) for start, size in spans]
 
 
 @lru_cache(maxsize=4)  # parameters at different counts of steps take turns
@@ -125,7 +125,7 @@ def noise_of(backend: str, like: Tensor, p: float, step: int, position: int) -> 
     """What the backend adds to a tensor, before scaling."""
     if backend == "foreach":
         span = (position, like.numel())
-        return given_noise([span], p, seed=SEED, step=step, dtype=like.dtype, device=like.device).view(like.shape)
+        return given_noise([span], p, seed=SEED, step=step, dtype=like.dtype, device=like.device)[0].view(like.shape)
     return philox_noise(like.shape, p, seed=SEED, step=step, position=position)
 
 
