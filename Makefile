@@ -17,6 +17,7 @@ test:
 	bash scripts/test.sh
 
 bench: setup
+	$(PYTHON_BIN) scripts/bench_optim.py
 	$(PYTHON_BIN) scripts/bench_train.py
 
 quickstart:
