@@ -36,8 +36,9 @@ from transformers import AutoConfig, AutoModel, BertConfig, PretrainedConfig, Ro
 
 from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError, entry_point
+from module.kernels.mode import interpreted
 from module.optim import AdamaxW, PATSAdamax, PATSAdamW, PATSConfig, SAGEAdamax, encoder_param_groups
-from module.optim.backends import interpreted, why_not_triton
+from module.optim.backends import why_not_triton
 from mt_dnn.run_folder import device_name
 
 Group = dict[str, Any]

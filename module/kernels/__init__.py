@@ -1,1 +1,1 @@
-"""Triton kernels of the optimizers and their launcher. Imports Triton: `module.optim.backends` decides when."""
+"""Triton kernels of the optimizers and their launcher. Only `mode` can be imported without Triton."""

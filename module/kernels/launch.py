@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import triton
@@ -13,12 +13,14 @@ from torch import Tensor
 
 from module.kernels.blocks import COUNTER
 from module.kernels.descend import descend_kernel
+from module.kernels.mode import interpreted
 from module.kernels.noise import noise_kernel
 from module.kernels.sage import sage_kernel
 from module.kernels.sensitivity import sensitivity_kernel, sums_kernel
 from module.kernels.tables import Shape, Tables
-from module.optim.backends import interpreted
-from module.optim.buckets import Bucket
+
+if TYPE_CHECKING:
+    from module.optim.buckets import Bucket
 
 BLOCK = 4096
 WARPS = 8
@@ -141,7 +143,9 @@ def triton_noise(like: Tensor, p: float, *, seed: int, step: int, position: int)
     """
     out = torch.empty(like.shape, dtype=torch.float32, device=like.device)
     block = INTERPRETED_BLOCK if interpreted() else BLOCK
-    if out.numel():
+    if not out.numel():
+        return out
+    with torch.cuda.device_of(out):  # type: ignore[no-untyped-call]
         noise_kernel[(triton.cdiv(out.numel(), block),)](out, out.numel(), seed, step, position, p, BLOCK=block)
     return out
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from module.kernels.mode import interpreted
 from module.optim.sharding import is_sharded, local, region_of
 
 if TYPE_CHECKING:
@@ -49,11 +49,6 @@ def _why_not_device(device: torch.device) -> str | None:
     if capability < LOWEST_CAPABILITY:
         return "the GPU's compute capability is {}.{}, and Triton needs {}.{}".format(*capability, *LOWEST_CAPABILITY)
     return None
-
-
-def interpreted() -> bool:
-    """Whether Triton's interpreter stands in for a GPU (`TRITON_INTERPRET=1`, set before the first step)."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def pick_backend(requested: str, param: Tensor, *, capturable: bool) -> str:

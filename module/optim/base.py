@@ -133,7 +133,9 @@ class ListOptimizer(Optimizer):
                     self._step_bucket(bucket, group)
                 else:
                     self._kernels = self._kernels or load_kernels()
-                    self._launch(self._kernels, bucket, group)
+                    # Triton launches on the current device.
+                    with torch.cuda.device_of(bucket.params[0]):  # type: ignore[no-untyped-call]
+                        self._launch(self._kernels, bucket, group)
                 bucket.drop()
             position += sum([param.numel() for param in group["params"]])
         return loss
