@@ -264,14 +264,18 @@ def test_fast_averages_may_be_stored_in_bf16(case: str, backend: str) -> None:
             assert value.dtype == (torch.bfloat16 if name in narrow else torch.float32), name
 
 
+KERNELS_LARGE = [pytest.param(case, "triton", marks=needs_triton) for case in ("pats_adamax-std", "sage_adamw")]
+
+
 @pytest.mark.usefixtures("same_noise")
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_follows_reference_on_a_real_matrix(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("case", "backend"), [*((case, "foreach") for case in CASES), *KERNELS_LARGE])
+def test_follows_reference_on_a_real_matrix(case: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The size of BERT-base's largest matrices: several blocks of noise, several slices, partial sums of a mean."""
     monkeypatch.setattr(sys.modules[__name__], "ALL_ELEMENTS", 768 * 3072)
     param = nn.Parameter(torch.randn(768, 3072, generator=torch.Generator().manual_seed(1)))
     if backend == "triton":
         param = nn.Parameter(param.detach().to(DEVICE))
     # A larger eps: rounding where a sensitivity is all but zero is magnified by 1 / eps, and here many are.
-    _, followed = descend("pats_adamax-std", backend, [{"params": [param], "perturb": True}], noise_eps=1e-2)
+    more = {"noise_eps": 1e-2} if case.startswith("pats") else {"eps": 1e-3} if case.startswith("sage") else {}
+    _, followed = descend(case, backend, [{"params": [param], "perturb": True}], **more)
     assert_close([param], followed, TOLERANCE[torch.float32])
