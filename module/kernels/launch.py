@@ -27,6 +27,7 @@ WARPS = 8
 INTERPRETED_BLOCK = 2**17  # the interpreter's time goes by operations, not by elements
 SENSITIVITY_PASS_BYTES = 12  # an element that the second pass reads again: parameter, gradient, sensitivity
 L2_SHARE = 0.6  # of the L2 cache that a window may fill; the rest is for what streams through
+MOST_PARTIALS = 8192  # that each program of the second pass adds up by itself; beyond, a kernel does it once
 KEPT_TABLES = 32  # lists of tensors whose tables are kept: one for each set of parameters that had gradients
 
 TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
@@ -51,7 +52,7 @@ class Kernels:
     def descend_with_noise(self, rule: str, bucket: Bucket, group: dict[str, Any], averages: tuple[str, str]) -> None:
         """Do a step of PATS on `rule`."""
         tables, types = self._enter(bucket, (*averages, "sensitivity"))
-        if bucket.sharding is None:
+        if bucket.sharding is None and tables.most_partials <= MOST_PARTIALS:
             for window in tables.windows:
                 _average_sensitivity(tables, types, bucket, group, *window)
                 _descend(tables, types, rule, bucket, group, *window, noise=group["noise_form"])
@@ -60,7 +61,8 @@ class Kernels:
         _average_sensitivity(tables, types, bucket, group, *everything)
         sums = torch.zeros(tables.tensors, device=tables.partials.device)
         sums_kernel[(tables.tensors,)](tables.spans, tables.partials, sums, tables.tensors)
-        bucket.sharding.sum_over_shards(sums)
+        if bucket.sharding is not None:
+            bucket.sharding.sum_over_shards(sums)
         _descend(tables, types, rule, bucket, group, *everything, noise=group["noise_form"], sums=sums)
 
     def descend_by_sensitivity(
@@ -95,8 +97,6 @@ class Kernels:
         torch._foreach_add_(bucket.counters, 1.0)
         copies = bucket.params if "master_param" in bucket.state else []
         params = bucket.state.get("master_param", bucket.params)
-        if isinstance(bucket.grad_factor, Tensor) and bucket.grad_factor.device != params[0].device:
-            bucket.grad_factor = float(bucket.grad_factor)
         grads = bucket.grads = [grad.contiguous() for grad in bucket.grads]
         starts = bucket.starts
         shape = Shape(
@@ -214,7 +214,8 @@ def _base_arguments(bucket: Bucket, group: dict[str, Any]) -> tuple[Any, ...]:
     beta1, beta2 = group["betas"]
     # 1 - β is taken here: in float32, 1 - 0.999 would be off by 5e-5.
     betas = (1 - beta1, beta2, 1 - beta2, _log(beta1), _log(beta2))
-    return (_factor(bucket), group["lr"], *betas, group["eps"], group["weight_decay"])
+    lr = group["lr"] if isinstance(group["lr"], Tensor) else float(group["lr"])
+    return (_factor(bucket), lr, *betas, float(group["eps"]), float(group["weight_decay"]))
 
 
 def _flags(bucket: Bucket, group: dict[str, Any]) -> dict[str, bool]:
@@ -225,7 +226,8 @@ def _flags(bucket: Bucket, group: dict[str, Any]) -> dict[str, bool]:
 
 
 def _factor(bucket: Bucket) -> float | Tensor:
-    return 1.0 if bucket.grad_factor is None else bucket.grad_factor
+    factor = 1.0 if bucket.grad_factor is None else bucket.grad_factor
+    return factor if isinstance(factor, Tensor) else float(factor)
 
 
 def _log(beta: float) -> float:

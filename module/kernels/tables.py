@@ -58,6 +58,7 @@ class Tables:
         self.block = block
         self.tensors = tensors
         self.programs = len(tensor)
+        self.most_partials = int(counts.max(initial=0))
         self.windows = _windows(ends - starts, first_program, window)
         self.blocks = torch.from_numpy(np.stack([tensor, in_tensor], axis=1).astype(np.int32)).to(device)
         self.spans = torch.from_numpy(spans.astype(np.int64)).to(device)

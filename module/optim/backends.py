@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from module.kernels.mode import interpreted
-from module.optim.sharding import is_sharded, local, region_of
+from module.optim.sharding import is_sharded, local, shards_are_spans
 
 if TYPE_CHECKING:
     from module.kernels.launch import Kernels
@@ -30,7 +30,7 @@ def why_not_triton(param: Tensor) -> str | None:
     if param.numel() >= 2**31:
         return f"the parameter has {param.numel():,} elements, and the kernels count to 2**31 - 1"
     if is_sharded(param):
-        if region_of(param).start is None:
+        if not shards_are_spans(param):
             return f"the parameter's shards are not contiguous, with placements {param.placements}"  # type: ignore[attr-defined]
     if not local(param).is_contiguous():
         return "the parameter is not contiguous"

@@ -26,6 +26,7 @@ Group = dict[str, Any]  # as torch has it: "params" and the options by name
 CPU = torch.device("cpu")
 NARROW_DTYPES = (torch.bfloat16, torch.float16)
 KEPT_LAYOUTS = 32
+WARM_UP = "take a step outside of the CUDA graph first, with the same parameters having gradients"
 STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -115,8 +116,7 @@ class ListOptimizer(Optimizer):
                 where Triton cannot be used (the message says why); a capture in a CUDA graph without `capturable`.
         """
         if not torch.compiler.is_compiling() and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
-            if not all(group["capturable"] for group in self.param_groups):
-                raise RuntimeError("a step can be captured in a CUDA graph with capturable=True only")
+            self._check_capture()
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -125,25 +125,37 @@ class ListOptimizer(Optimizer):
         if isinstance(grad_factor, Tensor):
             grad_factor = grad_factor.reshape(())
         for number, group in enumerate(self.param_groups):
-            if isinstance(group["lr"], Tensor) and not group["capturable"]:
-                group = {**group, "lr": float(group["lr"])}
-            for bucket in self._buckets(number, group, position):
-                bucket.grad_factor = grad_factor
-                if bucket.step:
+            buckets = self._buckets(number, group, position)
+            try:
+                for bucket in buckets:
+                    bucket.grad_factor = _at_hand(grad_factor, bucket.params[0].device)
                     self._step_bucket(bucket, group)
-                else:
-                    self._kernels = self._kernels or load_kernels()
-                    # Triton launches on the current device.
-                    with torch.cuda.device_of(bucket.params[0]):  # type: ignore[no-untyped-call]
-                        self._launch(self._kernels, bucket, group)
-                bucket.drop()
+            finally:
+                for bucket in buckets:
+                    bucket.drop()
             position += sum([param.numel() for param in group["params"]])
         return loss
 
+    def _check_capture(self) -> None:
+        """Raise RuntimeError where a CUDA graph would not record a whole step: state must be there before."""
+        if not all(group["capturable"] for group in self.param_groups):
+            raise RuntimeError("a step can be captured in a CUDA graph with capturable=True only")
+        having = [param for group in self.param_groups for param in group["params"] if param.grad is not None]
+        if not all("step" in self.state.get(param, {}) for param in having):
+            raise RuntimeError(WARM_UP)
+
     def _step_bucket(self, bucket: Bucket, group: Group) -> None:
-        """Count the step and update, a piece at a time."""
+        """Count the step and update: with the kernels, or list-wise, a piece at a time."""
+        device = bucket.params[0].device
+        if isinstance(group["lr"], Tensor) and (not group["capturable"] or group["lr"].device != device):
+            group = {**group, "lr": float(group["lr"])}
+        if not bucket.step:
+            self._kernels = self._kernels or load_kernels()
+            with torch.cuda.device_of(bucket.params[0]):  # type: ignore[no-untyped-call]  # where Triton launches
+                self._launch(self._kernels, bucket, group)
+            return
         # A tensor for the addend, wrapped once: adding a number would wrap it again for each counter.
-        torch._foreach_add_(bucket.counters, torch.tensor(1.0), alpha=1.0)
+        torch._foreach_add_(bucket.counters, torch.tensor(1.0, device="cpu"), alpha=1.0)
         self._prepare(bucket, group)
         for piece in bucket.pieces():
             working = piece.working()
@@ -160,9 +172,11 @@ class ListOptimizer(Optimizer):
         grads = [param.grad for param in params]
         key = (number, tuple([grad is None for grad in grads]))  # in multi-task training, heads take turns
         layout = self._layouts.get(key)
-        if layout is not None and layout.sight == self._sight(group, grads, position):
-            if all([bucket.take(grads) for bucket in layout.buckets]):
+        if layout is not None:
+            same = layout.sight == self._sight(group, grads, position)
+            if same and all([bucket.take(grads) for bucket in layout.buckets]):
                 return layout.buckets
+            self._layouts.clear()  # the others may hold what has been replaced, too
         buckets = self._collect(group, grads, position)
         if not any(bucket.sharding for bucket in buckets):  # what a shard's tensor is, is torch's to say each time
             if len(self._layouts) == KEPT_LAYOUTS:
@@ -173,7 +187,7 @@ class ListOptimizer(Optimizer):
     def _sight(self, group: Group, grads: list[Tensor | None], position: int) -> list[Any]:
         """Return what buckets depend on; tensors by identity, which is theirs for as long as the buckets hold them."""
         having = [(param, grad) for param, grad in zip(group["params"], grads, strict=True) if grad is not None]
-        kinds = [(id(p), p.dtype, p.device, p.is_contiguous(), grad.dtype, grad.layout) for p, grad in having]
+        kinds = [(id(p), p.dtype, p.device, p.shape, p.is_contiguous(), g.dtype, g.layout) for p, g in having]
         tensors = [id(value) for param, _ in having for value in self.state[param].values()]
         options = [group[name] for name in ("backend", "capturable", "state_dtype", "master_weights")]
         return [position, self._state_names(group), options, kinds, tensors]
@@ -191,8 +205,9 @@ class ListOptimizer(Optimizer):
             kernels = pick_backend(group["backend"], param, capturable=group["capturable"]) == "triton"
             state: dict[str, Tensor] = self.state[param]
             counter = state.get("step")
-            if counter is None or (counter.is_cpu == kernels and not param.is_cpu):
-                state["step"] = counter = _counter(counter, param.device if kernels else CPU)
+            counted_on = param.device if kernels else CPU
+            if counter is None or counter.device != counted_on:
+                state["step"] = counter = _counter(counter, counted_on)
             step = 0 if kernels else int(counter.item()) + 1
             sharding = sharding_of(param) if is_sharded(param) else None
             # The kernels load four elements at a time where all tensors of a launch have whole lots of them.
@@ -250,6 +265,11 @@ class ListOptimizer(Optimizer):
         for group in self.param_groups:
             for name, default in self.defaults.items():
                 group.setdefault(name, default)
+
+
+def _at_hand(factor: float | Tensor | None, device: torch.device) -> float | Tensor | None:
+    """Return a factor that can be used on a device: what lies on another is read back."""
+    return float(factor) if isinstance(factor, Tensor) and factor.device != device else factor
 
 
 def _counter(old: Tensor | None, device: torch.device) -> Tensor:

@@ -69,6 +69,9 @@ class Bucket:
         """Append one parameter: its place in the group, where its first element stands; state that it lacks is made."""
         for name, values in self.state.items():
             value, dtype = state.get(name), self.state_dtypes[name]
+            if value is not None and (value.shape != param.shape or value.device != param.device):
+                its, here = (f"{tuple(tensor.shape)} on {tensor.device}" for tensor in (value, param))
+                raise RuntimeError(f"the state {name!r} is {its}, and its parameter {here}")
             if value is None or value.dtype is not dtype or (not self.step and not value.is_contiguous()):
                 value = state[name] = _made_to_fit(name, value, param, dtype)
             values.append(local(value) if self.sharding else value)

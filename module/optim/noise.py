@@ -96,7 +96,9 @@ def _block(
     positions = np.arange(BLOCK) if p == 1 else _bernoulli_positions(np.random.Generator(np.random.SFC64(key)), p)
     # torch's CPU generator keeps the low 32 bits of a seed only. The positions carry the whole key, and come from a
     # generator of another kind, so the two streams are independent.
-    values = torch.empty(len(positions), dtype=dtype).normal_(generator=torch.Generator().manual_seed(key))
+    values = torch.empty(len(positions), dtype=dtype, device="cpu").normal_(
+        generator=torch.Generator().manual_seed(key)
+    )
     return positions, values.numpy()
 
 

@@ -114,6 +114,12 @@ def region_of(param: Any) -> Region:
 _REGIONS: dict[Any, Region] = {}  # one for each shape and layout that the process has seen
 
 
+def shards_are_spans(param: Any) -> bool:
+    """Whether every rank holds elements that follow one another in the whole: the same answer on all ranks."""
+    cut = [getattr(one, "dim", 0) for one in param.placements if not one.is_replicate()]
+    return not cut or math.prod(param.shape[: max(cut)]) <= 1
+
+
 def sharded_like(tensor: Any, param: Any) -> Any:
     """Return a gradient or an average with the parameter's placements.
 

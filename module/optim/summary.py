@@ -59,7 +59,9 @@ class SensitivityOptimizer(ListOptimizer):
         """
         flat = [local(self.state[param]["sensitivity"]).flatten() for _, param, _ in self._sensitive()]
         stride = max(1, sum(map(len, flat)) // size)
-        return torch.cat([torch.empty(0), *(values[::stride].float().cpu() for values in flat if len(values))])
+        return torch.cat(
+            [torch.empty(0, device="cpu"), *(values[::stride].float().cpu() for values in flat if len(values))]
+        )
 
     def _noise_scales(self, average: Tensor, mean: Tensor, group: Group) -> Tensor | None:
         """Return each element's σ, None where sensitivities bring no noise; `mean` is over the whole tensor."""

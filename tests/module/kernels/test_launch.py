@@ -52,6 +52,13 @@ def test_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert equal(run(), usual)
 
 
+def test_sums_by_a_kernel_of_their_own_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for tensors with so many blocks that adding them up in each would take longer than the step."""
+    usual = run()
+    monkeypatch.setattr("module.kernels.launch.MOST_PARTIALS", 0)
+    assert equal(run(), usual)
+
+
 def test_windows_hold_whole_tensors_up_to_their_size() -> None:
     from module.kernels.tables import _windows
 

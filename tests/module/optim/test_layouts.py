@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from module.optim import AdamaxW, PATSAdamax, SAGEAdamW
 from module.optim.base import KEPT_LAYOUTS, ListOptimizer
 from tests.module.optim.toy import equal, take_steps, toy_params
+from tests.triton_marks import needs_triton
 
 
 def collections(optimizer: ListOptimizer, steps: Callable[[], None]) -> int:
@@ -111,3 +112,48 @@ def test_layouts_are_bounded() -> None:
         optimizer.step()
     assert len(optimizer._layouts) <= KEPT_LAYOUTS
     assert all(optimizer.state[param]["step"] == 64 for param in params)
+
+
+def test_a_failed_step_does_not_keep_gradients_alive() -> None:
+    params = toy_params()
+    optimizer = AdamaxW(params)
+    take_steps(optimizer, 1, 1)
+    grads = [weakref.ref(param.grad) for param in params]
+
+    def fail(*bucket: object) -> None:
+        raise MemoryError
+
+    with mock.patch.object(AdamaxW, "_update", fail):
+        try:  # `pytest.raises` would keep the frames, and with them the gradients
+            optimizer.step()
+        except MemoryError:
+            optimizer.zero_grad()
+    assert [grad() for grad in grads] == [None] * len(params)
+
+
+@pytest.mark.parametrize("backend", ["foreach", pytest.param("triton", marks=needs_triton)])
+def test_state_of_another_shape_is_refused(backend: str) -> None:
+    """As after a vocabulary was enlarged: the kernels would write past its end."""
+    old, new = nn.Parameter(torch.ones(10, 16)), nn.Parameter(torch.ones(20, 16))
+    first = AdamaxW([old])
+    old.grad = torch.ones_like(old)
+    first.step()
+    second = AdamaxW([new])
+    second.load_state_dict(first.state_dict())
+    second.param_groups[0]["backend"] = backend
+    new.grad = torch.ones_like(new)
+    with pytest.raises(RuntimeError, match=r"'exp_avg' is \(10, 16\) on cpu, and its parameter \(20, 16\) on cpu"):
+        second.step()
+
+
+def test_a_default_device_does_not_matter() -> None:
+    params = toy_params()
+    optimizer = PATSAdamax(params, noise_lambda=1e-3)
+    take_steps(optimizer, 1, 1)
+    try:
+        torch.set_default_device("meta")
+        optimizer.step()
+        assert len(optimizer.sensitivity_sample()) > 0
+    finally:
+        torch.set_default_device(None)
+    assert optimizer.state[params[0]]["step"] == 2
