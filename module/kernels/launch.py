@@ -13,7 +13,7 @@ from torch import Tensor
 
 from module.kernels.blocks import COUNTER
 from module.kernels.descend import descend_kernel
-from module.kernels.mode import interpreted
+from module.kernels.mode import WARM_UP, interpreted
 from module.kernels.noise import noise_kernel
 from module.kernels.sage import sage_kernel
 from module.kernels.sensitivity import sensitivity_kernel, sums_kernel
@@ -128,7 +128,7 @@ class Kernels:
             self._tables.move_to_end(key)
             return self._tables[key]
         if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            raise RuntimeError("take a step outside of the CUDA graph first, with the same parameters having gradients")
+            raise RuntimeError(WARM_UP)
         block = INTERPRETED_BLOCK if interpreted() else BLOCK
         tables = self._tables[key] = Tables(shape, block=block, window=_window(device), device=device)
         for old in [old for old, kept in self._tables.items() if not kept.captured][:-KEPT_TABLES]:

@@ -1,8 +1,10 @@
-"""Whether kernels are compiled or interpreted; asked without importing Triton."""
+"""What is asked or said of the kernels without importing Triton."""
 
 from __future__ import annotations
 
 import os
+
+WARM_UP = "take a step outside of the CUDA graph first, with the same parameters having gradients"
 
 
 def interpreted() -> bool:

@@ -64,7 +64,7 @@ class Tables:
         self.spans = torch.from_numpy(spans.astype(np.int64)).to(device)
         self.partials = torch.zeros(max(self.programs, 1), dtype=torch.float32, device=device)
         self.addresses = torch.zeros((ROLES + shape.averages, tensors), dtype=torch.int64, device=device)
-        # The same spans for when the partial sums are one a tensor, added up over ranks.
+        # The same spans for when there is one sum a tensor: added up over ranks, or of very many partial sums.
         spans[2], spans[3] = np.arange(tensors), 1
         self.spans_of_sums = torch.from_numpy(spans.astype(np.int64)).to(device)
         self.captured = False

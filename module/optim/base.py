@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from module.kernels.mode import WARM_UP
 from module.optim.backends import BACKENDS, load_kernels, pick_backend
 from module.optim.buckets import Bucket, arithmetic_dtype, bucket_limit
 from module.optim.sharding import is_sharded, sharded_like, sharding_of, whole
@@ -26,7 +27,6 @@ Group = dict[str, Any]  # as torch has it: "params" and the options by name
 CPU = torch.device("cpu")
 NARROW_DTYPES = (torch.bfloat16, torch.float16)
 KEPT_LAYOUTS = 32
-WARM_UP = "take a step outside of the CUDA graph first, with the same parameters having gradients"
 STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
