@@ -3,49 +3,48 @@
     python train.py --data_dir data/canonical_data/bert-base-uncased --init_checkpoint bert-base-uncased \
         --train_datasets rte --optim pats_adamax --learning_rate 1e-4 --output_dir runs/rte
 
-Exit codes: 0 done, 2 the input is wrong (one message says how), 1 anything else.
+Several processes: torchrun --nproc_per_node 4 train.py … with the same flags. Exit codes: 0 done, 2 the input is wrong
+(one message says how), 1 anything else: stopped by a signal, a number that is not finite, a full disk.
 """
 
 from __future__ import annotations
 
-import json
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from data_utils.errors import entry_point
 from mt_dnn.config import TrainConfig, load_config
-from mt_dnn.results import summary
+from mt_dnn.distributed import Ranks, session
+from mt_dnn.results import read_results, summary
 from mt_dnn.setup import build_trainer
-from mt_dnn.update import NonFiniteError
 
 
 @entry_point
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`; returns the exit code."""
-    try:
-        return run(load_config(argv, "Fine-tune one shared encoder on one or many tasks."))
-    except NonFiniteError as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return 1
+    with session() as ranks:
+        with ranks.together():
+            config = load_config(argv, "Fine-tune one shared encoder on one or many tasks.")
+        return run(config, ranks)
 
 
-def run(config: TrainConfig) -> int:
-    """Train, or show the plan, or show the results of a run that is done."""
+def run(config: TrainConfig, ranks: Ranks) -> int:
+    """Train, or show the plan, or show the results of a run that is done. Of several processes the first one speaks."""
+    tell = functools.partial(print, flush=True) if ranks.first else lambda *text: None
     results_file = Path(config.output.output_dir) / "results.json"
-    if config.output.resume and results_file.is_file():
-        print(f"{config.output.output_dir} is done\n")
-        print(summary(json.loads(results_file.read_text(encoding="utf-8"))))
+    if ranks.share(config.output.resume and results_file.is_file()):
+        with ranks.together():
+            tell(f"{config.output.output_dir} is done\n\n{summary(read_results(results_file))}")
         return 0
-    trainer = build_trainer(config)
-    print(trainer.plan, flush=True)
+    trainer = build_trainer(config, ranks)
+    tell(trainer.plan)
     if config.output.dry_run:
         return 0
-    print()
+    tell()
     results = trainer.run()
-    print()
-    print(summary(results))
-    print(f"\nwritten: {results_file}, {results_file.parent / 'best'}")
+    tell(f"\n{summary(results)}\n\nwritten: {results_file}, {results_file.parent / 'best'}")
     return 0
 
 

@@ -1,59 +1,48 @@
 """Checkpoints: whole or not there, without pickle, with all that a run needs to go on to the last bit.
 
 A folder `checkpoints/step_00000123/` holds `model.safetensors`, `optimizer.safetensors`, `random.safetensors`,
-`state.json` and, written last, `manifest.json` with every file's size and SHA-256. It is filled under another name and
-renamed when complete.
+`metrics.jsonl` (the events up to then), `state.json` and, written last, `manifest.json`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data_utils.errors import InputError
+from mt_dnn.durable import RETIRED, damage, remove_folder, to_json, write_folder, writing
 
-FORMAT = 2  # 2: noise keyed by position; 1: by tensor
-
-
-def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a folder beside `target`, add its manifest, and put it in `target`'s place in one rename."""
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    fill(partial)
-    files = sorted(path for path in partial.rglob("*") if path.is_file())
-    manifest = {str(path.relative_to(partial)): _fingerprint(path) for path in files}
-    _write_json(partial / "manifest.json", manifest)
-    for path in [*files, partial / "manifest.json", *(p for p in partial.rglob("*") if p.is_dir()), partial]:
-        _fsync(path)
-    retired = target.with_name(target.name + ".old")
-    shutil.rmtree(retired, ignore_errors=True)
-    if target.exists():
-        os.rename(target, retired)  # a folder cannot be replaced in one step; a crash here leaves `.old` to find
-    os.rename(partial, target)
-    _fsync(target.parent)
-    shutil.rmtree(retired, ignore_errors=True)
+FORMAT = 3  # 3: with the events, tensors whole for any number of processes; 2: noise keyed by position; 1: by tensor
+NAME = re.compile(rf"step_(\d{{8}})(?:{re.escape(RETIRED)})?")
+TENSORS = ("model", "optimizer", "random")
+EVENTS = "metrics.jsonl"
+FILES = (*(f"{stem}.safetensors" for stem in TENSORS), EVENTS, "state.json")
 
 
-def damage(folder: Path) -> str | None:
-    """Why a folder cannot be used, or None if all of its files are there and as they were written."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        for name, expected in manifest.items():
-            if _fingerprint(folder / name) != expected:
-                return f"{name} is not what was written"
-    except (OSError, ValueError, AttributeError) as error:
-        return str(error)
-    return None
+class Saved(NamedTuple):
+    """A checkpoint that was written: where, how large, how long it took."""
+
+    folder: Path
+    size_bytes: int
+    seconds: float
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds: tensors by file stem and name, on the CPU; state as JSON gave it; events as text."""
+
+    folder: Path
+    tensors: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+    events: str
 
 
 class Checkpoints:
@@ -68,56 +57,79 @@ class Checkpoints:
         self.folder = folder
         self.keep = keep
 
-    def save(self, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> Path:
+    def save(self, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any], events: str) -> Saved:
         """Write a checkpoint, then drop the oldest beyond `keep`.
 
         Args:
             step: updates done.
-            tensors: by file stem, then by name.
+            tensors: by file stem (`TENSORS`), then by name.
             state: what is not tensors; goes to JSON.
+            events: `metrics.jsonl` up to here.
+
+        Raises:
+            StoppedError: it cannot be written; those before it stand.
         """
 
         def fill(partial: Path) -> None:
             for stem, group in tensors.items():
                 save_file({k: v.detach().contiguous() for k, v in group.items()}, partial / f"{stem}.safetensors")
-            _write_json(partial / "state.json", {"format": FORMAT, "step": step, **state})
+            (partial / EVENTS).write_text(events, encoding="utf-8")
+            (partial / "state.json").write_text(to_json({"format": FORMAT, "step": step, **state}), encoding="utf-8")
 
+        started = time.perf_counter()
         target = self.folder / f"step_{step:08d}"
-        write_folder(target, fill)
-        for old in self._all()[: -self.keep]:
-            shutil.rmtree(old)
-        return target
+        with writing(target):
+            size = write_folder(target, fill)
+            for old in self._all()[: -self.keep]:
+                remove_folder(old)
+        return Saved(target, size, time.perf_counter() - started)
 
-    def newest(self, say: Callable[[str], None]) -> Path | None:
-        """The newest whole checkpoint; damaged ones are reported and passed over. None if there never was one.
+    def newest(self, say: Callable[[str], None]) -> Checkpoint | None:
+        """Read the newest whole checkpoint; damaged ones are reported and passed over. None if there never was one.
 
         Raises:
-            InputError: there are checkpoints, but none of them is whole.
+            InputError: there are checkpoints, but none of them is whole; or the newest whole one is of another format.
         """
         folders = self._all()
         for folder in reversed(folders):
-            if (reason := damage(folder)) is None:
-                return folder
+            if (reason := damage(folder, FILES)) is None:
+                return read_checkpoint(folder)
             say(f"checkpoint {folder} is damaged ({reason})")
         if folders:
             raise InputError(f"--resume: no checkpoint in {self.folder} is whole; start anew in another --output_dir")
         return None
 
+    def drop_after(self, folder: Path) -> None:
+        """Remove what is newer than `folder`: damaged, and in the way of what is to come."""
+        folders = self._all()
+        for newer in folders[folders.index(folder) + 1 :]:
+            remove_folder(newer)
+
     def _all(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("step_" + "[0-9]" * 8) if path.is_dir())
+        """From the oldest to the newest; one that was just being replaced comes before what replaces it."""
+        found = [(match[1], not path.name.endswith(RETIRED), path) for path, match in self._named() if path.is_dir()]
+        return [path for *_, path in sorted(found)]
+
+    def _named(self) -> list[tuple[Path, re.Match[str]]]:
+        paths = self.folder.iterdir() if self.folder.is_dir() else ()
+        return [(path, match) for path in paths if (match := NAME.fullmatch(path.name))]
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """A checkpoint's `state.json`; `InputError` for one of another format."""
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    if state["format"] != FORMAT:
-        raise InputError(f"--resume: {folder} has format {state['format']}, this version reads {FORMAT}")
-    return state
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint whose files are as they were written.
 
-
-def read_tensors(folder: Path, stem: str) -> dict[str, Tensor]:
-    """One of a checkpoint's groups of tensors, on the CPU."""
-    return load_file(folder / f"{stem}.safetensors")
+    Raises:
+        InputError: of another format, or not what this toolkit writes.
+    """
+    try:
+        state = json.loads((folder / "state.json").read_bytes())
+        if not isinstance(state, dict) or (found := state.get("format")) != FORMAT:
+            found = found if isinstance(state, dict) else None
+            raise InputError(f"--resume: {folder} has format {found}, this version reads {FORMAT}")
+        tensors = {stem: load_file(folder / f"{stem}.safetensors") for stem in TENSORS}
+        return Checkpoint(folder, tensors, state, (folder / EVENTS).read_bytes().decode())
+    except (OSError, SafetensorError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"--resume: {folder} is no checkpoint of this toolkit: {error}") from None
 
 
 def split_optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
@@ -133,25 +145,4 @@ def join_optimizer_state(tensors: dict[str, Tensor], groups: list[dict[str, Any]
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
-    tuples = [{name: tuple(v) if name == "betas" else v for name, v in group.items()} for group in groups]
-    return {"state": state, "param_groups": tuples}
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return {"state": state, "param_groups": groups}

@@ -16,6 +16,7 @@ import yaml
 from data_utils.errors import raise_all
 from data_utils.task_def import read_yaml_mapping
 from module.optim import OPTIMIZERS, PATSConfig, SAGEConfig
+from mt_dnn.durable import write_text
 from mt_dnn.flags import build, convert, flags_of, option, parse_flags
 from mt_dnn.sampling import SAMPLERS
 
@@ -24,7 +25,8 @@ NOISYTUNE_LAMBDA = 0.15
 """NoisyTune's own choice (Wu et al. 2022), used by `--baseline noisytune`."""
 
 FREE_ON_RESUME = frozenset(
-    {"resume", "dry_run", "device", "tensorboard", "log_per_updates", "save_per_updates", "keep_checkpoints"}
+    """resume dry_run device fsdp on_nonfinite replica_check_per_updates tensorboard log_per_updates save_per_updates
+    keep_checkpoints""".split()
 )
 """What may differ between a run and its continuation: the experiment stays the same (another device rounds anew)."""
 
@@ -161,6 +163,18 @@ class LoopConfig:
     device: str = option("auto", choices=("auto", "cpu", "cuda"), help="where to run; auto: a GPU if there is one")
     fp16: bool = option(False, help="float16 autocast with loss scaling (GPU)")
     bf16: bool = option(False, help="bfloat16 autocast (GPU)")
+    deterministic: bool = option(False, help="GPU: algorithms that repeat to the last bit; slower (a CPU always does)")
+    on_nonfinite: str = option(
+        "stop",
+        choices=("stop", "skip"),
+        help="an update whose loss or gradient norm is not finite ends the run or is left out",
+    )
+    fsdp: bool = option(
+        False, help="torchrun: share the model out over all processes, for encoders that do not fit one"
+    )
+    replica_check_per_updates: int = option(
+        100, help="torchrun: updates between two comparisons of all processes' weights; 0: at checkpoints only"
+    )
 
     def problems(self) -> list[str]:
         """What is wrong with these values, a line each."""
@@ -169,10 +183,13 @@ class LoopConfig:
             value = getattr(self, name)
             bad += [f"--{name} must be at least 1, got {value}"] * (value < 1)
         bad += [f"--warmup must be in [0, 1), got {self.warmup}"] * (not 0 <= self.warmup < 1)
-        for name in ("global_grad_clipping", "early_stopping", "seed"):
+        for name in ("global_grad_clipping", "early_stopping", "seed", "replica_check_per_updates"):
             value = getattr(self, name)
             bad += [f"--{name} must be >= 0, got {value}"] * (not value >= 0)
         bad += ["--fp16 contradicts --bf16: choose one"] * (self.fp16 and self.bf16)
+        bad += ["--fp16 contradicts --fsdp: a shard's overflow is not seen by the others; use --bf16"] * (
+            self.fp16 and self.fsdp
+        )
         return bad
 
 
@@ -187,7 +204,7 @@ class OutputConfig:
     )
     eval_per_updates: int = option(0, help="updates between two evaluations within an epoch; 0: at its end only")
     save_per_updates: int = option(0, help="updates between two checkpoints within an epoch; 0: at its end only")
-    keep_checkpoints: int = option(2, help="how many of the newest checkpoints are kept")
+    keep_checkpoints: int = option(2, help="how many of the newest checkpoints are kept; best/ always is")
     tensorboard: bool = option(True, help="write tensorboard/")
     resume: bool = option(False, help="go on with the run in output_dir, or start it if there is none")
     dry_run: bool = option(False, help="print the plan and train nothing")
@@ -230,7 +247,7 @@ class TrainConfig:
     def write(self, path: Path) -> None:
         """Write the resolved configuration, enough to run it again with `--config`."""
         once = {key: value for key, value in self.to_dict().items() if key not in ("resume", "dry_run")}
-        path.write_text(yaml.safe_dump(once, sort_keys=False), encoding="utf-8")
+        write_text(path, yaml.safe_dump(once, sort_keys=False))
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> TrainConfig:

@@ -19,6 +19,9 @@ from module.encoder import Encoder
 from mt_dnn.config import DataConfig
 from mt_dnn.model import encoder_source
 
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
+"""A folder with one of these has a tokenizer that must load; other kinds may want packages that training does not."""
+
 
 @dataclass(frozen=True)
 class TaskData:
@@ -134,13 +137,13 @@ def own_tokenizer(init_checkpoint: str) -> transformers.PreTrainedTokenizerBase 
     """The encoder's own tokenizer; None for a local folder that comes without.
 
     Raises:
-        InputError: a hub name whose tokenizer cannot be loaded.
+        InputError: a hub name whose tokenizer cannot be loaded, or a folder whose tokenizer files are damaged.
     """
     source = encoder_source(init_checkpoint)
     try:
         return load_tokenizer(source, "--init_checkpoint")
     except InputError:
-        if Path(source).is_dir():
+        if Path(source).is_dir() and not any((Path(source) / name).exists() for name in TOKENIZER_FILES):
             return None
         raise
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from data_utils.errors import StoppedError
 from data_utils.features import FeatureSet
 from data_utils.metrics import compute_metrics
 from data_utils.task_def import TaskType
 from mt_dnn.batching import Collator
 from mt_dnn.data import TaskData
+from mt_dnn.distributed import Ranks
 from mt_dnn.model import MTDNN
+from mt_dnn.update import Precision
 
 
 class Predictions(NamedTuple):
@@ -24,47 +28,79 @@ class Predictions(NamedTuple):
     scores: np.ndarray | None
 
 
-@torch.no_grad()
-def predict(
-    model: MTDNN,
-    features: FeatureSet,
-    collator: Collator,
-    *,
-    batch_size: int,
-    device: torch.device,
-    autocast: AbstractContextManager[Any],
-) -> Predictions:
-    """Predict every row of a split once. Leaves the model in evaluation mode; draws no random numbers."""
-    model.eval()
-    head = model.heads[features.task.name]
-    order = np.argsort(features.lengths, kind="stable")  # rows of like length together: little padding
-    logits = []
-    for start in range(0, len(order), batch_size):
-        batch = collator(features, order[start : start + batch_size]).to(device)
-        with autocast:
-            logits.append(model(features.task.name, batch.inputs).float())
-    in_order = torch.empty_like(joined := torch.cat(logits))
-    in_order[torch.from_numpy(order).to(device)] = joined
-    values = head.predict(in_order).cpu().numpy()
-    if features.task.task_type is not TaskType.Classification:
-        return Predictions(values, None)
-    return Predictions(values, in_order.softmax(-1).cpu().numpy())
+@dataclass(frozen=True)
+class Evaluator:
+    """Scores a model on dev splits, its batches shared out over all processes.
 
-
-def evaluate_task(model: MTDNN, data: TaskData, collator: Collator, **how: Any) -> dict[str, Any]:
-    """Metrics of one task over its dev splits.
-
-    Returns:
-        `score`: the mean of the primary metric over the dev splits (MNLI: matched and mismatched), in points;
-        `metrics`: all metrics, as `ACC` for one dev split and `matched_dev/ACC` for several.
+    Attributes:
+        batch_size: rows a forward pass.
+        heed: called before every forward pass: the moment for a signal to end the evaluation.
     """
-    metrics, primary = {}, []
-    for split, features in data.dev.items():
-        predicted = predict(model, features, collator, **how)
-        values = compute_metrics(data.task, predicted.values, predicted.scores, features.labels)
-        primary.append(values[data.task.primary_metric])
-        metrics |= {name if len(data.dev) == 1 else f"{split}/{name}": value for name, value in values.items()}
-    return {"score": sum(primary) / len(primary), "metrics": metrics}
+
+    model: MTDNN
+    collator: Collator
+    precision: Precision
+    ranks: Ranks
+    batch_size: int
+    heed: Callable[[], None]
+
+    def score(self, data: TaskData) -> dict[str, Any]:
+        """Metrics of one task over its dev splits, the same on all processes.
+
+        Returns:
+            `score`: the mean of the primary metric over the dev splits (MNLI: matched and mismatched), in points;
+            `metrics`: all metrics, as `ACC` for one dev split and `matched_dev/ACC` for several.
+
+        Raises:
+            StoppedError: a row's output is not finite.
+        """
+        metrics, primary = {}, []
+        for split, features in data.dev.items():
+            predicted = self.predict(features)
+            values = compute_metrics(data.task, predicted.values, predicted.scores, features.labels)
+            primary.append(values[data.task.primary_metric])
+            metrics |= {name if len(data.dev) == 1 else f"{split}/{name}": value for name, value in values.items()}
+        # Another processor may round a metric differently, and then choose another best model.
+        return self.ranks.share({"score": sum(primary) / len(primary), "metrics": metrics})
+
+    @torch.no_grad()
+    def predict(self, features: FeatureSet) -> Predictions:
+        """Predict every row of a split once. Leaves the model in evaluation mode; draws no random numbers.
+
+        Raises:
+            StoppedError: a row's output is not finite.
+        """
+        self.model.eval()
+        device, task = self.precision.device, features.task
+        order = np.argsort(features.lengths, kind="stable")  # rows of like length together: little padding
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        logits = torch.zeros((len(features), task.n_class), device=device)
+        for turn in range(0, len(batches), self.ranks.size):
+            self.heed()
+            mine = turn + self.ranks.rank
+            # Past the end a process repeats the last batch, as a sharded model needs all of them, and drops it.
+            rows = batches[min(mine, len(batches) - 1)]
+            with self.precision.autocast:
+                outputs = self.model(task.name, self.collator(features, rows).to(device).inputs).float()
+            if mine < len(batches):
+                logits[torch.from_numpy(rows).to(device)] = outputs
+        self.ranks.sum_(logits)  # each row was written by one process and is nought on the others
+        self._check(features, logits)
+        values = self.model.heads[task.name].predict(logits).cpu().numpy()
+        if task.task_type is not TaskType.Classification:
+            return Predictions(values, None)
+        return Predictions(values, logits.softmax(-1).cpu().numpy())
+
+    @staticmethod
+    def _check(features: FeatureSet, logits: Tensor) -> None:
+        bad = (~logits.isfinite()).any(-1).nonzero().flatten().tolist()
+        if bad:
+            shown = ", ".join(features.uids[i] for i in bad[:10]) + (", ..." if len(bad) > 10 else "")
+            raise StoppedError(
+                f"evaluation of {features.task.name}, split {features.split}: the outputs of {len(bad):,} of "
+                f"{len(features):,} rows are not finite (uids: {shown}), so there is no score. "
+                "The last checkpoint stands; try a lower --learning_rate"
+            )
 
 
 def mean_score(evaluation: Mapping[str, dict[str, Any]]) -> float:

@@ -20,6 +20,9 @@ from mt_dnn.seeding import stream_seed
 ENCODER_FOLDER, HEADS_FILE, TASKS_FILE = "encoder", "heads.safetensors", "tasks.json"
 """What an exported model (`best/`) consists of; `encoder/` is a Hugging Face model folder."""
 
+ENCODER_PREFIX = "encoder.model."
+"""Names in the state dict of what goes to the Hugging Face folder."""
+
 
 class MTDNN(nn.Module):
     """A shared encoder and a `ModuleDict` of heads by task name."""
@@ -77,36 +80,58 @@ def build_model(init_checkpoint: str, tasks: Sequence[TaskDef], *, dropout_p: fl
 
 
 def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef]) -> None:
-    """Take over the heads (and the pooler, if it is ours) of an exported model whose labels are the same."""
+    """Take over the heads (and the pooler, if it is ours) of an exported model whose labels are the same.
+
+    Raises:
+        InputError: what lies there is not what `export_model` writes for this encoder and these labels.
+    """
     if not (folder / HEADS_FILE).is_file():
         return
     try:
         saved = load_file(folder / HEADS_FILE)
-        labels = {name: raw.get("labels", []) for name, raw in json.loads((folder / TASKS_FILE).read_text()).items()}
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"--init_checkpoint: {folder} is not a whole exported model: {error}") from None
-    same = {task.name for task in tasks if labels.get(task.name) == list(task.label_names)}
-    state = model.state_dict()
-    for name, tensor in saved.items():
-        parts = name.split(".")
-        wanted = parts[0] == "encoder" or parts[1] in same
-        if wanted and name in state and state[name].shape == tensor.shape:
-            state[name].copy_(tensor)
+        raw_tasks = json.loads((folder / TASKS_FILE).read_bytes())
+        labels = {name: raw["labels"] for name, raw in raw_tasks.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"--init_checkpoint: {folder} is not a whole exported model: {reason}") from None
+    same = [task.name for task in tasks if labels.get(task.name) == list(task.label_names)]
+    taken = ("encoder.pooler.", *(f"heads.{name}." for name in same))
+    state = {name: value for name, value in model.state_dict().items() if name.startswith(taken)}
+    known = ("encoder.pooler.", *(f"heads.{name}." for name in labels))
+    bad = [f"{name} belongs to none of its tasks" for name in saved if not name.startswith(known)]
+    for name in sorted(state.keys() | {name for name in saved if name.startswith(taken)}):
+        wanted, found = (_kind(tensors.get(name)) for tensors in (state, saved))
+        bad += [f"{name} is {found}, expected {wanted}"] * (wanted != found)
+    raise_all([f"--init_checkpoint: {folder / HEADS_FILE}: {problem}" for problem in bad[:10]])
+    for name, value in state.items():
+        value.copy_(saved[name])
+
+
+def _kind(tensor: Tensor | None) -> str:
+    """What a saved tensor must agree in, in words; of any float type, as they all become float32."""
+    if tensor is None:
+        return "not there"
+    return f"{'float' if tensor.is_floating_point() else tensor.dtype} {tuple(tensor.shape)}"
 
 
 def export_model(
-    model: MTDNN, folder: Path, tasks: Sequence[TaskDef], tokenizer: PreTrainedTokenizerBase | None
+    model: MTDNN,
+    state: dict[str, Tensor],
+    folder: Path,
+    tasks: Sequence[TaskDef],
+    tokenizer: PreTrainedTokenizerBase | None,
 ) -> None:
     """Write a model to use elsewhere: a Hugging Face encoder folder, the rest, and the tasks with their label names.
 
-    The rest are the heads, and the pooler where it is ours. `build_model` takes such a folder up again.
+    `state` is the model's state dict, with whole tensors where the model itself is sharded. The rest are the heads, and
+    the pooler where it is ours. `build_model` takes such a folder up again.
     """
+    encoder = {n.removeprefix(ENCODER_PREFIX): v for n, v in state.items() if n.startswith(ENCODER_PREFIX)}
     with quiet_transformers():
-        model.encoder.model.save_pretrained(folder / ENCODER_FOLDER)
+        model.encoder.model.save_pretrained(folder / ENCODER_FOLDER, state_dict=encoder)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder / ENCODER_FOLDER)
-    state = model.state_dict()
-    rest = {name: value.contiguous() for name, value in state.items() if not name.startswith("encoder.model.")}
+    rest = {name: value.contiguous() for name, value in state.items() if not name.startswith(ENCODER_PREFIX)}
     save_file(rest, folder / HEADS_FILE)
     definitions = {task.name: task.to_dict() | {"labels": list(task.label_names)} for task in tasks}
     (folder / TASKS_FILE).write_text(json.dumps(definitions, indent=1) + "\n", encoding="utf-8")

@@ -23,6 +23,7 @@ def describe(
     device: torch.device,
     *,
     packing: bool,
+    processes: int,
 ) -> str:
     """The plan: method, encoder, tasks with rows and updates, parameter groups and what is perturbed."""
     loop, method = config.loop, config.method
@@ -30,11 +31,12 @@ def describe(
     precision = "fp16" if loop.fp16 else "bf16" if loop.bf16 else "fp32"
     noisytune = f", NoisyTune {method.noisytune_intensity:g} before training" if method.noisytune_intensity else ""
     rows = loop.batch_size * loop.grad_accumulation_step
+    spread = f" x {processes} processes, {'sharded (FSDP)' if loop.fsdp else 'whole (DDP)'}" if processes > 1 else ""
     lines = [
         f"method   {method.optimizer_name}{noisytune}, learning rate {method.learning_rate:g}, "
         f"warmup {loop.warmup:g}, seed {loop.seed}",
         f"encoder  {config.data.init_checkpoint} ({encoder.config.model_type}, "
-        f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device}, {precision}, "
+        f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device.type}{spread}, {precision}, "
         f"rows {'packed' if packing else 'padded'}",
         f"updates  {len(sampler):,} an epoch of {rows} rows, {len(sampler) * loop.epochs:,} in {loop.epochs} epochs, "
         f"sampler {loop.sampler}",

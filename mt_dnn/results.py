@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_utils.errors import InputError
 from data_utils.task_def import TaskDef
+from mt_dnn.durable import to_json, write_text, writing
 from mt_dnn.evaluate import mean_score
 
 
@@ -35,6 +36,20 @@ class History:
         self.since_best = 0 if improved else self.since_best + 1
         return improved
 
+    def check(self, tasks: Collection[str]) -> None:
+        """Raise ValueError unless this can be the record of evaluations of these tasks."""
+        steps = [0, *(evaluation["step"] for evaluation in self.evaluations)]
+        if steps != sorted(set(steps)) or not 0 <= self.since_best <= len(self.evaluations):
+            raise ValueError(f"evaluations after the updates {steps[1:]}, the best {self.since_best} ago")
+        for evaluation in self.evaluations:
+            if evaluation["tasks"].keys() != set(tasks):
+                raise ValueError(f"an evaluation of {', '.join(evaluation['tasks'])}")
+            scores = [evaluation["epoch"], evaluation["mean"]]
+            for task in evaluation["tasks"].values():
+                scores += [task["score"], *task["metrics"].values()]
+            if not all(type(score) in (int, float) and math.isfinite(score) for score in scores):
+                raise ValueError(f"an evaluation with the scores {scores}")
+
     def of_task(self, task: TaskDef) -> dict[str, Any]:
         """A task's part of `results.json`: its own best evaluation, its last one, and all of them."""
         history = [{"epoch": e["epoch"], "step": e["step"], **e["tasks"][task.name]} for e in self.evaluations]
@@ -46,17 +61,26 @@ class History:
         means = [e["mean"] for e in self.evaluations]
         return {"best": max(means), "last": means[-1]}
 
+    def results(self, tested: Sequence[TaskDef]) -> dict[str, Any]:
+        """The scores of `results.json`, in points out of 100."""
+        return {"tasks": {task.name: self.of_task(task) for task in tested}, "average": self.average()}
 
-def write_results(path: Path, history: History, tested: Sequence[TaskDef], about: dict[str, Any]) -> dict[str, Any]:
-    """Write `results.json` in one piece and return what it holds. Scores are in points out of 100."""
-    results = {
-        "tasks": {task.name: history.of_task(task) for task in tested},
-        "average": history.average(),
-        **about,
-    }
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+
+def write_results(path: Path, results: dict[str, Any]) -> None:
+    """Write `results.json` in one piece."""
+    with writing(path):
+        write_text(path, to_json(results))
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """What `write_results` wrote; `InputError` for a file that is something else."""
+    try:
+        results = json.loads(path.read_bytes())
+        summary(results)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not the results of a run ({error!r}); remove it, and --resume writes it anew"
+        ) from None
     return results
 
 

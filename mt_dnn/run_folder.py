@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import socket
 from pathlib import Path
+from typing import TextIO
 
 import torch
 import transformers
 
 from data_utils.errors import InputError
+from mt_dnn.durable import PARTIAL, settle
+
+LOCK = "run.lock"
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:
     """Raise `InputError` for an output folder that holds another run or other files, or cannot be written to."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output_dir {folder}: is a file, not a folder")
-    if folder.is_dir() and any(folder.iterdir()):
+    ours = {LOCK, "config.yaml" + PARTIAL}  # left by a run that was cut while it wrote its first file
+    if folder.is_dir() and any(path.name not in ours for path in folder.iterdir()):
         if not (folder / "config.yaml").is_file():
             raise InputError(f"--output_dir {folder}: holds other files; choose an empty or a new folder")
         if not resume:
@@ -29,17 +35,45 @@ def check_folder(folder: Path, *, resume: bool) -> None:
         raise InputError(f"--output_dir {folder}: {existing} is not writable")
 
 
-def prepare_folder(folder: Path) -> None:
-    """Make an output folder, and clear the remains of a run that stopped before its first checkpoint.
+def claim_folder(folder: Path) -> TextIO:
+    """Make an output folder, keep other processes out of it, and clear up what a crash has left half-written.
+
+    Returns:
+        The open lock file; the lock ends with it, or with the process.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: the folder cannot be made, or another run is writing to it.
     """
+    import fcntl  # not on Windows, where nothing else here needs it
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a+", encoding="utf-8")
     except OSError as error:
         raise InputError(f"--output_dir {folder}: cannot be made: {error.strerror}") from None
-    for name in ("checkpoints", "best", "best.partial", "tensorboard"):
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise InputError(f"--output_dir {folder}: another run is writing to it ({lock.read().strip()})") from None
+    except OSError:
+        pass  # a file system without locks
+    lock.truncate(0)
+    print(f"process {os.getpid()} on {socket.gethostname()}", file=lock, flush=True)
+    settle(folder)
+    settle(folder / "checkpoints")
+    return lock
+
+
+def release_folder(folder: Path, lock: TextIO) -> None:
+    """Let other processes in again."""
+    (folder / LOCK).unlink(missing_ok=True)
+    lock.close()
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove what a run has left that stopped before its first checkpoint."""
+    for name in ("checkpoints", "best", "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "metrics.jsonl").unlink(missing_ok=True)
 

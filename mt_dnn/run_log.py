@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from torch import Tensor
 from tqdm import tqdm
+
+from mt_dnn.durable import write_text, writing
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -21,45 +22,57 @@ class RunLog:
     """Writes a run's events.
 
     Args:
-        folder: the run's output folder.
-        offset: bytes of `metrics.jsonl` to keep: what was written after the checkpoint that a run resumes from is
-            cut off, as it will be written again.
+        folder: the run's output folder; None for a log that keeps nothing, on all processes but the first.
+        events: what `metrics.jsonl` begins with: the checkpoint's, where a run resumes. What was written after it goes,
+            as it will be written again.
         step: the update to go on from; TensorBoard hides what lies after it.
         tensorboard: whether to write TensorBoard events.
+
+    All methods raise `StoppedError` where the disk is full, or the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, *, offset: int, step: int, tensorboard: bool) -> None:
-        path = folder / "metrics.jsonl"
-        path.touch()
-        os.truncate(path, offset)
-        self._file = path.open("a", encoding="utf-8", buffering=1)
-        self._tensorboard = _summary_writer(folder / "tensorboard", step) if tensorboard else None
+    def __init__(self, folder: Path | None, *, events: str, step: int, tensorboard: bool) -> None:
+        self._file: TextIO | None = None
+        self._tensorboard: SummaryWriter | None = None
+        if folder is not None:
+            self._path = folder / "metrics.jsonl"
+            with writing(self._path):
+                write_text(self._path, events)
+                self._file = self._path.open("a", encoding="utf-8", buffering=1)
+                self._tensorboard = _summary_writer(folder / "tensorboard", step) if tensorboard else None
 
     def event(self, name: str, step: int, **values: Any) -> None:
         """Append one event."""
-        print(json.dumps({"event": name, "step": step, **values}, allow_nan=False), file=self._file)
+        if self._file:
+            with writing(self._path):
+                print(json.dumps({"event": name, "step": step, **values}, allow_nan=False), file=self._file)
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Add one point to a TensorBoard curve."""
         if self._tensorboard:
-            self._tensorboard.add_scalar(name, value, step)
+            with writing(self._path.parent / "tensorboard"):
+                self._tensorboard.add_scalar(name, value, step)
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
         """Add one histogram to TensorBoard."""
         if self._tensorboard and len(values):
-            self._tensorboard.add_histogram(name, values, step)
+            with writing(self._path.parent / "tensorboard"):
+                self._tensorboard.add_histogram(name, values, step)
 
-    def sync(self) -> int:
-        """Bring `metrics.jsonl` to the disk and return its size in bytes."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
+    def events(self) -> str:
+        """All events so far, a line each."""
+        return self._path.read_text(encoding="utf-8") if self._file else ""
 
-    def close(self) -> None:
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Close the files."""
-        self._file.close()
-        if self._tensorboard:
-            self._tensorboard.close()
+        if self._file:
+            with writing(self._path):
+                self._file.close()
+                if self._tensorboard:
+                    self._tensorboard.close()
 
 
 def _summary_writer(folder: Path, step: int) -> SummaryWriter:

@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError
+from data_utils.task_def import TaskDef
 from module.encoder import Encoder
 from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_
 from mt_dnn.batching import Collator
 from mt_dnn.config import LoopConfig, MethodConfig, TrainConfig
-from mt_dnn.data import check_fits_encoder, choose_tasks, load_data, own_tokenizer
-from mt_dnn.model import build_model
+from mt_dnn.data import TaskData, check_fits_encoder, choose_tasks, load_data, own_tokenizer
+from mt_dnn.distributed import ALONE, Ranks
+from mt_dnn.model import MTDNN, build_model
+from mt_dnn.parallel import parallel
 from mt_dnn.plan import describe
 from mt_dnn.run_folder import check_folder
+from mt_dnn.run_state import RunState
 from mt_dnn.sampling import MultiTaskSampler
 from mt_dnn.seeding import stream_seed
 from mt_dnn.trainer import Trainer
 from mt_dnn.update import Precision
 
 
-def build_trainer(config: TrainConfig) -> Trainer:
+def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
     """Load data and model, apply NoisyTune if asked for, and put the trainer together.
 
     Raises:
-        InputError: any input does not fit; nothing was written to the output folder.
+        InputError: any input does not fit, on any process; nothing was written to the output folder.
     """
-    check_folder(Path(config.output.output_dir), resume=config.output.resume)
-    device = pick_device(config.loop)
-    trained, tested = choose_tasks(config.data)
-    data = load_data(config.data.data_dir, trained, tested)
+    with ranks.together():
+        if ranks.first:
+            check_folder(Path(config.output.output_dir), resume=config.output.resume)
+        device = pick_device(config.loop, ranks)
+        trained, tested = choose_tasks(config.data)
+        data = load_data(config.data.data_dir, trained, tested)
+        model, tokenizer, packing = load_model(config, data, trained)
     seed = config.loop.seed
-    model = build_model(config.data.init_checkpoint, trained, dropout_p=config.data.dropout_p, seed=seed)
-    tokenizer = own_tokenizer(config.data.init_checkpoint)
-    check_fits_encoder(config.data, data, model.encoder, tokenizer)
-    if config.method.noisytune_intensity:
-        noisytune_(
-            model.encoder.pretrained_parameters(),
-            intensity=config.method.noisytune_intensity,
-            seed=stream_seed(seed, "noisytune"),
-        )
-    torch.manual_seed(stream_seed(seed, "dropout"))
-    model.to(device)
+    # A stream for each process: their rows are different, so must be what dropout hides of them.
+    torch.manual_seed(stream_seed(seed, "dropout", *([ranks.rank] if ranks.rank else [])))
+    if config.loop.deterministic:
+        make_deterministic()
+    spread = parallel(model, ranks, device, fsdp=config.loop.fsdp)
     sampler = MultiTaskSampler(
         {name: len(item.train) for name, item in data.items()},
         config.loop.batch_size * config.loop.grad_accumulation_step,
@@ -52,20 +56,36 @@ def build_trainer(config: TrainConfig) -> Trainer:
     )
     optimizer = make_optimizer(model, config.method, seed)
     schedule = linear_schedule(optimizer, warmup=config.loop.warmup, total_steps=len(sampler) * config.loop.epochs)
-    packing = pick_packing(config.data.packing, model.encoder)
+    precision = Precision(device, fp16=config.loop.fp16, bf16=config.loop.bf16)
     return Trainer(
         config=config,
-        data=data,
-        tested=tested,
+        state=RunState(spread, optimizer, schedule, precision, data, tested, updates=len(sampler), seed=seed),
         tokenizer=tokenizer,
-        model=model,
-        optimizer=optimizer,
-        schedule=schedule,
         sampler=sampler,
         collator=Collator.for_encoder(model.encoder, packing=packing, max_length=config.data.max_seq_len),
-        precision=Precision(device, fp16=config.loop.fp16, bf16=config.loop.bf16),
-        plan=describe(config, data, model, optimizer, sampler, device, packing=packing),
+        plan=describe(config, data, model, optimizer, sampler, device, packing=packing, processes=ranks.size),
     )
+
+
+def load_model(
+    config: TrainConfig, data: dict[str, TaskData], trained: Sequence[TaskDef]
+) -> tuple[MTDNN, PreTrainedTokenizerBase | None, bool]:
+    """The model, NoisyTune applied, its tokenizer, and whether rows are packed."""
+    seed, method = config.loop.seed, config.method
+    model = build_model(config.data.init_checkpoint, trained, dropout_p=config.data.dropout_p, seed=seed)
+    tokenizer = own_tokenizer(config.data.init_checkpoint)
+    check_fits_encoder(config.data, data, model.encoder, tokenizer)
+    if method.noisytune_intensity:
+        pretrained, stream = model.encoder.pretrained_parameters(), stream_seed(seed, "noisytune")
+        noisytune_(pretrained, intensity=method.noisytune_intensity, seed=stream)
+    return model, tokenizer, pick_packing(config.data.packing, model.encoder)
+
+
+def make_deterministic() -> None:
+    """Have torch choose algorithms that give the same bits every time; what has none raises an error when it runs."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrix product is computed
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 def make_optimizer(model: nn.Module, method: MethodConfig, seed: int) -> torch.optim.Optimizer:
@@ -86,12 +106,17 @@ def make_optimizer(model: nn.Module, method: MethodConfig, seed: int) -> torch.o
     )
 
 
-def pick_device(loop: LoopConfig) -> torch.device:
-    """The device to run on; `InputError` for a GPU or a precision that is not to be had."""
+def pick_device(loop: LoopConfig, ranks: Ranks) -> torch.device:
+    """The device to run on; `InputError` for a GPU, a precision or processes that are not to be had."""
+    if loop.fsdp and ranks.size == 1:
+        raise InputError(
+            "--fsdp shares the model out over several processes: start them with torchrun --nproc_per_node N train.py "
+            "and the same flags, or leave it out (a run that had it: --no-fsdp)"
+        )
     available = torch.cuda.is_available()
     if loop.device == "cuda" and not available:
         raise InputError("--device cuda: torch sees no CUDA device; use --device cpu or auto")
-    device = torch.device("cuda" if available and loop.device != "cpu" else "cpu")
+    device = torch.device("cuda", ranks.local_rank) if available and loop.device != "cpu" else torch.device("cpu")
     if device.type == "cpu" and (loop.fp16 or loop.bf16):
         flag = "--fp16" if loop.fp16 else "--bf16"
         raise InputError(f"{flag} needs a CUDA device; a CPU trains in fp32")

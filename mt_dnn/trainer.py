@@ -2,259 +2,270 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
-from data_utils.errors import InputError
-from data_utils.task_def import TaskDef
+from data_utils.errors import InputError, StoppedError
 from mt_dnn.batching import Collator
-from mt_dnn.checkpoint import (
-    Checkpoints,
-    join_optimizer_state,
-    read_state,
-    read_tensors,
-    split_optimizer_state,
-    write_folder,
-)
+from mt_dnn.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.config import TrainConfig
-from mt_dnn.data import TaskData
-from mt_dnn.evaluate import evaluate_task
-from mt_dnn.model import MTDNN, export_model
-from mt_dnn.progress import LossMeter, Progress
-from mt_dnn.results import History, write_results
-from mt_dnn.run_folder import device_name, prepare_folder, versions
+from mt_dnn.durable import write_folder, writing
+from mt_dnn.evaluate import Evaluator
+from mt_dnn.interrupt import InterruptedRun, StopSignals
+from mt_dnn.model import export_model
+from mt_dnn.report import Report
+from mt_dnn.results import write_results
+from mt_dnn.run_folder import claim_folder, clear_folder, device_name, release_folder, versions
 from mt_dnn.run_log import RunLog, say
+from mt_dnn.run_state import RunState
 from mt_dnn.sampling import Draw, MultiTaskSampler
-from mt_dnn.sensitivity_log import log_sensitivity
-from mt_dnn.update import Precision, Updated, Updater
+from mt_dnn.update import Updated, Updater
+
+SKIPS_IN_A_ROW = 25
+"""So many bad updates one after another end a run whatever `--on_nonfinite` says: then it is not the batch."""
 
 
 @dataclass
 class Trainer:
     """Runs one configuration from where its output folder stands to the end.
 
-    `mt_dnn.setup.build_trainer` puts one together.
+    `mt_dnn.setup.build_trainer` puts one together. With several processes each has its own, and all of them take the
+    same decisions in the same order; the first one writes.
     """
 
     config: TrainConfig
-    data: dict[str, TaskData]
-    tested: Sequence[TaskDef]
-    tokenizer: transformers.PreTrainedTokenizerBase | None
-    model: MTDNN
-    optimizer: torch.optim.Optimizer
-    schedule: LRScheduler
+    state: RunState
+    tokenizer: PreTrainedTokenizerBase | None
     sampler: MultiTaskSampler
     collator: Collator
-    precision: Precision
     plan: str
 
     def __post_init__(self) -> None:
-        loop, output = self.config.loop, self.config.output
+        loop, output, state = self.config.loop, self.config.output, self.state
         self.folder = Path(output.output_dir)
+        self.parallel = state.parallel
+        self.ranks = self.parallel.ranks
+        self.say = say if self.ranks.first else _silent
         self.checkpoints = Checkpoints(self.folder / "checkpoints", output.keep_checkpoints)
-        self.update = Updater(self.model, self.optimizer, self.schedule, self.collator, self.precision, self.data, loop)
-        self.progress = Progress()
-        self.losses = LossMeter()
+        self.signals = StopSignals(self.ranks)
+        self.update = Updater(
+            self.parallel, state.optimizer, state.schedule, self.collator, state.precision, state.data, loop
+        )
+        self.evaluator = Evaluator(
+            self.parallel.model, self.collator, state.precision, self.ranks, loop.batch_size_eval, self.signals.heed
+        )
+        self.saved: tuple[int, int] | None = None  # updates and evaluations of the last checkpoint
 
     def run(self) -> dict[str, Any]:
         """Train, evaluate and write everything; returns what `results.json` holds.
 
         Raises:
-            InputError: the output folder holds another run.
-            NonFiniteError: a loss or gradient norm was not finite; the last checkpoint stands.
+            InputError: the output folder holds another run, or is in use.
+            StoppedError: a signal came, a number was not finite, the disk is full, processes disagree or are gone; the
+                last checkpoint stands.
         """
-        offset = self._enter_folder()
-        self.log = RunLog(
-            self.folder, offset=offset, step=self.progress.step, tensorboard=self.config.output.tensorboard
-        )
+        with self.ranks.together():
+            lock = claim_folder(self.folder) if self.ranks.first else None
         try:
-            if offset == 0:
-                self._log_start()
-            while not self._finished():
-                self._run_epoch()
-            return self._finish()
+            checkpoint = self._enter_folder()
+            with self._open_log(checkpoint) as log:
+                self.report = Report(log, self.say, self.state)
+                if checkpoint is None:
+                    self.report.start(method=self.config.method.label, seed=self.config.loop.seed)
+                return self._train()
         finally:
-            self.log.close()
+            if lock:
+                release_folder(self.folder, lock)
+
+    def _enter_folder(self) -> Checkpoint | None:
+        """Take up the run in the output folder and return its checkpoint, or begin a new run."""
+        with self.ranks.together():
+            checkpoint = self.checkpoints.newest(self.say) if self.config.output.resume else None
+            if checkpoint:
+                self.say(f"resuming from {checkpoint.folder}")
+                self.state.restore(checkpoint, self.say)
+            elif self.ranks.first:
+                clear_folder(self.folder)
+                with writing(self.folder):
+                    self.config.write(self.folder / "config.yaml")
+            if checkpoint and self.ranks.first:
+                self.checkpoints.drop_after(checkpoint.folder)
+        if len(set(self.ranks.gather(self.state.progress.step))) > 1:
+            raise InputError(
+                f"--output_dir {self.folder}: the processes see different checkpoints; all need the same one"
+            )
+        self.saved = self._place() if checkpoint else None
+        return checkpoint
+
+    def _open_log(self, checkpoint: Checkpoint | None) -> RunLog:
+        with self.ranks.together():
+            return RunLog(
+                self.folder if self.ranks.first else None,
+                events=checkpoint.events if checkpoint else "",
+                step=self.state.progress.step,
+                tensorboard=self.config.output.tensorboard,
+            )
+
+    def _train(self) -> dict[str, Any]:
+        with self.signals:
+            try:
+                self._evaluate_if_due()  # a run that was stopped before it could
+                while not self._finished():
+                    self._run_epoch()
+            except InterruptedRun as signal:
+                self._save()
+                raise StoppedError(
+                    f"{signal} came after update {self.state.progress.step}; it is saved: go on with --resume"
+                ) from None
+        return self._finish()
 
     def _finished(self) -> bool:
-        loop = self.config.loop
-        stopped = 0 < loop.early_stopping <= self.progress.history.since_best
-        return self.progress.epoch >= loop.epochs or stopped
+        loop, at = self.config.loop, self.state.progress
+        stopped = 0 < loop.early_stopping <= at.history.since_best
+        return at.epoch >= loop.epochs or stopped
 
     def _run_epoch(self) -> None:
-        """The updates of one pass that are still to do, with what falls due between them; then evaluate and save."""
-        at, output = self.progress, self.config.output
+        """The updates of one pass that are still to do, and what falls due after each of them."""
+        at, output = self.state.progress, self.config.output
         draws = self.sampler.epoch(at.epoch)
         label = f"epoch {at.epoch + 1}/{self.config.loop.epochs}"
-        with tqdm(total=len(draws), initial=at.position, desc=label, leave=False, disable=None) as bar:
+        hidden = None if self.ranks.first else True  # None: where there is no terminal
+        with tqdm(total=len(draws), initial=at.position, desc=label, leave=False, disable=hidden) as bar:
             for draw in draws[at.position :]:
-                self._train_on(draw)
+                updated = self._train_on(draw)
                 bar.update()
                 if at.step % output.log_per_updates == 0 or at.position == len(draws):
-                    bar.set_postfix_str(f"loss {self._log_train(label, len(draws)):.4f}")
+                    self.report.updates(updated, f"{label}  update {at.position}/{len(draws)}")
                 if output.sensitivity_per_updates and at.step % output.sensitivity_per_updates == 0:
-                    log_sensitivity(self.optimizer, self.log, at.step)
-                inside = at.position < len(draws)
-                if inside and output.eval_per_updates and at.step % output.eval_per_updates == 0:
-                    self._evaluate(at.epoch + at.position / len(draws))
-                    if self._finished():
-                        break
-                if inside and output.save_per_updates and at.step % output.save_per_updates == 0:
-                    self._save()
-        if at.position == len(draws):
-            at.epoch, at.position = at.epoch + 1, 0
-            self._evaluate(float(at.epoch))
-        self._save()
+                    self.report.sensitivities()
+                if at.position == len(draws):
+                    at.epoch, at.position = at.epoch + 1, 0
+                self._after_update()
+                if self._finished():
+                    break
 
-    def _train_on(self, draw: Draw) -> None:
+    def _after_update(self) -> None:
+        every, save = self.config.loop.replica_check_per_updates, self.config.output.save_per_updates
+        at = self.state.progress
+        if every and at.step % every == 0:
+            self.parallel.check_replicas()
+        self._evaluate_if_due()
+        if at.position == 0 or (save and at.step % save == 0) or self._finished():
+            self._save()
+        if not self._finished():
+            self.signals.heed()
+
+    def _train_on(self, draw: Draw) -> Updated:
         started = time.perf_counter()
-        self.last: Updated = self.update(draw, self.progress.step + 1)
-        self.losses.add(draw.task, self.last.loss)
-        self.progress.step += 1
-        self.progress.position += 1
-        self.progress.rows += len(draw.rows)
+        at = self.state.progress
+        updated = self.update(draw, at.step + 1)
+        if updated.problem:
+            self._skip(updated.problem, draw)
+        else:
+            self.state.losses.add(draw.task, updated.loss)
+            at.skipped_in_a_row = 0
+        at.overflows += updated.overflow
+        at.step += 1
+        at.position += 1
+        at.rows += len(draw.rows)
         spent = time.perf_counter() - started
-        self.progress.train_seconds += spent
-        self.progress.wall_seconds += spent
+        at.train_seconds += spent
+        at.wall_seconds += spent
+        return updated
 
-    def _log_train(self, label: str, updates: int) -> float:
-        """One training event; returns the mean loss over all tasks."""
-        at, losses = self.progress, self.losses.means()
-        rate = self.schedule.get_last_lr()[0]
-        loss = sum(losses.values()) / len(losses)
-        norm = self.last.grad_norm if math.isfinite(self.last.grad_norm) else None  # a step that fp16's scaler skipped
-        self.log.event("train", at.step, epoch=at.epoch, loss=losses, learning_rate=rate, grad_norm=norm)
-        for task, value in losses.items():
-            self.log.scalar(f"loss/{task}", value, at.step)
-        self.log.scalar("learning_rate", rate, at.step)
-        if norm is not None:
-            self.log.scalar("grad_norm", norm, at.step)
-        self.log.scalar("samples_per_second", self._speed(), at.step)
-        by_task = "  ".join(f"{task} {value:.4f}" for task, value in losses.items())
-        say(f"{label}  update {at.position}/{updates}  loss {by_task}  lr {rate:.2e}  {self._speed():.0f} samples/s")
-        self.losses.clear()
-        return loss
+    def _skip(self, problem: str, draw: Draw) -> None:
+        """Count and show an update that was left out, or stop."""
+        at = self.state.progress
+        if self.config.loop.on_nonfinite == "stop":
+            raise StoppedError(f"{problem}. The last checkpoint stands; --on_nonfinite skip leaves such updates out")
+        at.skipped += 1
+        at.skipped_in_a_row += 1
+        if at.skipped_in_a_row == SKIPS_IN_A_ROW:
+            raise StoppedError(f"{SKIPS_IN_A_ROW} updates one after another were not finite, the last: {problem}")
+        self.report.skipped(problem, draw)
 
-    def _speed(self) -> float:
-        return self.progress.rows / max(self.progress.train_seconds, 1e-9)
+    def _evaluate_if_due(self) -> None:
+        """Evaluate at the end of an epoch and where `--eval_per_updates` says so, once after an update."""
+        at, every = self.state.progress, self.config.output.eval_per_updates
+        if at.step > at.evaluated and (at.position == 0 or (every and at.step % every == 0)):
+            self._evaluate(at.epoch + at.position / len(self.sampler))
 
     def _evaluate(self, epoch: float) -> None:
         """Score all tested tasks; keep the model as `best/` if their mean was never better."""
         started = time.perf_counter()
-        at = self.progress
-        how = {"batch_size": self.config.loop.batch_size_eval, "device": self.precision.device}
-        tasks = {
-            task.name: evaluate_task(
-                self.model, self.data[task.name], self.collator, autocast=self.precision.autocast, **how
-            )
-            for task in self.tested
-        }
+        at = self.state.progress
+        tasks = {task.name: self.evaluator.score(self.state.data[task.name]) for task in self.state.tested}
         improved = at.history.add(epoch, at.step, tasks)
-        mean = at.history.evaluations[-1]["mean"]
-        self.log.event("eval", at.step, epoch=epoch, mean=mean, best=improved, tasks=tasks)
-        for name, result in tasks.items():
-            for metric, value in result["metrics"].items():
-                self.log.scalar(f"dev/{name}/{metric}", value, at.step)
-        self.log.scalar("dev/mean", mean, at.step)
+        self.report.evaluation(improved)
         if improved:
-            write_folder(self.folder / "best", self._export)
-        scores = "  ".join(f"{task.name} {task.primary_metric} {tasks[task.name]['score']:.2f}" for task in self.tested)
-        mean_text = f"  mean {mean:.2f}" if len(tasks) > 1 else ""
-        say(f"epoch {round(epoch, 2):g}  dev  {scores}{mean_text}{'  (best so far)' if improved else ''}")
+            self._export()
         at.wall_seconds += time.perf_counter() - started
 
-    def _export(self, folder: Path) -> None:
-        export_model(self.model, folder, [item.task for item in self.data.values()], self.tokenizer)
+    def _export(self) -> None:
+        """Write the model to `best/`."""
+        state = self.parallel.state_dict()
+        tasks = [item.task for item in self.state.data.values()]
 
-    def _enter_folder(self) -> int:
-        """Make the folder, or take up the run in it; returns how much of `metrics.jsonl` to keep, in bytes."""
-        newest = self.checkpoints.newest(say) if self.config.output.resume else None
-        if newest is None:
-            prepare_folder(self.folder)
-            self.config.write(self.folder / "config.yaml")
-            return 0
-        say(f"resuming from {newest}")
-        return self._restore(newest)
+        def fill(folder: Path) -> None:
+            export_model(self.parallel.model, state, folder, tasks, self.tokenizer)
+
+        with self.ranks.together():
+            if self.ranks.first:
+                with writing(self.folder / "best"):
+                    write_folder(self.folder / "best", fill)
 
     def _save(self) -> None:
-        """Write a checkpoint with all that the run needs to go on as if it had never stopped."""
-        optimizer_tensors, groups = split_optimizer_state(self.optimizer)
-        random = {"cpu": torch.get_rng_state()}
-        if self.precision.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.precision.device)
-        tensors = {"model": self.model.state_dict(), "optimizer": optimizer_tensors, "random": random}
-        state = {
-            "data": self._data_identity(),
-            "progress": asdict(self.progress),
-            "losses": self.losses.state(),
-            "groups": groups,
-            "schedule": self.schedule.state_dict(),
-            "scaler": self.precision.scaler.state_dict(),
-            "metrics_bytes": self.log.sync(),
-        }
-        self.checkpoints.save(self.progress.step, tensors, state)
+        """Write a checkpoint with all that the run needs to go on as if it had never stopped; once for each place.
 
-    def _restore(self, checkpoint: Path) -> int:
-        state = read_state(checkpoint)
-        if state["data"] != (data := self._data_identity()):
-            changed = [name for name in data if state["data"].get(name) != data[name]]
-            raise InputError(f"--resume: the features or definition of {', '.join(changed)} changed since {checkpoint}")
-        self.model.load_state_dict(read_tensors(checkpoint, "model"))
-        optimizer_tensors = read_tensors(checkpoint, "optimizer")
-        self.optimizer.load_state_dict(join_optimizer_state(optimizer_tensors, state["groups"]))
-        self.schedule.load_state_dict(state["schedule"])
-        self.precision.scaler.load_state_dict(state["scaler"])
-        random = read_tensors(checkpoint, "random")
-        torch.set_rng_state(random["cpu"])
-        if "cuda" in random:
-            torch.cuda.set_rng_state(random["cuda"], self.precision.device)
-        history = History(**state["progress"].pop("history"))
-        self.progress = Progress(**state["progress"], history=history)
-        self.losses.load(state["losses"], self.precision.device)
-        return state["metrics_bytes"]
+        Raises:
+            StoppedError: it cannot be written, the weights are not finite, or differ between processes.
+        """
+        at = self.state.progress
+        if self.saved == self._place():
+            return
+        started = time.perf_counter()
+        self.parallel.check_finite()
+        self.parallel.check_replicas()
+        tensors, state = self.state.capture()
+        with self.ranks.together():
+            if self.ranks.first:
+                self.report.checkpoint(self.checkpoints.save(at.step, tensors, state, self.report.log.events()))
+        self.saved = self._place()
+        spent = time.perf_counter() - started
+        at.save_seconds += spent
+        at.wall_seconds += spent
 
-    def _data_identity(self) -> dict[str, Any]:
-        """What a checkpoint belongs to: each task's definition, its label names in order, and its features' hashes."""
-        return {
-            name: {
-                "definition": item.task.to_dict(),
-                "label_names": list(item.task.label_names),
-                "sha256": {features.split: features.sha256 for features in item.splits},
-            }
-            for name, item in self.data.items()
-        }
-
-    def _log_start(self) -> None:
-        tasks = {
-            name: {
-                "train_rows": len(item.train),
-                "dev_rows": {split: len(features) for split, features in item.dev.items()},
-                "label_names": list(item.task.label_names),
-            }
-            for name, item in self.data.items()
-        }
-        self.log.event("start", 0, method=self.config.method.label, seed=self.config.loop.seed, tasks=tasks)
+    def _place(self) -> tuple[int, int]:
+        at = self.state.progress
+        return at.step, len(at.history.evaluations)
 
     def _finish(self) -> dict[str, Any]:
-        at = self.progress
+        at = self.state.progress
         about = {
             "seed": self.config.loop.seed,
             "optim": self.config.method.label,
             "epochs": at.history.evaluations[-1]["epoch"],
             "updates": at.step,
-            "samples_per_second": round(self._speed(), 2),
+            "skipped_updates": at.skipped,
+            "samples_per_second": round(at.samples_per_second, 2),
             "wall_seconds": round(at.wall_seconds, 2),
-            "device": device_name(self.precision.device),
+            "save_seconds": round(at.save_seconds, 2),
+            "processes": self.ranks.size,
+            "device": device_name(self.state.precision.device),
             "versions": versions(),
         }
-        self.log.event("end", at.step, average=at.history.average())
-        return write_results(self.folder / "results.json", at.history, self.tested, about)
+        self.report.end()
+        results = at.history.results(self.state.tested) | about
+        with self.ranks.together():
+            if self.ranks.first:
+                write_results(self.folder / "results.json", results)
+        return results
+
+
+def _silent(line: str) -> None:
+    """What all processes but the first say."""

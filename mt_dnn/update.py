@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -14,15 +15,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from module.losses import LOSSES
 from module.optim import ListOptimizer
+from module.optim.sharding import whole
 from mt_dnn.batching import Collator
 from mt_dnn.config import LoopConfig
 from mt_dnn.data import TaskData
-from mt_dnn.model import MTDNN
+from mt_dnn.parallel import Parallel
 from mt_dnn.sampling import Draw
-
-
-class NonFiniteError(RuntimeError):
-    """A loss or gradient norm is not finite. The update was not applied."""
 
 
 class Precision:
@@ -40,17 +38,23 @@ class Precision:
 
 
 class Updated(NamedTuple):
-    """What an update leaves behind for the log: mean loss over its rows (a tensor on the device), gradient norm."""
+    """What an update leaves behind for the log.
+
+    `loss` is the mean over its rows (a tensor on the device). `problem` is why it was not applied, "" if it was;
+    `overflow` is float16's own way of finding its scale, and no problem.
+    """
 
     loss: Tensor
     grad_norm: float
+    problem: str = ""
+    overflow: bool = False
 
 
 class Updater:
     """Applies updates to a model.
 
     Args:
-        model: the model to train.
+        parallel: the model to train.
         optimizer: acts on gradients after clipping.
         schedule: sets the learning rate of the next update.
         collator: builds the batches.
@@ -61,7 +65,7 @@ class Updater:
 
     def __init__(
         self,
-        model: MTDNN,
+        parallel: Parallel,
         optimizer: torch.optim.Optimizer,
         schedule: LRScheduler,
         collator: Collator,
@@ -69,7 +73,7 @@ class Updater:
         data: dict[str, TaskData],
         config: LoopConfig,
     ) -> None:
-        self.model = model
+        self.parallel = parallel
         self.optimizer = optimizer
         self.schedule = schedule
         self.collator = collator
@@ -79,21 +83,32 @@ class Updater:
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def __call__(self, draw: Draw, step: int) -> Updated:
-        """Apply the update `draw`, number `step` of the run.
+        """Apply the update `draw`, number `step` of the run, unless its loss or gradient norm is not finite.
 
-        Raises:
-            NonFiniteError: the loss or the gradient norm is not finite; model and optimizer are as before.
+        Then model, optimizer and schedule are as before, and the result says why.
         """
-        self.model.train()
-        loss = self._backward(draw)
+        self.parallel.model.train()
+        loss = self.parallel.ranks.sum_(self._backward(draw))
         self.precision.scaler.unscale_(self.optimizer)
         grads = [p.grad for p in self._parameters if p.grad is not None]
-        norm = get_total_norm(grads, foreach=True)
+        norm = whole(get_total_norm(grads, foreach=True))
         # The one read-back of a step: what is not finite must not be applied, so the host has to know.
         loss_value, grad_norm = torch.stack((loss, norm)).tolist()
-        self._check(loss_value, grad_norm, draw, step)
+        overflow = self.precision.scaler.is_enabled() and not math.isfinite(grad_norm)  # the scaler skips by itself
+        if not math.isfinite(loss_value) or not (math.isfinite(grad_norm) or overflow):
+            self.optimizer.zero_grad(set_to_none=True)
+            self.precision.scaler.update()
+            return Updated(loss, grad_norm, self._problem(loss_value, grad_norm, draw, step))
+        self._step(grads, norm, grad_norm)
+        if not overflow:
+            self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return Updated(loss, grad_norm, overflow=overflow)
+
+    def _step(self, grads: list[Tensor], norm: Tensor, grad_norm: float) -> None:
+        """Clip, and step the optimizer; below the limit nothing is clipped, and a pass over memory is saved."""
         limit = self.config.global_grad_clipping
-        clips = 0 < limit < grad_norm < math.inf  # below the limit nothing changes, and a pass over memory is saved
+        clips = 0 < limit < grad_norm < math.inf
         if clips and isinstance(self.optimizer, ListOptimizer):
             self.precision.scaler.step(self.optimizer, grad_factor=limit / (grad_norm + 1e-6))
         else:
@@ -101,37 +116,32 @@ class Updater:
                 clip_grads_with_norm_(grads, limit, norm, foreach=True)
             self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
-        if math.isfinite(grad_norm):  # else float16's scaler has skipped the step
-            self.schedule.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return Updated(loss, grad_norm)
 
     def _backward(self, draw: Draw) -> Tensor:
-        """Accumulate the gradients of the mean loss over all rows of the update; returns that loss."""
-        item = self.data[draw.task]
-        criterion = LOSSES[item.task.loss]
+        """Accumulate the gradients of the mean loss over the update's rows; returns this process's part of it."""
+        starts = range(0, len(draw.rows), self.config.batch_size)
         total = torch.zeros((), device=self.precision.device)
-        for start in range(0, len(draw.rows), self.config.batch_size):
-            rows = draw.rows[start : start + self.config.batch_size]
-            batch = self.collator(item.train, rows).to(self.precision.device)
-            with self.precision.autocast:
-                logits = self.model(draw.task, batch.inputs)
-                loss = criterion(logits, batch.labels).sum() / len(draw.rows)
-            self.precision.scaler.scale(loss).backward()
-            total += loss.detach()
+        for start in starts:
+            # Processes exchange gradients once an update, after its last forward pass.
+            with contextlib.nullcontext() if start == starts[-1] else self.parallel.accumulating():
+                total += self._pass(draw, draw.rows[start : start + self.config.batch_size])
         return total
 
-    def _check(self, loss: float, grad_norm: float, draw: Draw, step: int) -> None:
-        """Refuse a non-finite update. With float16 an infinite norm is the scaler's own signal, and it skips."""
-        if math.isfinite(loss) and (math.isfinite(grad_norm) or self.precision.scaler.is_enabled()):
-            return
-        self.optimizer.zero_grad(set_to_none=True)
-        uids = _uids(self.data[draw.task], draw.rows)
-        raise NonFiniteError(
+    def _pass(self, draw: Draw, rows: np.ndarray) -> Tensor:
+        """One forward and backward pass over this process's part of `rows`; returns its part of the mean loss."""
+        item, ranks = self.data[draw.task], self.parallel.ranks
+        own = np.array_split(rows, ranks.size)[ranks.rank]
+        weight = 1.0 if len(own) else 0.0  # who has no row of a small batch takes part with one that does not count
+        batch = self.collator(item.train, own if len(own) else rows[:1]).to(self.precision.device)
+        with self.precision.autocast:
+            logits = self.parallel.forward(draw.task, batch.inputs)
+            loss = LOSSES[item.task.loss](logits, batch.labels).sum() * weight / len(draw.rows)
+        self.precision.scaler.scale(loss * ranks.size).backward()  # torch takes the mean over processes
+        return loss.detach()
+
+    def _problem(self, loss: float, grad_norm: float, draw: Draw, step: int) -> str:
+        uids = ", ".join(self.data[draw.task].train.uids[i] for i in draw.rows)
+        return (
             f"update {step}, task {draw.task}: loss {loss}, gradient norm {grad_norm}; the update was not applied. "
             f"uids: {uids}"
         )
-
-
-def _uids(item: TaskData, rows: np.ndarray) -> str:
-    return ", ".join(item.train.uids[i] for i in rows)

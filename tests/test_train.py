@@ -213,7 +213,7 @@ def test_best_is_a_model_to_go_on_with(workshop: Workshop, tmp_path: Path) -> No
     assert labels == {"rte": ["not_entailment", "entailment"], "cola": ["0", "1"]}
     more = ["--train_datasets", "rte,cola,sst", "--epochs", "1", "--init_checkpoint", str(best), "--dry_run"]
     config = train.load_config(workshop.flags(second, *more), "")
-    built = train.build_trainer(config).model
+    built = train.build_trainer(config).parallel.model
     heads = load_file(best / "heads.safetensors")
     assert torch.equal(built.heads["rte"].linear.weight, heads["heads.rte.linear.weight"])
     assert not torch.equal(built.heads["sst"].linear.weight, heads["heads.cola.linear.weight"])

@@ -19,9 +19,8 @@ from tests.module.optim.toy import take_steps, toy_params
 
 def logged(optimizer: object, folder: Path) -> tuple[list[dict], EventAccumulator]:
     take_steps(optimizer, 1, 2)
-    log = RunLog(folder, offset=0, step=0, tensorboard=True)
-    log_sensitivity(optimizer, log, 2)
-    log.close()
+    with RunLog(folder, events="", step=0, tensorboard=True) as log:
+        log_sensitivity(optimizer, log, 2)
     board = EventAccumulator(str(folder / "tensorboard"))
     board.Reload()
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()], board

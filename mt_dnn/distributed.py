@@ -1,0 +1,128 @@
+"""Several processes of one run, as `torchrun` starts them: who one is, and what all of them do together.
+
+Code outside this module does not ask how many there are: on one process every method here does the plain thing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from data_utils.errors import InputError, StoppedError
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for the others: the first one writes checkpoints and reads features while they wait."""
+
+LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed? ?out|TCPStore", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a run.
+
+    Attributes:
+        rank: which of them this one is, counted from 0.
+        size: how many there are.
+        local_rank: which of those on this machine this one is: its GPU's number.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and speaks for all."""
+        return self.rank == 0
+
+    def sum_(self, values: Tensor) -> Tensor:
+        """Add up a tensor over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is raised on any process."""
+        return bool(self.sum_(torch.tensor(int(flag))).item()) if self.size > 1 else flag
+
+    def gather(self, value: T) -> list[T]:
+        """What each process has, in the order of ranks."""
+        if self.size == 1:
+            return [value]
+        values: list[T | None] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values  # type: ignore[return-value]
+
+    def share(self, value: T) -> T:
+        """What the first process has."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Fail together: an `InputError` or `StoppedError` that the block raises on one process is raised on all.
+
+        For blocks without communication; whoever fails would leave the others waiting in it.
+        """
+        failure: InputError | StoppedError | None = None
+        try:
+            yield
+        except (InputError, StoppedError) as error:
+            if self.size == 1:
+                raise
+            failure = error
+        failures = [error for error in self.gather(failure) if error is not None]
+        if failures:
+            raise failures[0]
+
+
+ALONE = Ranks()
+"""One process by itself."""
+
+
+@contextlib.contextmanager
+def session() -> Iterator[Ranks]:
+    """Join the other processes that `torchrun` has started, for as long as the block runs; alone without `torchrun`.
+
+    Raises:
+        InputError: fewer GPUs than processes on this machine.
+        StoppedError: another process was lost.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    ranks = Ranks(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+    gpus, here = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", ranks.size))
+    if 0 < gpus < here:
+        raise InputError(
+            f"torchrun --nproc_per_node {here}: there are {gpus} GPUs; start as many processes as there are GPUs"
+        )
+    if gpus:
+        torch.cuda.set_device(ranks.local_rank)
+    try:
+        # Both, so that what is on the host can be compared without a detour over a GPU.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+        yield ranks
+        dist.barrier()  # nobody leaves, and closes its connections, while another still talks
+        dist.destroy_process_group()
+    except RuntimeError as error:
+        if isinstance(error, StoppedError) or not (isinstance(error, dist.DistError) or LOST.search(str(error))):
+            raise
+        raise StoppedError(
+            "another process of this run is gone, so the others stopped, too; "
+            "the last checkpoint stands: start all of them again with --resume"
+        ) from error

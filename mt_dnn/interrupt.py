@@ -1,0 +1,49 @@
+"""SIGTERM and SIGINT: noted when they come, heeded where a run can be saved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from mt_dnn.distributed import Ranks
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class InterruptedRun(Exception):  # noqa: N818  # no error: the run ends where it was asked to
+    """A signal asked the run to stop; its state is that after the last update."""
+
+
+class StopSignals:
+    """Notes SIGTERM and SIGINT while its `with` block runs; a second SIGINT interrupts at once, as it always does.
+
+    Outside the main thread Python delivers no signals, and nothing is noted.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+        self._received = ""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._received = signal.Signals(number).name
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._ranks.first:  # not `print`, which may be what the signal interrupts
+            os.write(2, f"\n{self._received}: saving, then stopping; Ctrl-C stops without saving\n".encode())
+
+    def heed(self) -> None:
+        """Raise `InterruptedRun` if a signal has come to any of the processes. All of them must ask at once."""
+        if self._ranks.any(bool(self._received)):
+            raise InterruptedRun(next(name for name in self._ranks.gather(self._received) if name))

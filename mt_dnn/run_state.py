@@ -1,0 +1,174 @@
+"""All that changes while a run trains: what a checkpoint holds, and how a run takes it up again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from data_utils.errors import InputError
+from data_utils.task_def import TaskDef
+from module.optim.sharding import whole
+from mt_dnn.checkpoint import Checkpoint, join_optimizer_state, split_optimizer_state
+from mt_dnn.data import TaskData
+from mt_dnn.parallel import Parallel
+from mt_dnn.progress import LossMeter, Progress
+from mt_dnn.run_folder import device_name
+from mt_dnn.seeding import stream_seed
+from mt_dnn.update import Precision
+
+Tensors = dict[str, dict[str, Tensor]]
+
+
+@dataclass
+class RunState:
+    """A run's model, optimizer, schedule, random streams and place, to be saved and restored together.
+
+    Attributes:
+        updates: in an epoch.
+        seed: the run's seed.
+    """
+
+    parallel: Parallel
+    optimizer: torch.optim.Optimizer
+    schedule: LambdaLR
+    precision: Precision
+    data: dict[str, TaskData]
+    tested: Sequence[TaskDef]
+    updates: int
+    seed: int
+    progress: Progress = field(default_factory=Progress)
+    losses: LossMeter = field(default_factory=LossMeter)
+
+    def capture(self) -> tuple[Tensors, dict[str, Any]]:
+        """Tensors by file, whole whatever the number of processes, and the rest as JSON takes it.
+
+        All processes must ask at once.
+        """
+        optimizer_tensors, groups = split_optimizer_state(self.optimizer)
+        device = self.precision.device
+        streams = {"cpu": torch.get_rng_state()}
+        if device.type == "cuda":
+            streams["cuda"] = torch.cuda.get_rng_state(device)
+        random = {
+            f"{rank}.{name}": stream
+            for rank, theirs in enumerate(self.parallel.ranks.gather(streams))
+            for name, stream in theirs.items()
+        }
+        tensors = {
+            "model": self.parallel.state_dict(),
+            "optimizer": {name: whole(value) for name, value in optimizer_tensors.items()},
+            "random": random,
+        }
+        return tensors, {
+            "data": self._data_identity(),
+            "made_with": self._made_with(),
+            "progress": self.progress.state(),
+            "losses": self.losses.state(),
+            "groups": groups,
+            "scaler": self.precision.scaler.state_dict(),
+        }
+
+    def restore(self, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
+        """Take up a checkpoint; says so where the continuation may round differently.
+
+        Raises:
+            InputError: it is of other data, of other settings, or does not fit this run.
+        """
+        try:
+            self._check_data(checkpoint)
+            self._restore(checkpoint)
+            self._restore_random(checkpoint, say)
+        except InputError:
+            raise
+        except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"--resume: {checkpoint.folder} does not fit this run: {reason}") from error
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.state
+        self.progress = Progress.from_state(state["progress"], self.updates, [task.name for task in self.tested])
+        if self.progress.step != state["step"]:
+            raise ValueError(f"its updates are {state['step']} and {self.progress.step}")
+        self.losses.load(state["losses"], self.precision.device)
+        self.parallel.load_state_dict(checkpoint.tensors["model"])
+        self._restore_optimizer(checkpoint.tensors["optimizer"], state["groups"])
+        _go_to(self.schedule, self.progress.applied)
+        if self.precision.scaler.is_enabled():
+            self.precision.scaler.load_state_dict(state["scaler"])
+
+    def _restore_optimizer(self, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:
+        """Load the averages. The settings stay this run's own: those of the checkpoint must be the same."""
+        own = self.optimizer.state_dict()["param_groups"]
+        for mine, theirs in zip(json.loads(json.dumps(own)), groups, strict=True):
+            changed = [name for name in mine if name != "lr" and mine[name] != theirs.get(name)]
+            if changed or mine.keys() != theirs.keys():
+                raise ValueError(
+                    f"the optimizer's settings differ: {', '.join(changed or theirs.keys() ^ mine.keys())}"
+                )
+        joined = join_optimizer_state(tensors, own)
+        params = [param for group in self.optimizer.param_groups for param in group["params"]]
+        names = {frozenset(values) for values in joined["state"].values()}
+        for index, values in joined["state"].items():
+            for name, value in values.items():
+                if value.shape != (() if name == "step" else params[index].shape):
+                    raise ValueError(f"optimizer state {index}.{name} has shape {tuple(value.shape)}")
+        if any("step" not in kinds for kinds in names):
+            raise ValueError("optimizer state without its step")
+        self.optimizer.load_state_dict(joined)
+
+    def _restore_random(self, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
+        """Set this process's random streams, or start new ones where there were as many processes then as now."""
+        ranks, random = self.parallel.ranks, checkpoint.tensors["random"]
+        made_with, own = checkpoint.state["made_with"], self._made_with()
+        if changed := [
+            f"{name} {made_with.get(name)}, now {own[name]}" for name in own if own[name] != made_with.get(name)
+        ]:
+            say(f"saved with {'; '.join(changed)}: bits may differ from those of a run that never stopped")
+        if made_with.get("processes") != ranks.size:
+            torch.manual_seed(stream_seed(self.seed, "dropout", ranks.rank, self.progress.step))
+            return
+        torch.set_rng_state(random[f"{ranks.rank}.cpu"])
+        if self.precision.device.type == "cuda" and (stream := random.get(f"{ranks.rank}.cuda")) is not None:
+            torch.cuda.set_rng_state(stream, self.precision.device)
+
+    def _made_with(self) -> dict[str, Any]:
+        """What bits depend on besides the settings."""
+        return {
+            "processes": self.parallel.ranks.size,
+            "model": type(self.parallel).__name__,
+            "device": device_name(self.precision.device),
+            "torch": str(torch.__version__),
+        }
+
+    def _check_data(self, checkpoint: Checkpoint) -> None:
+        saved, data = checkpoint.state["data"], self._data_identity()
+        if changed := [name for name in data if saved.get(name) != data[name]]:
+            raise InputError(
+                f"--resume: the features or definition of {', '.join(changed)} changed since {checkpoint.folder}"
+            )
+
+    def _data_identity(self) -> dict[str, Any]:
+        """What a checkpoint belongs to: each task's definition, its label names in order, and its features' hashes."""
+        return {
+            name: {
+                "definition": item.task.to_dict(),
+                "label_names": list(item.task.label_names),
+                "sha256": {features.split: features.sha256 for features in item.splits},
+            }
+            for name, item in self.data.items()
+        }
+
+
+def _go_to(schedule: LambdaLR, updates: int) -> None:
+    """Set the schedule, and the optimizer's learning rates with it, to where it is after so many updates."""
+    rates = [rate * factor(updates) for rate, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
+    place = {"last_epoch": updates, "_step_count": updates + 1, "_last_lr": rates}
+    schedule.load_state_dict(schedule.state_dict() | place)
+    for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
