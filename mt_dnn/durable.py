@@ -32,7 +32,7 @@ def writing(what: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise StoppedError(
-            f"{what} cannot be written: {reason}. The checkpoint before it stands: "
+            f"{what} cannot be written: {reason}. What was saved before stands: "
             "make room, or make the folder writable, and go on with --resume"
         ) from error
 

@@ -9,11 +9,16 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
+from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError
+from data_utils.strict import shown
 
 T = TypeVar("T")
+
+LARGEST = 2**63 - 1
+"""Whole numbers beyond it fit no counter and no seed."""
 
 TRUE, FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 
@@ -46,17 +51,17 @@ class Flag(typing.NamedTuple):
         if value is None or isinstance(value, dict):
             found = "nothing" if value is None else "a mapping"
             raise InputError(f"{name}: expected {_DESCRIPTIONS[self.kind]}, got {found}")
-        if isinstance(value, (list, tuple)) and self.kind is str:  # YAML lists of names, as `a,b` on the command line
-            value = ",".join(map(str, value))
+        if isinstance(value, list) and self.kind is str and all(isinstance(item, str) for item in value):
+            value = ",".join(value)  # YAML lists of names, as `a,b` on the command line
         if isinstance(value, bool) != (self.kind is bool) and not isinstance(value, str):
             raise InputError(f"{name}: expected {_DESCRIPTIONS[self.kind]}, got {value!r}")
         choices = self.field.metadata["choices"]
         if choices and value not in choices:
-            raise InputError(f"{name}: unknown {value!r}; allowed: {', '.join(choices)}")
+            raise InputError(f"{name}: unknown {shown(value)}; allowed: {', '.join(choices)}")
         try:
             return _CONVERTERS[self.kind](value)
         except (ValueError, TypeError, OverflowError):
-            raise InputError(f"{name}: expected {_DESCRIPTIONS[self.kind]}, got {value!r}") from None
+            raise InputError(f"{name}: expected {_DESCRIPTIONS[self.kind]}, got {shown(value)}") from None
 
 
 def _to_bool(value: Any) -> bool:
@@ -67,21 +72,29 @@ def _to_bool(value: Any) -> bool:
     raise ValueError
 
 
+def _to_text(value: Any) -> str:
+    """As it stands: `str` of what YAML reads as a number need not be what was written."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError
+    return value
+
+
 def _to_int(value: Any) -> int:
-    number = float(value)  # YAML reads 1e3 as text
-    if not re.fullmatch(r"[0-9+\-.eE]+", str(value)) or number != int(number):
+    text = str(value)
+    number = int(text) if re.fullmatch(r"[+-]?[0-9]+", text) else _to_float(value)  # YAML reads 1e3 as text
+    if number != int(number) or abs(number) > LARGEST:
         raise ValueError
     return int(number)
 
 
 def _to_float(value: Any) -> float:
     number = float(value)
-    if not math.isfinite(number):
+    if not re.fullmatch(r"[0-9+\-.eE]+", str(value)) or not math.isfinite(number):  # Python would take 1_0, too
         raise ValueError
     return number
 
 
-_CONVERTERS: dict[type, Any] = {str: str, int: _to_int, float: _to_float, bool: _to_bool}
+_CONVERTERS: dict[type, Any] = {str: _to_text, int: _to_int, float: _to_float, bool: _to_bool}
 _DESCRIPTIONS = {str: "text", int: "a whole number", float: "a finite number", bool: "true or false"}
 
 
@@ -99,21 +112,16 @@ def flags_of(owners: Sequence[type]) -> dict[str, Flag]:
     return flags
 
 
-class _Parser(argparse.ArgumentParser):
-    """`argparse` with one-line errors in place of the usage text of fifty flags."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}\n(all flags: {self.prog} --help)")
-
-
 def parse_flags(argv: Sequence[str] | None, flags: Mapping[str, Flag], description: str) -> dict[str, str]:
     """Read the flags that were given, as text. Nothing is converted yet, so that all problems can be told at once.
 
     Raises:
         InputError: an unknown flag, or one without its value.
     """
-    parser = _Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    parser.add_argument("--config", metavar="YAML", help="file of flags without the dashes; flags given here win")
+    parser = Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--config", metavar="YAML", type=path_text, help="file of flags without the dashes; flags given here win"
+    )
     groups: dict[type, Any] = {}
     for name, flag in flags.items():
         if flag.owner not in groups:

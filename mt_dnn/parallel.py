@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -76,9 +77,7 @@ class Replicated(Parallel):
 
     def __init__(self, model: MTDNN, ranks: Ranks) -> None:
         super().__init__(model, ranks)
-        # Heads of other tasks get no gradient in an update. With this flag, besides, DDP never regroups its buckets
-        # after the first update, so a resumed run adds up in the same order as one that never stopped.
-        self.forward = DistributedDataParallel(model, find_unused_parameters=True)
+        self.forward = _Replica(model)
 
     def accumulating(self) -> AbstractContextManager[None]:
         """See `Parallel`."""
@@ -102,6 +101,37 @@ class Replicated(Parallel):
                 f"first is {named[differing[0]][0]}. A device computes wrongly, or a tensor was changed on one process "
                 "only; go on from the last checkpoint with --resume"
             )
+
+
+class _Replica(DistributedDataParallel):
+    """DDP for a model whose heads take turns.
+
+    It looks for unused parameters even where there is one head only: with that, DDP never regroups its buckets after
+    the first update, so a resumed run adds up in the same order as one that never stopped.
+    """
+
+    def __init__(self, model: MTDNN) -> None:
+        super().__init__(model, find_unused_parameters=True, broadcast_buffers=False)
+        self._quiet = True
+
+    def forward(self, task: str, inputs: dict[str, Tensor]) -> Tensor:
+        """The model's output; the first time without the warning that no parameter was unused."""
+        with _without_stderr() if self._quiet else contextlib.nullcontext():
+            self._quiet = False
+            return super().forward(task, inputs)
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drop what C++ code writes to standard error, which Python's filters do not see."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class Sharded(Parallel):

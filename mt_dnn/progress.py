@@ -113,6 +113,8 @@ class LossMeter:
         return {task: [self._sums[task].item(), self._counts[task]] for task in self._sums}
 
     def load(self, state: dict[str, list[float]], device: torch.device) -> None:
-        """Take up what `state` gave."""
+        """Take up what `state` gave; ValueError for sums that are not finite, and counts of nothing."""
+        if bad := [task for task, (total, count) in state.items() if not (math.isfinite(total) and count >= 1)]:
+            raise ValueError(f"losses of {', '.join(bad)} are {state}")
         self._sums = {k: torch.tensor(float(v[0]), dtype=torch.float64, device=device) for k, v in state.items()}
         self._counts = {task: int(values[1]) for task, values in state.items()}

@@ -95,6 +95,8 @@ class RunState:
         self.progress = Progress.from_state(state["progress"], self.updates, [task.name for task in self.tested])
         if self.progress.step != state["step"]:
             raise ValueError(f"its updates are {state['step']} and {self.progress.step}")
+        if not state["losses"].keys() <= self.data.keys():
+            raise ValueError(f"losses of {', '.join(state['losses'])}")
         self.losses.load(state["losses"], self.precision.device)
         self.parallel.load_state_dict(checkpoint.tensors["model"])
         self._restore_optimizer(checkpoint.tensors["optimizer"], state["groups"])
@@ -112,15 +114,23 @@ class RunState:
                     f"the optimizer's settings differ: {', '.join(changed or theirs.keys() ^ mine.keys())}"
                 )
         joined = join_optimizer_state(tensors, own)
-        params = [param for group in self.optimizer.param_groups for param in group["params"]]
-        names = {frozenset(values) for values in joined["state"].values()}
-        for index, values in joined["state"].items():
-            for name, value in values.items():
-                if value.shape != (() if name == "step" else params[index].shape):
-                    raise ValueError(f"optimizer state {index}.{name} has shape {tuple(value.shape)}")
-        if any("step" not in kinds for kinds in names):
-            raise ValueError("optimizer state without its step")
+        self._check_averages(joined["state"])
         self.optimizer.load_state_dict(joined)
+
+    def _check_averages(self, state: dict[int, dict[str, Tensor]]) -> None:
+        """Raise ValueError unless the state of every parameter is of its shape, and all of a group have the same."""
+        first = 0
+        for group in self.optimizer.param_groups:
+            numbered = {number: param for number, param in enumerate(group["params"], start=first) if number in state}
+            first += len(group["params"])
+            if len({frozenset(state[number]) for number in numbered}) > 1:
+                raise ValueError(f"not all parameters of the group {group['name']!r} have the same optimizer state")
+            for number, param in numbered.items():
+                for name, value in state[number].items():
+                    if value.shape != (() if name == "step" else param.shape):
+                        raise ValueError(f"optimizer state {number}.{name} has shape {tuple(value.shape)}")
+        if extra := state.keys() - set(range(first)):
+            raise ValueError(f"optimizer state for parameters that there are not: {sorted(extra)}")
 
     def _restore_random(self, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
         """Set this process's random streams, or start new ones where there were as many processes then as now."""
