@@ -116,7 +116,11 @@ def session() -> Iterator[Ranks]:
     try:
         # Both, so that what is on the host can be compared without a detour over a GPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
-        yield ranks
+        try:
+            yield ranks
+        except InputError:  # raised on all of them
+            dist.destroy_process_group()
+            raise
         dist.barrier()  # nobody leaves, and closes its connections, while another still talks
         dist.destroy_process_group()
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: noted when they come, heeded where a run can be saved."""
+"""SIGTERM, SIGINT and SIGHUP: noted when they come, heeded where a run can be saved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from mt_dnn.distributed import Ranks
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class InterruptedRun(Exception):  # noqa: N818  # no error: the run ends where it was asked to
@@ -18,9 +18,9 @@ class InterruptedRun(Exception):  # noqa: N818  # no error: the run ends where i
 
 
 class StopSignals:
-    """Notes SIGTERM and SIGINT while its `with` block runs; a second SIGINT interrupts at once, as it always does.
+    """Notes signals while its `with` block runs; a second SIGINT interrupts at once, as it always does.
 
-    Outside the main thread Python delivers no signals, and nothing is noted.
+    Outside the main thread Python delivers no signals, and nothing is noted; nor is a SIGHUP that `nohup` has hidden.
     """
 
     def __init__(self, ranks: Ranks) -> None:
@@ -30,7 +30,8 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            hidden = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS if number not in hidden}
         return self
 
     def __exit__(self, *error: object) -> None:

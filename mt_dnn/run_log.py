@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -82,5 +83,9 @@ def _summary_writer(folder: Path, step: int) -> SummaryWriter:
 
 
 def say(line: str) -> None:
-    """Print a line on the console without tearing the progress bar."""
-    tqdm.write(line)
+    """Print a line on the console without tearing the progress bar.
+
+    A terminal that was closed, a pipe that nobody reads and a full disk behind the output end no run.
+    """
+    with contextlib.suppress(OSError):
+        tqdm.write(line)

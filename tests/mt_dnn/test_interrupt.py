@@ -1,0 +1,123 @@
+"""Signals: noted while a run trains, heeded after an update, and everything as before afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import train
+from mt_dnn.distributed import ALONE
+from mt_dnn.interrupt import SIGNALS, InterruptedRun, StopSignals
+from mt_dnn.trainer import Trainer
+from mt_dnn.update import Updater
+from tests.conftest import Workshop
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_is_noted_and_heeded(number: signal.Signals) -> None:
+    before = [signal.getsignal(one) for one in SIGNALS]
+    with StopSignals(ALONE) as signals:
+        signals.heed()
+        os.kill(os.getpid(), number)
+        with pytest.raises(InterruptedRun, match=number.name):
+            signals.heed()
+    assert [signal.getsignal(one) for one in SIGNALS] == before
+
+
+def test_a_second_ctrl_c_interrupts_at_once() -> None:
+    with StopSignals(ALONE), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_nohup_stays_in_force() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals(ALONE) as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            signals.heed()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_outside_the_main_thread_nothing_is_noted() -> None:
+    with_signals: list[object] = []
+
+    def run() -> None:
+        with StopSignals(ALONE) as signals:
+            with_signals.append(signals.heed())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert with_signals == [None]
+
+
+def signal_after(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, call: int) -> None:
+    """Send SIGTERM during a call of a method, counted from 1."""
+    plain, count = getattr(owner, method), 0
+
+    def patched(*args: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(*args, **options)
+
+    monkeypatch.setattr(owner, method, patched)
+
+
+FLAGS = ["--train_datasets", "cola,stsb", "--epochs", "3", "--log_per_updates", "2", "--eval_per_updates", "4"]
+MOMENTS = {
+    "the first update": (Updater, "__call__", 1, 1),
+    "an update": (Updater, "__call__", 8, 8),
+    "the last update of an epoch": (Updater, "__call__", 6, 6),
+    "an evaluation within an epoch": (Trainer, "_evaluate", 1, 4),
+    "the evaluation after an epoch": (Trainer, "_evaluate", 2, 6),
+    "a checkpoint": (Trainer, "_save", 1, 6),
+    "writing the best model": (Trainer, "_export", 1, 4),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(
+    workshop: Workshop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    moment: str,
+) -> None:
+    owner, method, call, step = MOMENTS[moment]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert train.main(workshop.flags(whole, *FLAGS)) == 0
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        signal_after(patch, owner, method, call)
+        assert train.main(workshop.flags(cut, *FLAGS)) == 1
+    said = capsys.readouterr().err
+    assert "SIGTERM: saving, then stopping" not in said, "written to the descriptor, past Python"
+    assert f"stopped: SIGTERM came after update {step}; it is saved: go on with --resume" in said
+    assert train.main(["--output_dir", str(cut), "--resume"]) == 0
+    assert f"resuming from {cut / 'checkpoints' / f'step_{step:08d}'}" in capsys.readouterr().out
+    assert (whole / "metrics.jsonl").read_bytes() == (cut / "metrics.jsonl").read_bytes()
+    for name in ("model", "optimizer", "random"):
+        file = f"checkpoints/step_00000018/{name}.safetensors"
+        assert (whole / file).read_bytes() == (cut / file).read_bytes()
+
+
+def test_a_run_in_use_is_left_alone(workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mt_dnn.run_folder import claim_folder, release_folder
+
+    flags = workshop.flags(tmp_path / "run", "--train_datasets", "cola", "--epochs", "1")
+    lock = claim_folder(tmp_path / "run")
+    assert train.main(flags) == 2
+    message = capsys.readouterr().err
+    assert f"another run is writing to it (process {os.getpid()} on " in message
+    release_folder(tmp_path / "run", lock)
+    assert train.main(flags) == 0
+    assert not (tmp_path / "run" / "run.lock").exists()
