@@ -1,11 +1,12 @@
 """The packed copy of a features file: flat arrays in one safetensors file, memory-mapped when read.
 
-A copy is good for one content of the JSON file only: its SHA-256 is in the header, and a copy that does not match,
-is of another format or is damaged counts as absent.
+A copy is good for one content of the JSON file only: its SHA-256 is in the header, beside one over the arrays
+themselves. A copy that does not match, is of another format or is damaged in any bit counts as absent.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-FORMAT = "1"
+FORMAT = "2"  # 2: with the arrays' own hash; 1: without
 DTYPES: dict[str, type[np.generic]] = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32}
 NAMES = ("uids", "uid_offsets", "labels", "token_ids", "type_ids", "offsets")
 
@@ -53,9 +55,11 @@ def write_cache(path: Path, tensors: Mapping[str, np.ndarray], key: Mapping[str,
     """Write the copy under a temporary name and move it into place; False where the folder cannot be written to."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file(dict(tensors), partial, metadata={"format": FORMAT, **key})
+        save_file(dict(tensors), partial, metadata={"format": FORMAT, **key, "content": content_hash(tensors)})
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())  # else a power loss can leave the new name with nothing behind it
         os.replace(partial, path)
-    except OSError:
+    except (OSError, SafetensorError):  # safetensors reports a full or read-only disk in its own way
         partial.unlink(missing_ok=True)
         return False
     return True
@@ -69,12 +73,23 @@ def read_cache(path: Path, key: Mapping[str, str]) -> dict[str, np.ndarray] | No
             if header_size > 1 << 20:
                 return None
             header = json.loads(file.read(header_size))
+        content = header["__metadata__"].pop("content")
         if header["__metadata__"] != {"format": FORMAT, **key}:
             return None
         tensors = {name: _map_tensor(path, header[name], 8 + header_size) for name in NAMES}
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
-        return None
-    return tensors if _fit_together(tensors) else None
+        return tensors if content == content_hash(tensors) and _fit_together(tensors) else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, struct.error):
+        return None  # whatever else a damaged header holds: the copy is made again
+
+
+def content_hash(tensors: Mapping[str, np.ndarray]) -> str:
+    """The hexadecimal SHA-256 over all arrays: their names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name in NAMES:
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 def _map_tensor(path: Path, entry: Mapping[str, Any], data_start: int) -> np.ndarray:

@@ -31,24 +31,30 @@ def load_tokenizer(name_or_dir: str, flag: str = "--model") -> PreTrainedTokeniz
     """Load a fast tokenizer by hub name or from a local folder; code that comes with a model is never run.
 
     Raises:
-        InputError: no such folder, no tokenizer in it, no hub in reach, or a tokenizer without a fast form.
+        InputError: no such folder, no tokenizer in it or a damaged one, no hub in reach, or a tokenizer without a fast
+            form.
     """
     folder = Path(name_or_dir).expanduser()
     looks_local = name_or_dir.startswith((".", "/", "~")) or name_or_dir.count("/") > 1
-    if looks_local and not folder.is_dir():
-        raise InputError(f"{flag}: no folder {name_or_dir}; expected a model's folder or its hub name")
+    if folder.is_file() or (looks_local and not folder.is_dir()):
+        found = "is a file" if folder.is_file() else "no folder"
+        raise InputError(f"{flag}: {found} {name_or_dir}; expected a model's folder or its hub name")
     from transformers import AutoTokenizer  # seconds to import, and workers do not need it
 
+    source = str(folder) if folder.is_dir() else name_or_dir
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder) if folder.is_dir() else name_or_dir)
-    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        known, special = len(tokenizer), len(set(tokenizer.all_special_ids))
+    except (
+        Exception
+    ) as error:  # a damaged file raises what it may: KeyError, AttributeError, Rust's bare Exception, ...
         reason = f"{type(error).__name__}: {str(error).strip()}".split("\n")[0]
         cure = "give a folder that holds the model's tokenizer, or a hub name while the hub can be reached"
-        raise InputError(f"{flag}: cannot load a tokenizer from {name_or_dir!r}: {reason}\n{cure}") from None
+        raise InputError(f"{flag}: cannot load a tokenizer from {name_or_dir!r}: {reason}; {cure}") from None
     if not tokenizer.is_fast:
         kind = type(tokenizer).__name__
         raise InputError(f"{flag}: {name_or_dir!r} has only a slow tokenizer ({kind}); a fast one is needed")
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # what is made up for a folder with a config.json only
+    if known <= special:  # what is made up for a folder with a config.json only
         raise InputError(f"{flag}: {name_or_dir!r} holds no tokenizer files; save the model's tokenizer there too")
     return tokenizer
 
@@ -74,14 +80,20 @@ class EncoderSettings:
         """The settings under which `tokenizer` encodes.
 
         Raises:
-            InputError: `max_seq_len` leaves no room for text beside the special tokens of a pair.
+            InputError: `max_seq_len` leaves no room for text beside the special tokens of a pair, or the tokenizer
+                loads but does not work.
         """
         special = tokenizer.num_special_tokens_to_add(pair=True)
         if max_seq_len < special + 2:
             need = f"at least {special + 2}: {special} special tokens and one token of each text"
             raise InputError(f"--max_seq_len must be {need}; got {max_seq_len}")
         uses_type_ids = "token_type_ids" in tokenizer.model_input_names
-        return cls(tokenizer.backend_tokenizer.to_str(), max_seq_len, tokenizer.truncation_side, uses_type_ids)
+        backend = tokenizer.backend_tokenizer.to_str()
+        try:
+            Tokenizer.from_str(backend).encode("a \u2603", "a")
+        except Exception as error:  # bare from Rust: a merge of unknown tokens, no token for unknown characters, ...
+            raise InputError(f"--model: the tokenizer of {tokenizer.name_or_path} is damaged: {error}") from None
+        return cls(backend, max_seq_len, tokenizer.truncation_side, uses_type_ids)
 
 
 class EncodedRow(NamedTuple):

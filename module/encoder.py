@@ -14,12 +14,9 @@ from typing import NamedTuple
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-)
+
+from module.pretrained import check_config, check_files, check_place, check_weights, reason_of
 
 PACKABLE = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet", "albert"})
 """Model types whose packed output is tested to equal the padded one: they honour position ids and a 4-d mask."""
@@ -158,35 +155,43 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def load_encoder(name_or_dir: str, seed: int) -> Encoder:
-    """Load an encoder by hub name or from a local folder, with float32 weights.
+    """Load an encoder by hub name or from a local folder, with float32 weights; code that comes with it is never run.
 
-    What the checkpoint lacks (often the pooler) is initialised from `seed`; the global random stream is left alone.
+    What the checkpoint lacks (a pooler; anything else is an error) is initialised from `seed`; the global random
+    stream is left alone.
 
     Raises:
-        ValueError: it cannot be loaded, or is not an encoder.
+        ValueError: it cannot be loaded, is not an encoder, or its weights are not those that its `config.json`
+            describes.
     """
-    looks_local = name_or_dir.startswith((".", "/", "~")) or name_or_dir.count("/") > 1
-    if looks_local and not Path(name_or_dir).is_dir():
-        raise ValueError(f"no folder {name_or_dir!r}; give a Hugging Face model folder or a hub name")
+    check_place(name_or_dir)
     try:
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model, info = transformers.AutoModel.from_pretrained(
-                name_or_dir, dtype=torch.float32, output_loading_info=True
-            )
-            check_is_encoder(model.config, name_or_dir)
-            return Encoder(model, frozenset(info["missing_keys"]))
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{name_or_dir!r} cannot be loaded as a local folder or from the hub: {reason}") from None
+            return _load(name_or_dir, seed)
+    except Exception as error:  # readers of foreign files raise what they happen upon: KeyError, unpickling errors, ...
+        raise ValueError(
+            f"{name_or_dir!r} cannot be loaded as a local folder or from the hub: {reason_of(error)}"
+        ) from None
 
 
-def check_is_encoder(config: transformers.PreTrainedConfig, name: str) -> None:
-    """Raise `ValueError` for decoders and encoder-decoders, whose first token sees nothing of the row.
-
-    A decoder's configuration does not say that it is one; that it has a causal and no masked language model does.
-    """
-    kind = config.model_type
-    decodes = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    if decodes or config.is_encoder_decoder or getattr(config, "is_decoder", False):
-        raise ValueError(f"{name!r} is a {config.model_type} model; needed is an encoder such as BERT or RoBERTa")
+def _load(name_or_dir: str, seed: int) -> Encoder:
+    config = transformers.AutoConfig.from_pretrained(name_or_dir, trust_remote_code=False)
+    check_config(config, name_or_dir)
+    config._attn_implementation = None  # the default: a `config.json` could name a kernel to download and run
+    if Path(name_or_dir).is_dir():
+        check_files(config, Path(name_or_dir))
+    torch.manual_seed(seed)
+    model, info = transformers.AutoModel.from_pretrained(
+        name_or_dir,
+        config=config,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        weights_only=True,
+        ignore_mismatched_sizes=True,  # not ignored: `check_weights` says which, where `transformers` would not
+        output_loading_info=True,
+    )
+    check_weights(model, info)
+    encoder = Encoder(model, frozenset(info["missing_keys"]))
+    with torch.no_grad():  # one token, so that settings that cannot work are told now and not as a crash in training
+        encoder.eval()(torch.zeros((1, 1), dtype=torch.long), attention_mask=torch.ones((1, 1), dtype=torch.long))
+    return encoder

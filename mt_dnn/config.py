@@ -40,6 +40,10 @@ class DataConfig:
     train_datasets: str = option(help="tasks to train, such as cola,rte; several share one encoder")
     test_datasets: str | None = option(None, help="tasks to evaluate and to select best/ by; none: all trained ones")
     task_def: str = option("experiments/glue/glue_task_def.yml", help="task definition file, MT-DNN's format")
+    train_fraction: float = option(
+        1.0, help="share of each task's training rows, stratified; larger contain smaller ones"
+    )
+    data_seed: int = option(1, help="which rows --train_fraction takes")
     max_seq_len: int = option(512, help="longer rows are shortened to so many tokens, and counted")
     packing: str = option(
         "auto", choices=("auto", "on", "off"), help="several rows a line, no padding; auto: where the encoder allows it"
@@ -49,6 +53,10 @@ class DataConfig:
     def problems(self) -> list[str]:
         """What is wrong with these values, a line each."""
         bad = [f"--max_seq_len must be at least 8, got {self.max_seq_len}"] * (self.max_seq_len < 8)
+        bad += [f"--train_fraction must be in (0, 1], got {self.train_fraction}"] * (not 0 < self.train_fraction <= 1)
+        bad += [f"--data_seed must be >= 0, got {self.data_seed}"] * (self.data_seed < 0)
+        if self.train_fraction == 1 and self.data_seed != 1:
+            bad.append("--data_seed would have no effect: it needs --train_fraction below 1")
         return bad + [f"--dropout_p must be in [0, 1), got {self.dropout_p}"] * (not 0 <= self.dropout_p < 1)
 
 

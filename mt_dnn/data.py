@@ -18,6 +18,7 @@ from data_utils.tokenization import load_tokenizer
 from module.encoder import Encoder
 from mt_dnn.config import DataConfig
 from mt_dnn.model import encoder_source
+from mt_dnn.subset import share_of
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 """A folder with one of these has a tokenizer that must load; other kinds may want packages that training does not."""
@@ -66,16 +67,14 @@ def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
     return trained, tested
 
 
-def load_data(data_dir: str, trained: Sequence[TaskDef], tested: Sequence[TaskDef]) -> dict[str, TaskData]:
-    """Load the training rows of all tasks and the dev rows of those to evaluate, by task name."""
-    return {
-        task.name: TaskData(
-            task=task,
-            train=load_features(data_dir, task, "train"),
-            dev={split: load_features(data_dir, task, split) for split in task.dev_splits} if task in tested else {},
-        )
-        for task in trained
-    }
+def load_data(config: DataConfig, trained: Sequence[TaskDef], tested: Sequence[TaskDef]) -> dict[str, TaskData]:
+    """Load the training rows of all tasks, or their share, and the dev rows of those to evaluate, by task name."""
+    data = {}
+    for task in trained:
+        train = load_features(config.data_dir, task, "train")
+        dev = {split: load_features(config.data_dir, task, split) for split in task.dev_splits if task in tested}
+        data[task.name] = TaskData(task, share_of(train, config.train_fraction, config.data_seed), dev)
+    return data
 
 
 def check_fits_encoder(

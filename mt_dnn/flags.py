@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
 import re
 import types
 import typing
@@ -73,8 +74,11 @@ def _to_bool(value: Any) -> bool:
 
 
 def _to_text(value: Any) -> str:
-    """As it stands: `str` of what YAML reads as a number need not be what was written."""
-    if not isinstance(value, str) or not value or "\0" in value:
+    """As it stands: `str` of what YAML reads as a number need not be what was written.
+
+    Many of these are paths, so what no path can be is refused: "", a NUL, half a surrogate pair.
+    """
+    if not isinstance(value, str) or not value or b"\0" in os.fsencode(value):
         raise ValueError
     return value
 

@@ -15,6 +15,7 @@ from data_utils.errors import InputError, raise_all
 from data_utils.task_def import TaskDef
 from module.encoder import Encoder, load_encoder, quiet_transformers
 from module.heads import HEADS
+from mt_dnn.durable import MANIFEST, damage
 from mt_dnn.seeding import stream_seed
 
 ENCODER_FOLDER, HEADS_FILE, TASKS_FILE = "encoder", "heads.safetensors", "tasks.json"
@@ -65,6 +66,9 @@ def build_model(init_checkpoint: str, tasks: Sequence[TaskDef], *, dropout_p: fl
         InputError: the encoder cannot be loaded, or a task cannot be trained.
     """
     check_trainable(tasks)
+    folder = Path(init_checkpoint)
+    if (folder / HEADS_FILE).is_file() and (folder / MANIFEST).is_file() and (reason := damage(folder)):
+        raise InputError(f"--init_checkpoint: the exported model {folder} is damaged ({reason})")
     try:
         encoder = load_encoder(encoder_source(init_checkpoint), stream_seed(seed, "encoder"))
     except ValueError as error:
@@ -75,7 +79,7 @@ def build_model(init_checkpoint: str, tasks: Sequence[TaskDef], *, dropout_p: fl
         head = HEADS[task.task_type.value]
         heads[task.name] = head(encoder.hidden_size, task.n_class, p, stream_seed(seed, "head", task.name))
     model = MTDNN(encoder, heads)
-    _load_heads(model, Path(init_checkpoint), tasks)
+    _load_heads(model, folder, tasks)
     return model
 
 

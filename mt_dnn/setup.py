@@ -40,7 +40,7 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
             check_folder(Path(config.output.output_dir), resume=config.output.resume)
         device = pick_device(config.loop, ranks)
         trained, tested = choose_tasks(config.data)
-        data = load_data(config.data.data_dir, trained, tested)
+        data = load_data(config.data, trained, tested)
         model, tokenizer, packing = load_model(config, data, trained)
     seed = config.loop.seed
     # A stream for each process: their rows are different, so must be what dropout hides of them.

@@ -14,7 +14,7 @@ from data_utils.errors import InputError, StoppedError
 from mt_dnn.batching import Collator
 from mt_dnn.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.config import TrainConfig
-from mt_dnn.durable import write_folder, writing
+from mt_dnn.durable import damage, write_folder, writing
 from mt_dnn.evaluate import Evaluator
 from mt_dnn.interrupt import InterruptedRun, StopSignals
 from mt_dnn.model import export_model
@@ -95,12 +95,19 @@ class Trainer:
                     self.config.write(self.folder / "config.yaml")
             if checkpoint and self.ranks.first:
                 self.checkpoints.drop_after(checkpoint.folder)
+                self._check_best()
         if len(set(self.ranks.gather(self.state.progress.step))) > 1:
             raise InputError(
                 f"--output_dir {self.folder}: the processes see different checkpoints; all need the same one"
             )
         self.saved = self._place() if checkpoint else None
         return checkpoint
+
+    def _check_best(self) -> None:
+        """Say so if the best model is damaged: where no better score follows, nothing replaces it."""
+        best = self.folder / "best"
+        if self.state.progress.history.evaluations and (reason := damage(best)):
+            self.say(f"{best} is damaged ({reason}); only a better score writes it anew")
 
     def _open_log(self, checkpoint: Checkpoint | None) -> RunLog:
         with self.ranks.together():

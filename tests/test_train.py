@@ -220,6 +220,23 @@ def test_best_is_a_model_to_go_on_with(workshop: Workshop, tmp_path: Path) -> No
     assert torch.equal(built.encoder.model.get_parameter("pooler.dense.weight"), model.pooler.dense.weight)
 
 
+def test_a_damaged_best_model_is_refused_and_reported(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = workshop.flags(tmp_path / "run", "--train_datasets", "cola", "--epochs", "1")
+    assert train.main(flags) == 0
+    weights = tmp_path / "run" / "best" / "encoder" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    more = ["--train_datasets", "cola", "--init_checkpoint", str(tmp_path / "run" / "best"), "--dry_run"]
+    assert train.main(workshop.flags(tmp_path / "next", *more)) == 2
+    assert "best is damaged (encoder/model.safetensors is not what was written)" in capsys.readouterr().err
+    (tmp_path / "run" / "results.json").unlink()
+    assert train.main([*flags, "--resume"]) == 0
+    assert "best is damaged (encoder/model.safetensors is not" in capsys.readouterr().out
+
+
 def test_dry_run_prints_the_plan_and_writes_nothing(
     workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -139,5 +139,42 @@ def test_models_that_cannot_be_loaded_name_the_flag_and_the_cure(
         raise OSError("We couldn't connect\nmore")
 
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", unreachable)
-    with pytest.raises(InputError, match="cannot load a tokenizer from 'some/model': OSError: We couldn't connect\n"):
+    with pytest.raises(
+        InputError, match="cannot load a tokenizer from 'some/model': OSError: We couldn't connect; give a folder"
+    ):
         load_tokenizer("some/model")
+
+
+def test_a_file_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"")
+    with pytest.raises(InputError, match="--model: is a file .*model.pt; expected a model's folder or its hub name"):
+        load_tokenizer(str(tmp_path / "model.pt"))
+
+
+DAMAGE = {
+    "no object": ("tokenizer.json", lambda raw: None),
+    "added tokens of another type": ("tokenizer.json", lambda raw: raw | {"added_tokens": "zzz"}),
+    "no version": ("tokenizer.json", lambda raw: raw | {"version": None}),
+    "no vocabulary": ("tokenizer.json", lambda raw: raw | {"model": {"type": "WordPiece"}}),
+    "no settings": ("tokenizer_config.json", lambda raw: None),
+    "a number as class": ("tokenizer_config.json", lambda raw: raw | {"tokenizer_class": 5}),
+    "special tokens in a list": ("special_tokens_map.json", lambda raw: []),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damaged_tokenizers_are_named(tmp_path: Path, case: str) -> None:
+    name, change = DAMAGE[case]
+    path = write_tiny_bert(tmp_path / "tiny-bert") / name
+    path.write_text(json.dumps(change(json.loads(path.read_text()) if path.exists() else {})))
+    with pytest.raises(InputError, match="--model: cannot load a tokenizer from '.*tiny-bert': .*; give a folder"):
+        load_tokenizer(str(path.parent))
+
+
+def test_a_tokenizer_that_loads_and_does_not_work(tmp_path: Path) -> None:
+    path = write_tiny_roberta(tmp_path / "tiny-roberta") / "tokenizer.json"
+    raw = json.loads(path.read_text())
+    raw["model"]["merges"].append(["a", "\u2603"])
+    path.write_text(json.dumps(raw))
+    with pytest.raises(InputError, match="--model.* tokenizer"):
+        EncoderSettings.of(load_tokenizer(str(path.parent)), 16)
