@@ -49,19 +49,22 @@ class Evaluator:
 
         Returns:
             `score`: the mean of the primary metric over the dev splits (MNLI: matched and mismatched), in points;
-            `metrics`: all metrics, as `ACC` for one dev split and `matched_dev/ACC` for several.
+            `metrics`: all metrics, as `ACC` for one dev split and `matched_dev/ACC` for several; `constant`: whether
+            all rows got the same prediction, as they do from a model that has collapsed.
 
         Raises:
             StoppedError: a row's output is not finite.
         """
-        metrics, primary = {}, []
+        metrics, primary, constant = {}, [], True
         for split, features in data.dev.items():
             predicted = self.predict(features)
             values = compute_metrics(data.task, predicted.values, predicted.scores, features.labels)
             primary.append(values[data.task.primary_metric])
+            constant &= bool((predicted.values == predicted.values[0]).all())
             metrics |= {name if len(data.dev) == 1 else f"{split}/{name}": value for name, value in values.items()}
         # Another processor may round a metric differently, and then choose another best model.
-        return self.ranks.share({"score": sum(primary) / len(primary), "metrics": metrics})
+        score = sum(primary) / len(primary)
+        return self.ranks.share({"score": score, "metrics": metrics, "constant": constant})
 
     @torch.no_grad()
     def predict(self, features: FeatureSet) -> Predictions:
