@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -41,7 +42,8 @@ def entry_point(main: Main) -> Callable[..., int]:
         except KeyboardInterrupt:
             message, code = "stopped: interrupted", 1
         if os.environ.get("RANK", "0") == "0":
-            print(message, file=sys.stderr)
+            with contextlib.suppress(OSError):  # nobody there to read it
+                print(message, file=sys.stderr, flush=True)
         return code
 
     return run

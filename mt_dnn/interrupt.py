@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -34,15 +35,20 @@ class StopSignals:
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS if number not in hidden}
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # When one of several processes ends early, torchrun sends the others SIGTERM: while they close their files
+            # and are about to say why the run stopped, which that must not cut short.
+            ending = kind is not None and self._ranks.size > 1 and number == signal.SIGTERM
+            signal.signal(number, signal.SIG_IGN if ending else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = signal.Signals(number).name
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self._ranks.first:  # not `print`, which may be what the signal interrupts
-            os.write(2, f"\n{self._received}: saving, then stopping; Ctrl-C stops without saving\n".encode())
+        if self._ranks.first:
+            with contextlib.suppress(OSError):  # a terminal that was closed must not keep the run from being saved
+                # Not `print`, which may be what the signal interrupts.
+                os.write(2, f"\n{self._received}: saving, then stopping; Ctrl-C stops without saving\n".encode())
 
     def heed(self) -> None:
         """Raise `InterruptedRun` if a signal has come to any of the processes. All of them must ask at once."""

@@ -111,7 +111,8 @@ class _Replica(DistributedDataParallel):
     """
 
     def __init__(self, model: MTDNN) -> None:
-        super().__init__(model, find_unused_parameters=True, broadcast_buffers=False)
+        super().__init__(model, find_unused_parameters=True)
+        self.broadcast_buffers = False  # none of them changes; as an argument it is deprecated, with a warning
         self._quiet = True
 
     def forward(self, task: str, inputs: dict[str, Tensor]) -> Tensor:

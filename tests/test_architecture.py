@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {  # package -> packages of ours that it may u
 }
 ENTRY_POINTS_MAY_IMPORT = {"data_utils", "module", "mt_dnn"}
 OUTSIDE = {".git", ".venv", "data", "downloads", "runs", "build", "dist"}  # at the root: not ours, or made by runs
-CACHES = {"__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+CACHES = {"__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis"}
 TEXT = {".py", ".sh", ".md", ".yml", ".yaml", ".toml", ".txt", ".cfg", ".json", ""}
 LOCAL_PATH = re.compile(r"(?<![\w.~-])/(?:work|tmp|root|home|opt|mnt|Users)/\w")
 FORBIDDEN_CALLS = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "breakpoint", "pdb.set_trace"}
