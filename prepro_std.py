@@ -9,11 +9,11 @@ prints a line per task and split. Exit codes: 0 done, 2 the input is wrong, 1 an
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 
+from data_utils.cli import Parser, path_text
 from data_utils.errors import entry_point
 from data_utils.prepare import PreparationConfig, prepare
 
@@ -22,14 +22,14 @@ def parse_args(argv: Sequence[str] | None) -> PreparationConfig:
     """Read the flags.
 
     Raises:
-        InputError: a value out of range, or a folder that does not exist.
+        InputError: an unknown flag, a value that is missing or out of range, or a folder that does not exist.
     """
-    parser = argparse.ArgumentParser(
-        description="Turn canonical TSV files into features for one model's tokenizer.", allow_abbrev=False
+    parser = Parser(description="Turn canonical TSV files into features for one model's tokenizer.", allow_abbrev=False)
+    parser.add_argument("--model", type=path_text, required=True, help="hub name or local folder of the model")
+    parser.add_argument(
+        "--root_dir", type=path_text, required=True, help="folder of the canonical <task>_<split>.tsv files"
     )
-    parser.add_argument("--model", required=True, help="hub name or local folder of the model")
-    parser.add_argument("--root_dir", required=True, help="folder of the canonical <task>_<split>.tsv files")
-    parser.add_argument("--task_def", required=True, help="task definition file (YAML)")
+    parser.add_argument("--task_def", type=path_text, required=True, help="task definition file (YAML)")
     parser.add_argument("--tasks", help="comma-separated; default: every defined task that has a file")
     parser.add_argument("--max_seq_len", type=int, default=512, help="cut rows to this many tokens (default: 512)")
     parser.add_argument(

@@ -39,11 +39,11 @@ class StagedFiles:
         return partial
 
     def _make_folder(self, folder: Path) -> None:
-        missing = [p for p in (folder, *folder.parents) if not p.exists()]
+        missing = [p for p in (folder, *folder.parents) if not os.path.exists(p)]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: the folder cannot be made: {error.strerror}") from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise InputError(f"{folder}: the folder cannot be made: {getattr(error, 'strerror', error)}") from None
         self._made += missing
 
     def __exit__(

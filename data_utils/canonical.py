@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import ast
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data_utils.errors import InputError, raise_all
+from data_utils.strict import encodable, parse_json, shown
 from data_utils.task_def import DataFormat, TaskDef, TaskType
 
 MAX_REPORTED = 10
@@ -84,11 +86,11 @@ def read_lines(path: Path) -> Iterator[str]:
                 if number == 1:
                     data = data.removeprefix(b"\xef\xbb\xbf")
                 yield data.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         bad = f"byte 0x{error.object[error.start]:02x}"
         raise InputError(f"{path}:{number}: not valid UTF-8 ({bad}); save the file as UTF-8") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from None
     if number == 0:
         raise InputError(f"{path}: the file is empty; expected one example a line")
 
@@ -117,18 +119,21 @@ def iter_rows(path: str | Path, task: TaskDef) -> Iterator[Row]:
             continue
         earlier = first_line_of.setdefault(row.uid, number)
         if earlier != number:
-            problems.add(number, f"the uid {row.uid!r} stands already in line {earlier}; uids must differ")
+            problems.add(number, f"the uid {shown(row.uid)} stands already in line {earlier}; uids must differ")
         yield row
     raise_all(problems.messages())
 
 
 def count_lines(path: Path) -> int:
-    r"""The number of lines of a file, whether or not the last one ends in `\n`."""
+    r"""The number of lines of a file, whether or not the last one ends in `\n`; `InputError` if it cannot be read."""
     count, last = 0, b"\n"
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            count += block.count(b"\n")
-            last = block
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                count += block.count(b"\n")
+                last = block
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     return count + (not last.endswith(b"\n"))
 
 
@@ -172,11 +177,11 @@ def _check_label(task: TaskDef, label: str) -> None:
         task.label_id(label)
         return
     try:
-        finite = math.isfinite(float(label))  # ranking without label names: relevance as a number
+        finite = math.isfinite(float(label)) and "_" not in label  # ranking without label names: relevance as a number
     except ValueError:
         finite = False
     if not finite:
-        raise InputError(f"label {label!r} is not a finite number, and {task.name} ranks its options by numbers")
+        raise InputError(f"label {shown(label)} is not a finite number, and {task.name} ranks its options by numbers")
 
 
 def _expect(fields: list[str], count: int, names: str) -> None:
@@ -213,22 +218,40 @@ def _sequence_columns(fields: list[str]) -> Row:
 
 
 def _literal_list(text: str, what: str) -> tuple[str, ...]:
-    """A JSON list or a Python list literal of names or numbers; `literal_eval` reads both and executes nothing."""
+    r"""A JSON list or a Python list literal of names or numbers; `literal_eval` executes nothing.
+
+    JSON comes first: in both a list may read `["\ud83d\ude42"]`, which is one emoji there and two halves in Python.
+    """
     try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = None
+        value = parse_json(text)
+    except InputError:
+        value = _python_literal(text)
     if not isinstance(value, list) or not all(isinstance(v, (str, int)) and not isinstance(v, bool) for v in value):
-        shown = text if len(text) <= 60 else text[:57] + "..."
-        raise InputError(f"the list of {what} is not a list of strings: {shown}")
-    return tuple(str(v) for v in value)
+        found = text if len(text) <= 60 else text[:57] + "..."
+        raise InputError(f"the list of {what} is not a list of strings: {found}")
+    try:
+        names = tuple(str(v) for v in value)
+    except ValueError:  # a number of more than 4300 digits
+        raise InputError(f"the list of {what} holds a number that is too long") from None
+    if not all(map(encodable, names)):
+        raise InputError(f"the list of {what} holds half a surrogate pair, which is no character")
+    return names
+
+
+def _python_literal(text: str) -> Any:
+    try:
+        with warnings.catch_warnings():  # of escapes that Python does not know and keeps as they are
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def format_row(row: Row, data_format: DataFormat) -> str:
     """One line of a canonical file, without its end.
 
     Raises:
-        InputError: a field holds a tab or a line end, which the format cannot carry.
+        InputError: a field holds what the format cannot carry, such as a tab or a line end.
     """
     if data_format is DataFormat.Seqence:
         fields = [row.uid, repr(list(row.labels)), repr(list(row.tokens))]  # `repr`, as MT-DNN's readers expect
@@ -239,6 +262,10 @@ def format_row(row: Row, data_format: DataFormat) -> str:
     line = "\t".join(fields)
     if line.count("\t") != len(fields) - 1 or "\n" in line or line.endswith("\r"):
         raise InputError(f"the row {row.uid!r} holds a tab or a line end inside a field, which a TSV cannot carry")
+    if row.option_uids and any("," in field for field in row.option_uids + row.labels):
+        raise InputError(f"the row {row.uid!r} holds a comma inside an option's uid or label, which separates them")
+    if line.startswith("\ufeff") or not encodable(line):
+        raise InputError(f"the row {row.uid!r} starts with a byte-order mark, or holds half a surrogate pair")
     return line
 
 
@@ -246,7 +273,7 @@ def write_rows(path: Path, rows: Iterable[Row], data_format: DataFormat) -> int:
     """Write a canonical file and return the number of rows written.
 
     Raises:
-        InputError: a field holds a tab or a line end.
+        InputError: a field holds what the format cannot carry.
     """
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:

@@ -7,7 +7,7 @@ the mask, call it `mask`, or have numbers for uids; they load too. Other keys ar
 
 from __future__ import annotations
 
-import json
+import os
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from data_utils.canonical import Problems, read_lines
 from data_utils.errors import InputError, raise_all
 from data_utils.feature_cache import PackedStrings, read_cache, write_cache
 from data_utils.manifest import check_features, read_manifest
-from data_utils.task_def import TaskDef, TaskType
+from data_utils.strict import encodable, parse_json, shown
+from data_utils.task_def import MAX_FLOAT32, TaskDef, TaskType
 
 REQUIRED_KEYS = ("uid", "label", "token_id", "type_id")
 MASK_KEYS = ("attention_mask", "mask")
 MAX_TOKEN_ID = 2**31 - 1
-MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +84,15 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str) -> FeatureSet
         raise InputError(
             f"task {task.name!r}: {task.task_type.value} cannot be trained; use Classification, Regression"
         )
-    if not Path(data_dir).is_dir():
+    if not os.path.isdir(data_dir):
         raise InputError(f"{data_dir}: no such folder; make features with prepro_std.py first")
     path, packed = feature_path(data_dir, task.name, split), cache_path(data_dir, task.name, split)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: no such file; make it with prepro_std.py --tasks {task.name}")
-    sha256 = sha256_of(path)
+    try:
+        sha256 = sha256_of(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     check_features(read_manifest(data_dir), task, split, path, sha256)
     key = {"sha256": sha256, "task_type": task.task_type.value, "n_class": str(task.n_class)}
     tensors = read_cache(packed, key)
@@ -147,16 +150,16 @@ def _offsets(lengths: Sequence[int]) -> np.ndarray:
 
 def _parse_line(line: str, task: TaskDef) -> tuple[bytes, int | float, list[int], list[int]]:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        raise InputError("not a JSON object; expected one features row a line") from None
+        row = parse_json(line)
+    except InputError as error:
+        raise InputError(f"not a JSON object ({error}); expected one features row a line") from None
     if not isinstance(row, dict):
         raise InputError(f"expected a JSON object, got {type(row).__name__}")
     if missing := [key for key in REQUIRED_KEYS if key not in row]:
         raise InputError(f"lacks {', '.join(missing)}; expected keys: {', '.join(REQUIRED_KEYS)}, attention_mask")
     uid = row["uid"]
-    if isinstance(uid, bool) or not isinstance(uid, (str, int)) or uid == "":
-        raise InputError(f"uid must be a name or a whole number, got {uid!r}")
+    if isinstance(uid, bool) or not isinstance(uid, (str, int)) or uid == "" or not encodable(str(uid)):
+        raise InputError(f"uid must be a name or a whole number, got {shown(uid)}")
     tokens = _ids(row, "token_id", MAX_TOKEN_ID)
     types = _ids(row, "type_id", 255)
     for key, values in _with_mask(row, types):
@@ -165,7 +168,7 @@ def _parse_line(line: str, task: TaskDef) -> tuple[bytes, int | float, list[int]
             raise InputError(f"{key} has {found} entries for {len(tokens)} tokens")
         if key in MASK_KEYS and values != [1] * len(tokens):
             raise InputError(f"{key} must be all ones: padded features do not load here; make them without padding")
-    return str(uid).encode(errors="replace"), _checked_label(row["label"], task), tokens, types
+    return str(uid).encode(), _checked_label(row["label"], task), tokens, types
 
 
 def _with_mask(row: dict[str, Any], types: list[int]) -> Iterator[tuple[str, Any]]:
@@ -176,17 +179,18 @@ def _with_mask(row: dict[str, Any], types: list[int]) -> Iterator[tuple[str, Any
 def _ids(row: dict[str, Any], key: str, largest: int) -> list[int]:
     values = row[key]
     if not isinstance(values, list) or not values:
-        raise InputError(f"{key} must be a list of at least one number, got {str(values)[:40]}")
+        raise InputError(f"{key} must be a list of at least one number, got {shown(values)}")
     if set(map(type, values)) != {int} or min(values) < 0 or max(values) > largest:
-        raise InputError(f"{key} must hold whole numbers from 0 to {largest}, got {str(values)[:40]}")
+        raise InputError(f"{key} must hold whole numbers from 0 to {largest}, got {shown(values)}")
     return values
 
 
 def _checked_label(label: Any, task: TaskDef) -> int | float:
     if task.task_type is TaskType.Regression:
         if isinstance(label, bool) or not isinstance(label, (int, float)) or not abs(label) <= MAX_FLOAT32:
-            raise InputError(f"label {label!r} is not a finite (float32) number, and {task.name} is a Regression task")
+            kind = "is not a finite (float32) number"
+            raise InputError(f"label {shown(label)} {kind}, and {task.name} is a Regression task")
         return label
     if type(label) is not int or not 0 <= label < task.n_class:
-        raise InputError(f"label {label!r} is not a class id of {task.name}; allowed: 0 to {task.n_class - 1}")
+        raise InputError(f"label {shown(label)} is not a class id of {task.name}; allowed: 0 to {task.n_class - 1}")
     return label

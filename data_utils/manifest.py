@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_utils.errors import InputError
-from data_utils.task_def import TaskDef
+from data_utils.errors import InputError, raise_all
+from data_utils.strict import parse_json, shown
+from data_utils.task_def import TaskDef, listed, name_problems
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -95,26 +96,52 @@ def read_manifest(data_dir: str | Path) -> Manifest | None:
         InputError: it cannot be read or does not hold what it should.
     """
     path = Path(data_dir) / MANIFEST_NAME
+    cure = "run prepro_std.py again into an empty folder"
     try:
-        raw = json.loads(path.read_bytes())
+        text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}; run prepro_std.py again into an empty folder") from None
+        raise InputError(f"{path}: cannot be read: {error}; {cure}") from None
     try:
-        return _parse(raw)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error!r}); run prepro_std.py again into an empty folder") from None
+        return _parse(parse_json(text))
+    except InputError as error:
+        raise InputError(f"{path}: damaged ({error}); {cure}") from None
 
 
-def _parse(raw: dict[str, Any]) -> Manifest:
-    if raw["format"] != FORMAT:
-        raise ValueError(f"format {raw['format']!r}, this version reads {FORMAT}")
-    tasks = {}
-    for name, task in raw["tasks"].items():
-        splits = {split: SplitRecord(int(r["rows"]), str(r["sha256"])) for split, r in task["splits"].items()}
-        tasks[name] = TaskRecord(str(task["data_format"]), str(task["task_type"]), tuple(task["labels"]), splits)
-    return Manifest(TokenizerInfo(**raw["tokenizer"]), int(raw["max_seq_len"]), tasks)
+def _parse(raw: Any) -> Manifest:
+    if isinstance(raw, dict) and raw.get("format", FORMAT) != FORMAT:
+        raise InputError(f"format {shown(raw['format'])}, this version reads {FORMAT}")
+    whole = _values(raw, "the file", {"format": int, "tokenizer": dict, "max_seq_len": int, "tasks": dict})
+    kinds = {"name": str, "tokenizer_class": str, "vocab_size": int, "fingerprint": str}
+    tokenizer = TokenizerInfo(**_values(whole["tokenizer"], "tokenizer", kinds))
+    tasks = {name: _task_record(name, task) for name, task in whole["tasks"].items()}
+    return Manifest(tokenizer, whole["max_seq_len"], tasks)
+
+
+def _task_record(name: str, raw: Any) -> TaskRecord:
+    where = f"task {shown(name)}"
+    task = _values(raw, where, {"data_format": str, "task_type": str, "labels": list, "splits": dict})
+    raise_all(name_problems("name", name) + [p for s in task["splits"] for p in name_problems("split name", s, "_")])
+    if not all(isinstance(label, str) for label in task["labels"]):
+        raise InputError(f"{where}: labels must be names, got {shown(task['labels'])}")
+    splits = {
+        split: SplitRecord(**_values(record, f"{where}, split {shown(split)}", {"rows": int, "sha256": str}))
+        for split, record in task["splits"].items()
+    }
+    return TaskRecord(task["data_format"], task["task_type"], tuple(task["labels"]), splits)
+
+
+def _values(raw: Any, where: str, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """The values of the keys in `kinds`; `InputError` for one that is missing or not exactly of its type."""
+    if not isinstance(raw, dict):
+        raise InputError(f"{where} is not an object")
+    for key, kind in kinds.items():
+        if type(raw.get(key)) is not kind:  # a bool is no int here
+            raise InputError(f"{where}: {key} must be of type {kind.__name__}, got {shown(raw.get(key))}")
+        if kind is int and raw[key] < 0:
+            raise InputError(f"{where}: {key} must not be negative, got {shown(raw[key])}")
+    return {key: raw[key] for key in kinds}
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -134,8 +161,8 @@ def check_features(manifest: Manifest | None, task: TaskDef, split: str, path: P
         return
     cure = "run prepro_std.py again for this task"
     if record.task_type != task.task_type.value or record.labels != task.label_names:
-        made = f"{record.task_type} with labels [{', '.join(record.labels)}]"
-        wanted = f"{task.task_type.value} with labels [{', '.join(task.label_names)}]"
+        made = f"{record.task_type} with labels [{listed(record.labels)}]"
+        wanted = f"{task.task_type.value} with labels [{listed(task.label_names)}]"
         raise InputError(f"{path}: made for {made}, but the task definition says {wanted}; {cure}")
     if split not in record.splits:
         raise InputError(f"{path}: not listed in {MANIFEST_NAME}, so left over from an earlier run; {cure}")

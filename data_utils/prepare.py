@@ -34,11 +34,14 @@ from data_utils.manifest import (
     read_manifest,
     write_manifest,
 )
+from data_utils.strict import shown
 from data_utils.task_def import DataFormat, TaskDef, TaskType, load_task_defs, select_tasks
 from data_utils.tokenization import EncoderSettings, RowEncoder, load_tokenizer
 
 BLOCK_ROWS = 4096
 POOL_PAYS_FROM_BYTES = 2_000_000  # below, one process is done before others have started
+MAX_WORKERS = 1024
+MAX_TOKENS = 1_000_000  # more than any encoder takes; the tokenizer's own limit is 64 bits
 TRAINABLE_FORMATS = (DataFormat.PremiseOnly, DataFormat.PremiseAndOneHypothesis)
 TRAINABLE_TYPES = (TaskType.Classification, TaskType.Regression)
 
@@ -65,7 +68,10 @@ class PreparationConfig:
 
     def __post_init__(self) -> None:
         bad = [f"--workers must be at least 1, got {self.workers}"] * (self.workers < 1)
-        bad += [f"--root_dir: no such folder: {self.root_dir}"] * (not Path(self.root_dir).is_dir())
+        for flag, largest in (("workers", MAX_WORKERS), ("max_seq_len", MAX_TOKENS)):
+            value = getattr(self, flag)
+            bad += [f"--{flag} must be at most {largest}, got {shown(value)}"] * (value > largest)
+        bad += [f"--root_dir: no such folder: {self.root_dir}"] * (not os.path.isdir(self.root_dir))
         raise_all(bad)
 
 
@@ -140,14 +146,14 @@ def find_files(config: PreparationConfig) -> list[SplitFile]:
     problems: list[str] = []
     for task in chosen:
         paths = {split: canonical_path(config.root_dir, task.name, split) for split in task.split_names}
-        present = [SplitFile(task, split, path) for split, path in paths.items() if path.is_file()]
+        present = [SplitFile(task, split, path) for split, path in paths.items() if os.path.isfile(path)]
         if not present and not named:
             continue
         if task.data_format not in TRAINABLE_FORMATS or task.task_type not in TRAINABLE_TYPES:
             problems.append(_untrainable(config, task))
             continue
         for split, path in paths.items():
-            if path.is_file():
+            if os.path.isfile(path):
                 continue
             if named and (not split.endswith("test") or not present):
                 problems.append(f"{path}: no such file, and --tasks names {task.name}; make it with glue_prepro.py")

@@ -8,15 +8,15 @@ losses in `module.losses`, metrics in `data_utils.metrics`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data_utils.errors import InputError, raise_all
+from data_utils.strict import encodable, read_yaml_mapping, shortened, shown
 
 
 class DataFormat(str, Enum):
@@ -69,6 +69,32 @@ DEFAULTS = {
     TaskType.MaskLM: ("MlmCriterion", ("ACC",)),
 }
 
+MAX_CLASSES = 1_000_000
+MAX_NAME_BYTES = 80  # names of files hold a task's and a split's name, and may have 255
+MAX_FLOAT32 = 3.4028234663852886e38
+MAX_LISTED = 20
+
+
+def name_problems(kind: str, name: str, allowed: str = "") -> list[str]:
+    """What forbids a task's or a split's name: it is a part of file names, `<task>_<split>.json`.
+
+    No separator, dot, comma, white space or control character, so that a file stays in its folder and lists of names
+    can be written with commas; no `_` either unless `allowed`, so that a file's name can be taken apart again.
+    """
+    forbidden = set("_./\\,") - set(allowed)
+    if not name or any(c in forbidden or c.isspace() or unicodedata.category(c) in ("Cc", "Cs") for c in name):
+        marks = "'.', ','" if allowed else "'_', '.', ','"
+        limits = f"must not be empty nor contain {marks}, slashes, white space or control characters"
+        return [f"the {kind} {limits}, got {shown(name)}"]
+    too_long = len(name.encode()) > MAX_NAME_BYTES
+    return [f"the {kind} must not be longer than {MAX_NAME_BYTES} bytes, got {shown(name)}"] * too_long
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, the first ones of very many."""
+    more = f", ... ({len(names):,} in all)" if len(names) > MAX_LISTED else ""
+    return ", ".join(map(shortened, names[:MAX_LISTED])) + more
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDef:
@@ -108,29 +134,38 @@ class TaskDef:
         object.__setattr__(self, "loss", self.loss or loss)
         object.__setattr__(self, "metric_meta", self.metric_meta or metrics)
         object.__setattr__(self, "n_class", self.n_class or default_classes)
-        raise_all([f"task {self.name!r}: {problem}" for problem in self._problems()])
+        raise_all([f"task {shown(self.name)}: {problem}" for problem in self._problems()])
 
     def _problems(self) -> list[str]:
-        bad = []
-        if not self.name or set("_./\\, \t\n") & set(self.name):
-            bad.append("the name must not be empty nor contain '_', '.', ',', slashes or white space")
+        bad = name_problems("name", self.name) + self._label_problems()
+        bad += [problem for split in self.split_names for problem in name_problems("split name", split, allowed="_")]
+        if not self.split_names or len(set(self.split_names)) != len(self.split_names):
+            bad.append(f"split_names must be different names, at least one, got {listed(self.split_names)}")
         unknown = [metric for metric in self.metric_meta if metric not in METRICS]
-        bad += [f"metric_meta: unknown {metric!r}; allowed: {', '.join(METRICS)}" for metric in unknown]
+        bad += [f"metric_meta: unknown {shown(metric)}; allowed: {', '.join(METRICS)}" for metric in unknown]
         for key in ("loss", "kd_loss", "adv_loss"):
             if (value := getattr(self, key)) is not None and value not in LOSSES:
-                bad.append(f"{key}: unknown {value!r}; allowed: {', '.join(LOSSES)}")
+                bad.append(f"{key}: unknown {shown(value)}; allowed: {', '.join(LOSSES)}")
         if self.task_type is TaskType.Regression and self.n_class != 1:
             bad.append(f"n_class must be 1 for Regression, got {self.n_class}")
         if self.task_type is TaskType.Classification and self.n_class < 2:
             bad.append(f"n_class must be at least 2 for Classification, got {self.n_class}")
-        if self.labels and len(self.labels) != self.n_class:
-            bad.append(f"n_class is {self.n_class} but labels names {len(self.labels)}: {', '.join(self.labels)}")
-        if len(set(self.labels)) != len(self.labels):
-            bad.append(f"labels must differ from each other, got {', '.join(self.labels)}")
+        if not 1 <= self.n_class <= MAX_CLASSES:
+            bad.append(f"n_class must be in 1 to {MAX_CLASSES:,}, got {shown(self.n_class)}")
         if "F1" in self.metric_meta and self.n_class > 2:
             bad.append(f"metric_meta: F1 is for two classes, n_class is {self.n_class}; use F1MAC or F1MIC")
         if self.dropout_p is not None and not 0 <= self.dropout_p < 1:
             bad.append(f"dropout_p must be in [0, 1), got {self.dropout_p}")
+        return bad
+
+    def _label_problems(self) -> list[str]:
+        bad = []
+        if self.labels and len(self.labels) != self.n_class:
+            bad.append(f"n_class is {self.n_class} but labels names {len(self.labels)}: {listed(self.labels)}")
+        if len(set(self.labels)) != len(self.labels):
+            bad.append(f"labels must differ from each other, got {listed(self.labels)}")
+        unfit = [label for label in self.labels if set("\t\r\n") & set(label) or not label or not encodable(label)]
+        bad += [f"labels: {shown(label)} cannot stand in a canonical row" for label in unfit]
         return bad
 
     @property
@@ -164,12 +199,12 @@ class TaskDef:
                 value = float(text)
             except ValueError:
                 value = float("nan")
-            if value - value != 0:  # true for nan and both infinities
-                raise InputError(f"label {text!r} is not a finite number, and {self.name} is a Regression task")
+            if not abs(value) <= MAX_FLOAT32 or "_" in text:  # Python reads 1_0 as 10
+                raise InputError(f"label {shown(text)} is not a finite number, and {self.name} is a Regression task")
             return value
         names = self.label_names
         if text not in names:
-            raise InputError(f"unknown label {text!r}; allowed for {self.name}: {', '.join(names)}")
+            raise InputError(f"unknown label {shown(text)}; allowed for {self.name}: {listed(names)}")
         return names.index(text)
 
     def to_dict(self) -> dict[str, Any]:
@@ -185,9 +220,9 @@ class TaskDef:
             InputError: unknown or missing keys, values of the wrong type or outside the allowed names.
         """
         if not isinstance(raw, Mapping):
-            raise InputError(f"task {name!r}: expected a mapping of keys, got {raw!r}")
+            raise InputError(f"task {shown(name)}: expected a mapping of keys, got {shown(raw)}")
         known = {f.name for f in dataclasses.fields(cls)} - {"name"}
-        bad = [f"unknown key {key!r}; allowed: {', '.join(sorted(known))}" for key in raw if key not in known]
+        bad = [f"unknown key {shown(key)}; allowed: {', '.join(sorted(known))}" for key in raw if key not in known]
         bad += [f"the key {key!r} is missing" for key in ("data_format", "task_type") if key not in raw]
         values: dict[str, Any] = {}
         for key, value in raw.items():
@@ -196,7 +231,7 @@ class TaskDef:
                     values[key] = _PARSERS[key](value)
                 except InputError as error:
                     bad.append(f"{key}: {error}")
-        raise_all([f"task {name!r}: {problem}" for problem in bad])
+        raise_all([f"task {shown(name)}: {problem}" for problem in bad])
         return cls(name=name, **values)
 
 
@@ -205,7 +240,7 @@ def _enum(kind: type[Enum]) -> Any:
         try:
             return kind(SPELLINGS.get(value, value) if isinstance(value, str) else value)
         except ValueError:
-            raise InputError(f"unknown {value!r}; allowed: {', '.join(e.value for e in kind)}") from None
+            raise InputError(f"unknown {shown(value)}; allowed: {', '.join(e.value for e in kind)}") from None
 
     return parse
 
@@ -213,7 +248,7 @@ def _enum(kind: type[Enum]) -> Any:
 def _typed(kind: type | tuple[type, ...], description: str) -> Any:
     def parse(value: Any) -> Any:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise InputError(f"expected {description}, got {value!r}")
+            raise InputError(f"expected {description}, got {shown(value)}")
         return value
 
     return parse
@@ -222,7 +257,7 @@ def _typed(kind: type | tuple[type, ...], description: str) -> Any:
 def _names(value: Any) -> tuple[str, ...]:
     """A list of names. YAML reads an unquoted `0` as a number; a label is a name all the same."""
     if not isinstance(value, list) or not all(isinstance(v, (str, int)) and not isinstance(v, bool) for v in value):
-        raise InputError(f"expected a list of names, got {value!r}; quote names such as yes, no, on, off")
+        raise InputError(f"expected a list of names, got {shown(value)}; quote names such as yes, no, on, off")
     return tuple(str(v) for v in value)
 
 
@@ -239,35 +274,6 @@ _PARSERS = {
     "enable_san": _typed(bool, "true or false"),
     "split_names": _names,
 }
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """`yaml.SafeLoader` that refuses a key given twice, where YAML would keep the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode) and keys.count(key_node.value) > 1:
-                message = f"the key {key_node.value!r} stands twice"
-                raise yaml.constructor.ConstructorError(None, None, message, key_node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file that must hold one mapping with names as keys; nothing in it is ever executed.
-
-    Raises:
-        InputError: the file is missing, unreadable, not UTF-8, not YAML, or not a mapping.
-    """
-    try:
-        raw = _UniqueKeyLoader(path.read_text(encoding="utf-8-sig")).get_single_data()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
-        raise InputError(f"{path}: expected a mapping with names as keys, got {type(raw).__name__}")
-    return raw
 
 
 def load_task_defs(path: str | Path) -> dict[str, TaskDef]:

@@ -35,11 +35,15 @@ FREE_ON_RESUME = frozenset(
 class DataConfig:
     """Data and model."""
 
-    data_dir: str = option(help="folder of features made by prepro_std.py")
-    init_checkpoint: str = option(help="pretrained encoder: hub name, local folder, or best/ of a finished run")
+    data_dir: str = option(path=True, help="folder of features made by prepro_std.py")
+    init_checkpoint: str = option(
+        path=True, help="pretrained encoder: hub name, local folder, or best/ of a finished run"
+    )
     train_datasets: str = option(help="tasks to train, such as cola,rte; several share one encoder")
     test_datasets: str | None = option(None, help="tasks to evaluate and to select best/ by; none: all trained ones")
-    task_def: str = option("experiments/glue/glue_task_def.yml", help="task definition file, MT-DNN's format")
+    task_def: str = option(
+        "experiments/glue/glue_task_def.yml", path=True, help="task definition file, MT-DNN's format"
+    )
     train_fraction: float = option(
         1.0, help="share of each task's training rows, stratified; larger contain smaller ones"
     )
@@ -205,7 +209,7 @@ class LoopConfig:
 class OutputConfig:
     """Output."""
 
-    output_dir: str = option(help="folder of this run: config, metrics, results, checkpoints, best model")
+    output_dir: str = option(path=True, help="folder of this run: config, metrics, results, checkpoints, best model")
     log_per_updates: int = option(50, help="updates between two training events in metrics.jsonl")
     sensitivity_per_updates: int = option(
         100, help="updates between two events about PATS's or SAGE's sensitivities; 0: none"

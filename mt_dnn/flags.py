@@ -25,10 +25,16 @@ TRUE, FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "
 
 
 def option(
-    default: Any = dataclasses.MISSING, *, help: str, choices: Sequence[str] = (), alias: str | None = None
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    choices: Sequence[str] = (),
+    alias: str | None = None,
+    path: bool = False,
 ) -> Any:
-    """A dataclass field that is also a flag; without a default the flag is required."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": tuple(choices), "alias": alias})
+    """A dataclass field that is also a flag; without a default the flag is required. `path`: must be able to be one."""
+    metadata = {"help": help, "choices": tuple(choices), "alias": alias, "path": path}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 class Flag(typing.NamedTuple):
@@ -47,6 +53,7 @@ class Flag(typing.NamedTuple):
     def parse(self, value: Any) -> Any:
         """Turn a flag's text or a YAML value into the field's type; `InputError` when it is neither."""
         name = f"--{self.field.name}"
+        quote = "; quote it" if self.kind is str and not isinstance(value, str) else ""
         if self.optional and (value is None or value == "none"):
             return None
         if value is None or isinstance(value, dict):
@@ -55,14 +62,17 @@ class Flag(typing.NamedTuple):
         if isinstance(value, list) and self.kind is str and all(isinstance(item, str) for item in value):
             value = ",".join(value)  # YAML lists of names, as `a,b` on the command line
         if isinstance(value, bool) != (self.kind is bool) and not isinstance(value, str):
-            raise InputError(f"{name}: expected {_DESCRIPTIONS[self.kind]}, got {value!r}")
+            raise InputError(f"{name}: expected {_DESCRIPTIONS[self.kind]}, got {shown(value)}{quote}")
         choices = self.field.metadata["choices"]
         if choices and value not in choices:
             raise InputError(f"{name}: unknown {shown(value)}; allowed: {', '.join(choices)}")
         try:
-            return _CONVERTERS[self.kind](value)
+            converted = _CONVERTERS[self.kind](value)
+            return path_text(converted) if self.field.metadata["path"] else converted
+        except argparse.ArgumentTypeError as error:
+            raise InputError(f"{name}: {error}") from None
         except (ValueError, TypeError, OverflowError):
-            raise InputError(f"{name}: expected {_DESCRIPTIONS[self.kind]}, got {shown(value)}") from None
+            raise InputError(f"{name}: expected {_DESCRIPTIONS[self.kind]}, got {shown(value)}{quote}") from None
 
 
 def _to_bool(value: Any) -> bool:

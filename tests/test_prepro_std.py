@@ -189,6 +189,15 @@ BAD = {
     "no such root": (keep, ["--root_dir", "/nowhere"], "--root_dir: no such folder: /nowhere"),
     "no such task file": (keep, ["--task_def", "/nowhere.yml"], "/nowhere.yml: cannot be read"),
     "unknown task": (keep, ["--tasks", "cola,nope"], "--tasks: unknown task 'nope'; "),
+    "no root": (keep, ["--root_dir", ""], "argument --root_dir: expected a path, got ''"),
+    "root with a NUL": (keep, ["--root_dir", "a\0b"], "argument --root_dir: 'a\\x00b' cannot be a path: "),
+    "root too long": (keep, ["--root_dir", "x" * 5000], " cannot be a path: File name too long"),
+    "unknown flag": (keep, ["--colour"], "unrecognized arguments: --colour\n(all flags: "),
+    "no value": (keep, ["--model"], "argument --model: expected one argument"),
+    "not a number": (keep, ["--workers", "two"], "argument --workers: invalid int value: 'two'"),
+    "too many workers": (keep, ["--workers", "9" * 30], "--workers must be at most 1024, got 999"),
+    "too long rows": (keep, ["--max_seq_len", "9" * 30], "--max_seq_len must be at most 1000000, got 999"),
+    "split outside": (task_file(HEAD + "  split_names: [../../x]\n"), OWN, "task 'cola': the split name must not be"),
     "no workers": (keep, ["--workers", "0"], "--workers must be at least 1, got 0"),
     "too short": (keep, ["--max_seq_len", "4"], "--max_seq_len must be at least"),
     "unknown key": (task_file(HEAD + "  colour: red\n"), OWN, "tasks.yml: task 'cola': unknown key 'colour'; allowed:"),
@@ -208,7 +217,11 @@ BAD = {
     "too few columns": (append("rte_train.tsv", b"16\tentailment\tx\n"), [], "rte_train.tsv:17: 3 columns, expected 4"),
     "not UTF-8": (append("sst_dev.tsv", b"8\t1\tcaf\xe9\n"), [], "sst_dev.tsv:9: not valid UTF-8 (byte 0xe9)"),
     "empty file": (lambda root: (root / "qqp_train.tsv").write_bytes(b""), [], "qqp_train.tsv: the file is empty"),
-    "not a number": (append("stsb_dev.tsv", b"8\thigh\tx\ty\n"), [], "stsb_dev.tsv:9: label 'high' is not a finite"),
+    "label is no number": (
+        append("stsb_dev.tsv", b"8\thigh\tx\ty\n"),
+        [],
+        "stsb_dev.tsv:9: label 'high' is not a finite",
+    ),
     "unknown label": (append("mnli_train.tsv", b"16\tmaybe\tx\ty\n"), [], "mnli_train.tsv:17: unknown label 'maybe'"),
     "uid twice": (
         append("cola_train.tsv", b"3\t1\tx\n"),
@@ -231,14 +244,42 @@ def test_bad_input_gives_one_message_and_writes_nothing(
     before = set(root_dir.iterdir())
     assert main(flags(root_dir, models["bert"], *(flag.format(root=root_dir) for flag in more))) == 2
     error = capsys.readouterr().err
+    assert error.startswith("error: ")
     assert message in error
     assert "Traceback" not in error
     assert set(root_dir.iterdir()) == before
 
 
-def test_a_damaged_manifest_is_an_input_error(tmp_path: Path) -> None:
+MANIFEST = """{"format": 1, "tokenizer": {"name": "t", "tokenizer_class": "T", "vocab_size": 9, "fingerprint": "ab"},
+ "max_seq_len": 512, "tasks": {"cola": {"data_format": "PremiseOnly", "task_type": "Classification",
+ "labels": ["0", "1"], "splits": {"train": {"rows": 3, "sha256": "ab"}}}}}"""
+DAMAGE = {
+    "cut": (MANIFEST, MANIFEST[:-1], "damaged (Expecting ',' delimiter, line 3"),
+    "a list": (MANIFEST, "[]", "damaged (the file is not an object)"),
+    "another format": ('"format": 1', '"format": 2', "damaged (format 2, this version reads 1)"),
+    "not UTF-8": ("PremiseOnly", "\udcff", "cannot be read: 'utf-8' codec can't decode byte 0xff"),
+    "nested without end": (MANIFEST, "[" * 5000, "damaged (nested too deeply)"),
+    "a key twice": ('"format": 1', '"format": 1, "format": 1', "damaged (the key 'format' stands twice)"),
+    "a number without end": ("512", "1e999", "damaged (the file: max_seq_len must be of type int, got inf)"),
+    "a fraction": ('"rows": 3', '"rows": 3.7', "split 'train': rows must be of type int, got 3.7)"),
+    "less than nothing": ('"rows": 3', '"rows": -3', "split 'train': rows must not be negative, got -3)"),
+    "a text for a number": ("9", '"9"', "tokenizer: vocab_size must be of type int, got '9')"),
+    "a number for a text": ('"fingerprint": "ab"', '"fingerprint": 7', "fingerprint must be of type str, got 7)"),
+    "a text for a list": ('["0", "1"]', '"01"', "task 'cola': labels must be of type list, got '01')"),
+    "labels without names": ('["0", "1"]', "[0, 1]", "task 'cola': labels must be names, got [0, 1])"),
+    "a task outside": ('"cola"', '"../../x"', "damaged (the name must not be empty nor contain"),
+    "a split outside": ('"train"', '"/etc/x"', "damaged (the split name must not be empty nor contain"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_manifest_is_an_input_error(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "manifest.json"
     assert read_manifest(tmp_path) is None
-    for text, message in (("{", "cannot be read"), ("[]", "damaged"), ('{"format": 2}', "damaged .*format 2")):
-        (tmp_path / "manifest.json").write_text(text)
-        with pytest.raises(InputError, match=f"manifest.json: {message}"):
-            read_manifest(tmp_path)
+    path.write_text(MANIFEST)
+    assert read_manifest(tmp_path) is not None
+    path.write_text(MANIFEST.replace(old, new, 1), encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(InputError) as caught:
+        read_manifest(tmp_path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)

@@ -11,6 +11,7 @@ counted and shown instead (the published QQP has a few that are torn in two). Al
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ if __name__ == "__main__":  # run as a script: this file's folder is on the path
 
 from data_utils.atomic import StagedFiles
 from data_utils.canonical import Problems, Row, canonical_path, format_row, read_lines, row_parser, write_rows
+from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point, raise_all
-from data_utils.task_def import TaskDef, TaskType, load_task_defs, select_tasks
+from data_utils.task_def import TaskDef, TaskType, listed, load_task_defs, select_tasks
 
 TASK_DEF = Path(__file__).with_name("glue_task_def.yml")
 
@@ -81,19 +83,19 @@ def find_files(glue_dir: Path, tasks: Sequence[TaskDef], named: bool) -> list[tu
     Raises:
         InputError: no file at all, or a train or dev file missing of a task that was named or whose folder is there.
     """
-    if not glue_dir.is_dir():
+    if not os.path.isdir(glue_dir):
         raise InputError(f"--glue_dir: no such folder: {glue_dir}")
     found: list[tuple[TaskDef, str, Path]] = []
     missing: list[str] = []
     for task in tasks:
         raw = RAW_TASKS[task.name]
         folder = glue_dir / raw.folder
-        if not folder.is_dir() and not named:
+        if not os.path.isdir(folder) and not named:
             print(f"{task.name}: no folder {folder}, skipped")
             continue
         for split in task.split_names:
             path = folder / raw.files[split]
-            if path.is_file():
+            if os.path.isfile(path):
                 found.append((task, split, path))
             elif is_test(split) and (raw.files.keys() != {"test"} or not named):
                 print(f"{task.name} {split}: no file {path}, skipped")
@@ -119,7 +121,9 @@ def read_raw(path: Path, task: TaskDef, split: str, problems: Problems) -> Itera
         header = tuple(next(lines)[1].split("\t"))
     needed = raw.texts if is_test(split) else (*raw.texts, raw.label)
     if absent := [name for name in needed if name not in header]:
-        raise InputError(f"{path}:1: the header lacks {', '.join(absent)}; it has: {', '.join(header)}")
+        raise InputError(f"{path}:1: the header lacks {', '.join(absent)}; it has: {listed(header)}")
+    if repeated := [name for name in needed if header.count(name) > 1]:
+        raise InputError(f"{path}:1: the header has {', '.join(repeated)} more than once: {listed(header)}")
     text_columns = [header.index(name) for name in raw.texts]
     dummy = "0" if task.task_type is TaskType.Regression else task.label_names[0]
     label_column = None if is_test(split) else header.index(raw.label)
@@ -129,7 +133,7 @@ def read_raw(path: Path, task: TaskDef, split: str, problems: Problems) -> Itera
         fields = line.split("\t")
         try:
             if len(fields) != len(header):
-                expected = f"{len(header)}: {', '.join(header)}"
+                expected = f"{len(header)}: {listed(header)}"
                 raise InputError(f"{len(fields)} columns, expected {expected} (tab-separated)")
             premise, *hypotheses = [fields[i] for i in text_columns]
             label = dummy if label_column is None else fields[label_column]
@@ -168,11 +172,11 @@ def convert(glue_dir: Path, output_dir: Path, tasks: Sequence[TaskDef], named: b
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the flags."""
-    parser = argparse.ArgumentParser(description="Turn raw GLUE into canonical rows.", allow_abbrev=False)
-    parser.add_argument("--glue_dir", required=True, type=Path, help="folder with CoLA, MRPC, ... as published")
+    """Read the flags; `InputError` for unknown ones and for values that are missing."""
+    parser = Parser(description="Turn raw GLUE into canonical rows.", allow_abbrev=False)
+    parser.add_argument("--glue_dir", required=True, type=path_text, help="folder with CoLA, MRPC, ... as published")
     parser.add_argument(
-        "--output_dir", type=Path, default=Path("data/canonical_data"), help="default: data/canonical_data"
+        "--output_dir", type=path_text, default="data/canonical_data", help="default: data/canonical_data"
     )
     parser.add_argument("--tasks", help=f"comma-separated, of {', '.join(RAW_TASKS)}; default: all that are there")
     parser.add_argument("--drop_bad_rows", action="store_true", help="leave out rows that do not parse, and say which")
@@ -186,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     defined = load_task_defs(TASK_DEF)
     named = args.tasks is not None
     tasks = select_tasks(defined, args.tasks, "--tasks", TASK_DEF) if named else list(defined.values())
-    convert(args.glue_dir, args.output_dir, tasks, named, args.drop_bad_rows)
+    convert(Path(args.glue_dir), Path(args.output_dir), tasks, named, args.drop_bad_rows)
     print(f"canonical files: {args.output_dir}")
     return 0
 

@@ -83,12 +83,17 @@ BAD = {
     "unknown label": (PAIR, "0\tmaybe\tx\ty\n", ":1: unknown label 'maybe'; allowed for rte: not_entailment, entail"),
     "class out of range": (SINGLE, "0\t2\tx\n", ":1: unknown label '2'; allowed for cola: 0, 1"),
     "not a number": (SCORE, "0\thigh\tx\ty\n", ":1: label 'high' is not a finite number"),
+    "digits with an underscore": (SCORE, "0\t1_0\tx\ty\n", ":1: label '1_0' is not a finite number"),
+    "beyond float32": (SCORE, "0\t1e39\tx\ty\n", ":1: label '1e39' is not a finite number"),
     "infinite": (SCORE, "0\tinf\tx\ty\n", ":1: label 'inf' is not a finite number"),
     "options disagree": (OPTIONS, "0\ta,b\t0,1\tp\tx\n", ":1: 2 option uids, 2 labels and 1 hypotheses"),
     "no option": (OPTIONS, "0\ta\t0\tp\n", ":1: 4 columns, expected 5 or more"),
     "rank not a number": (OPTIONS, "0\ta\tx\tp\th\n", ":1: label 'x' is not a finite number"),
     "label a token": (WORDS, "0\t['O']\t['a', 'b']\n", ":1: 1 labels for 2 tokens"),
     "code in a list": (WORDS, "0\t[print(1)]\t['a']\n", ":1: the list of labels is not a list of strings: [print(1)]"),
+    "a number without end": (WORDS, f"0\t[0x{'f' * 5000}]\t['a']\n", ":1: the list of labels holds a number that is"),
+    "half a character": (WORDS, '0\t["O"]\t["\\ud800"]\n', ":1: the list of tokens holds half a surrogate pair"),
+    "rank with an underscore": (OPTIONS, "0\ta\t1_0\tp\th\n", ":1: label '1_0' is not a finite number"),
     "unknown word label": (WORDS, "0\t['X']\t['a']\n", ":1: unknown label 'X'"),
 }
 
@@ -110,8 +115,15 @@ def test_ten_problems_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
     assert lines[-1] == f"{path}: and 15 more lines like these"
 
 
+def test_a_list_in_json_is_read_as_json_without_a_word_on_the_terminal(tmp_path: Path, recwarn: object) -> None:
+    """In Python the first token would be two halves of a character, and the second list has an unknown escape."""
+    path = write(tmp_path, '0\t["O"]\t["\\ud83d\\ude42"]\n' + "1\t['O']\t['\\d']\n")
+    assert [row.tokens for row in read_rows(path, WORDS)] == [("\U0001f642",), ("\\d",)]
+    assert not recwarn
+
+
 def test_a_missing_file_and_a_folder_are_input_errors(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.tsv", tmp_path):
+    for path in (tmp_path / "none.tsv", tmp_path, tmp_path / "a\0b", tmp_path / ("x" * 5000)):
         with pytest.raises(InputError, match="cannot be read"):
             read_rows(path, SINGLE)
 
@@ -126,3 +138,16 @@ def test_formats_without_reader_are_refused(tmp_path: Path) -> None:
 def test_what_a_tsv_cannot_carry_is_not_written(text: str) -> None:
     with pytest.raises(InputError, match="the row '5' holds a tab or a line end"):
         format_row(Row("5", ("1",), text), DataFormat.PremiseOnly)
+
+
+UNFIT = {
+    "a mark that reading takes off": (SINGLE, Row("\ufeffa", ("1",), "x"), "starts with a byte-order mark"),
+    "half a character": (SINGLE, Row("5", ("1",), "\ud800"), "holds half a surrogate pair"),
+    "a comma among options": (OPTIONS, Row("5", ("1",), "x", ("y",), ("a,b",)), "holds a comma inside an option's uid"),
+}
+
+
+@pytest.mark.parametrize(("task", "row", "message"), UNFIT.values(), ids=UNFIT.keys())
+def test_what_would_not_come_back_is_not_written(tmp_path: Path, task: TaskDef, row: Row, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        write_rows(tmp_path / "toy_train.tsv", [row], task.data_format)

@@ -66,9 +66,13 @@ def test_labels_of_a_regression_are_float32(tmp_path: Path) -> None:
 
 BAD = {
     "not JSON": (COLA, "nonsense", "not a JSON object"),
+    "a key twice": (COLA, '{"uid": "1", "label": 0, "label": 1}', "not a JSON object (the key 'label' stands twice)"),
+    "nested without end": (COLA, '{"uid": ' * 5000, "not a JSON object (nested too deeply)"),
+    "a number without end": (COLA, '{"uid": ' + "9" * 5000 + "}", "not a JSON object (Exceeds the limit"),
     "a list": (COLA, [1], "expected a JSON object, got list"),
     "missing keys": (COLA, {"uid": "1", "label": 0}, "lacks token_id, type_id; expected keys: uid, label"),
     "no uid": (COLA, ROW | {"uid": ""}, "uid must be a name or a whole number, got ''"),
+    "half a character": (COLA, ROW | {"uid": "a\ud800"}, "uid must be a name or a whole number, got 'a\\ud800'"),
     "no tokens": (COLA, ROW | {"token_id": []}, "token_id must be a list of at least one number, got []"),
     "float tokens": (COLA, ROW | {"token_id": [1.0, 2, 3]}, "token_id must hold whole numbers from 0 to 2147483647"),
     "true as token": (COLA, ROW | {"token_id": [True, 2, 3]}, "token_id must hold whole numbers"),
@@ -97,13 +101,24 @@ def test_bad_rows_are_errors_with_file_and_line(tmp_path: Path, task: TaskDef, r
 
 
 def test_missing_files_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such folder; make features with prepro_std.py first"):
-        load_features(tmp_path / "none", COLA, "train")
+    for folder in ("none", "a\0b", "x" * 5000):
+        with pytest.raises(InputError, match="no such folder; make features with prepro_std.py first"):
+            load_features(tmp_path / folder, COLA, "train")
     with pytest.raises(InputError, match="cola_train.json: no such file; make it with prepro_std.py --tasks cola"):
         load_features(tmp_path, COLA, "train")
     ranking = TaskDef(name="rank", data_format=DataFormat.PremiseAndMultiHypothesis, task_type=TaskType.Ranking)
     with pytest.raises(InputError, match="Ranking cannot be trained"):
         load_features(tmp_path, ranking, "train")
+
+
+def test_a_file_that_may_not_be_read_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    write(tmp_path, [ROW])
+    monkeypatch.setattr("data_utils.features.sha256_of", refuse)
+    with pytest.raises(InputError, match="cola_train.json: cannot be read: Permission denied"):
+        load_features(tmp_path, COLA, "train")
 
 
 def test_the_second_load_comes_memory_mapped_from_the_cache(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_utils.errors import InputError
+from data_utils.strict import read_yaml_mapping
 from data_utils.task_def import DataFormat, TaskDef, TaskType, load_task_defs, select_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,6 +118,7 @@ def test_glue_has_its_ten_sets_and_the_papers_metrics() -> None:
     assert tasks["ax"].split_names == ("test",)
 
 
+LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{f'*a{i}, ' * 9}]\n" for i in range(9))
 HEAD = "cola:\n  data_format: PremiseOnly\n  task_type: Classification\n"
 BAD = {
     "unknown key": (HEAD + "  metrics: [ACC]\n", "unknown key 'metrics'; allowed: "),
@@ -131,6 +133,39 @@ BAD = {
     "not YAML": ("cola: [\n", "not valid YAML"),
     "empty": ("", "expected a mapping"),
     "underscore in name": (HEAD.replace("cola", "my_task"), "the name must not"),
+    "a split outside": (HEAD + "  split_names: [train, ../../x]\n", "the split name must not be empty nor contain '.'"),
+    "a split at the root": (HEAD + "  split_names: [/etc/x]\n", "the split name must not be empty nor contain"),
+    "a split with a NUL": (HEAD + '  split_names: ["a\\0b"]\n', "the split name must not be empty nor contain"),
+    "a split twice": (HEAD + "  split_names: [dev, dev]\n", "split_names must be different names, at least one"),
+    "no split": (HEAD + "  split_names: []\n", "split_names must be different names, at least one"),
+    "a name outside": (HEAD.replace("cola", "../../x"), "task '../../x': the name must not be empty nor contain"),
+    "a name with a NUL": (HEAD.replace("cola", '"a\\0b"'), "the name must not be empty nor contain"),
+    "a name too long": (HEAD.replace("cola", "é" * 41), "the name must not be longer than 80 bytes"),
+    "a label with a tab": (HEAD + '  labels: [a, "b\\tc"]\n', "labels: 'b\\tc' cannot stand in a canonical row"),
+    "half a label": (HEAD + '  labels: [a, "\\ud800"]\n', "labels: '\\ud800' cannot stand in a canonical row"),
+    "too many classes": (HEAD + "  n_class: 1000000000000\n", "n_class must be in 1 to 1,000,000"),
+    "less than no class": (HEAD.replace("Classification", "Ranking") + "  n_class: -1\n", "n_class must be in 1 to"),
+    "octal": (HEAD + "  labels: [x,\n    010]\n", ":5: '010' is another number in YAML than it looks"),
+    "hexadecimal": (HEAD + f"  n_class: 0x{'f' * 5000}\n", ":4: '0xffff"),
+    "sexagesimal": (HEAD + "  labels: [1:30, 2]\n", ":4: '1:30' is another number in YAML than it looks"),
+    "a float in groups": (HEAD + "  dropout_p: 0.1_5\n", ":4: '0.1_5' is another number in YAML than it looks"),
+    "a number without end": (HEAD + f"  n_class: {'9' * 5000}\n", ":4: cannot be read as int (ValueError: Exceeds"),
+    "not a bool": (HEAD + "  enable_san: !!bool maybe\n", ":4: cannot be read as bool (KeyError: 'maybe')"),
+    "not a date": (HEAD + "  loss: !!timestamp x\n", ":4: cannot be read as timestamp"),
+    "an impossible date": (
+        HEAD + "  loss: !!timestamp 2020-13-45\n",
+        ":4: cannot be read as timestamp",
+    ),
+    "a list called a mapping": ("cola: !!map [a, b]\n", ":1: not valid YAML: expected a mapping node, but found seq"),
+    "no character": (HEAD + '  loss: "\\UFFFFFFFF"\n', ":4: not valid YAML: "),
+    "no version": (f"%YAML 1.{'9' * 5000}\n---\n{HEAD}", ":1: not valid YAML: "),
+    "a control character": (HEAD + "  loss: \x1b\n", ":4: not valid YAML: the character 0x1b is not allowed"),
+    "a number as name": (HEAD + HEAD.replace("cola", "7"), ":4: expected a name as key, got 7; quote it"),
+    "nested without end": (HEAD + "  loss: " + "[\n" * 2000, "not valid YAML: nested too deeply"),
+    "an alias of itself": (HEAD + "  labels: &a [x, *a]\n", ":4: an alias refers to what it stands in"),
+    "a merge of itself": (HEAD + "  loss: &a {<<: *a}\n", ":4: an alias refers to what it stands in"),
+    "a billion laughs": (LAUGHS, ":6: stands for more than 100,000 values"),
+    "very long": (HEAD + "#" * 300_000, ": larger than 262,144 bytes"),
     "dropout": (HEAD + "  dropout_p: 1.5\n", "dropout_p must be in [0, 1), got 1.5"),
 }
 
@@ -142,6 +177,32 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
         load_task_defs(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_named_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.yml"
+    path.write_bytes(HEAD.encode() + b"  loss: caf\xe9\n")
+    with pytest.raises(InputError, match="tasks.yml:4: not valid UTF-8 .byte 0xe9."):
+        load_task_defs(path)
+    with pytest.raises(InputError, match="cannot be read: embedded null byte"):
+        load_task_defs(tmp_path / "a\0b")
+
+
+def test_names_are_taken_as_they_are_written(tmp_path: Path) -> None:
+    text = HEAD + "  labels: &names [2020-01-01, 7, 1e3, '010']\n" + HEAD.replace("cola", "rte") + "  labels: *names\n"
+    tasks = load_task_defs(write(tmp_path, text))
+    assert tasks["cola"].labels == tasks["rte"].labels == ("2020-01-01", "7", "1e3", "010")
+
+
+def test_a_key_merged_in_and_overwritten_does_not_stand_twice(tmp_path: Path) -> None:
+    text = "{a: &a {n_class: 3}, b: {c: &b {<<: *a, n_class: 4}}, d: {<<: *b}}"
+    assert read_yaml_mapping(write(tmp_path, text))["d"] == {"n_class": 4}
+
+
+def test_very_many_classes_do_not_fill_the_terminal() -> None:
+    task = TaskDef.from_dict("x", {"data_format": "PremiseOnly", "task_type": "Classification", "n_class": 10_000})
+    with pytest.raises(InputError, match=r"allowed for x: 0, 1, .*, 19, \.\.\. \(10,000 in all\)$"):
+        task.label_id("x" * 10_000)
 
 
 def test_all_mistakes_of_a_file_come_in_one_message(tmp_path: Path) -> None:

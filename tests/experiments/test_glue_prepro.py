@@ -141,6 +141,20 @@ BAD = {
         [],
         "STS-B/train.tsv:1: the header lacks score; it has: index, genre",
     ),
+    "a column twice": (
+        replace("RTE/train.tsv", lambda b: b.replace(b"index", b"label", 1)),
+        [],
+        "RTE/train.tsv:1: the header has label more than once: label, sentence1",
+    ),
+    "a very long header": (
+        replace("RTE/train.tsv", lambda b: b.replace(b"label", b"x" * 10**6, 1)),
+        [],
+        f"RTE/train.tsv:1: the header lacks label; it has: index, sentence1, sentence2, {'x' * 77}...\n",
+    ),
+    "no output folder": (keep, ["--output_dir", ""], "argument --output_dir: expected a path, got ''"),
+    "folder with a NUL": (keep, ["--output_dir", "a\0b"], "argument --output_dir: 'a\\x00b' cannot be a path: "),
+    "folder too long": (keep, ["--glue_dir", "x" * 300], " cannot be a path: File name too long"),
+    "unknown flag": (keep, ["--colour"], "unrecognized arguments: --colour\n(all flags: "),
     "not a number": (
         replace("STS-B/train.tsv", lambda b: b.replace(b"1.000", b"low")),
         [],
@@ -162,6 +176,7 @@ def test_bad_input_gives_one_message_and_writes_nothing(
     spoil(glue)
     assert main(["--glue_dir", str(glue), "--output_dir", str(out), *flags]) == 2
     error = capsys.readouterr().err
+    assert error.startswith("error: ")
     assert message in error
     assert "Traceback" not in error
     assert not (tmp_path / "new").exists()

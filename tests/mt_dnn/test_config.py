@@ -83,6 +83,12 @@ BAD = {
     "--sage_beta 0.5 --optim pats_adamax": "--sage_beta would have no effect",
     "--baseline noisytune --noisytune_lambda 0": "--noisytune_lambda must be > 0, got 0.0",
     "--keep_checkpoints 0": "--keep_checkpoints must be at least 1",
+    "--learning_rate 1_0": "--learning_rate: expected a finite number, got '1_0'",
+    "--seed 9223372036854775808": "--seed: expected a whole number, got '9223372036854775808'",
+    "--epochs 1e300": "--epochs: expected a whole number, got '1e300'",
+    "--data_dir=": "--data_dir: expected text, got ''",
+    "--data_dir a\0b": r"--data_dir: expected text, got 'a\\x00b'",
+    "--config=": "argument --config: expected a path, got ''",
     "--config nowhere.yml": "nowhere.yml: cannot be read",
 }
 
@@ -101,6 +107,14 @@ BAD_YAML = {
     "epochs: [1]": "--epochs: expected a whole number",
     "learning_rate: {a: 1}": "--learning_rate: expected a finite number",
     "output_dir:": "--output_dir: expected text, got nothing",
+    "data_dir: 7": "--data_dir: expected text, got 7; quote it",
+    "data_dir: 1.10": "--data_dir: expected text, got 1.1; quote it",
+    "data_dir: on": "--data_dir: expected text, got True; quote it",
+    "train_datasets: [cola, 7]": r"--train_datasets: expected text, got \['cola', 7\]; quote it",
+    "output_dir: !!binary aGk=": "--output_dir: expected text, got b'hi'",
+    'output_dir: "\\ud800"': r"--output_dir: expected text, got '\\ud800'",
+    "epochs: 010": "recipe.yml:1: '010' is another number in YAML than it looks",
+    "seed: 1\nepochs: 1:30": "recipe.yml:2: '1:30' is another number in YAML than it looks",
     "- a": "expected a mapping",
     "a: [": "not valid YAML",
     "epochs: 1\nepochs: 2": "the key 'epochs' stands twice",
@@ -114,6 +128,15 @@ def test_bad_yaml(tmp_path: Path, text: str, message: str) -> None:
     recipe.write_text(text)
     with pytest.raises(InputError, match=message):
         load(tmp_path, "--config", str(recipe))
+
+
+def test_whole_numbers_keep_every_digit(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yml"
+    recipe.write_text("seed: 9007199254740993\noutput_dir: 2022-12-07\n")
+    assert load(tmp_path, "--config", str(recipe)).loop.seed == 2**53 + 1
+    assert load(tmp_path, "--seed", "9007199254740993", "--epochs", "1e3").loop.seed == 2**53 + 1
+    given = ["--data_dir", "d", "--init_checkpoint", "e", "--train_datasets", "cola", "--config", str(recipe)]
+    assert load_config(given, "test").output.output_dir == "2022-12-07"
 
 
 def test_all_problems_come_in_one_message(tmp_path: Path) -> None:

@@ -1,0 +1,179 @@
+"""YAML and JSON read strictly: nothing executed, no key twice, nothing that is easily misread, errors with a line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_utils.errors import InputError
+
+MAX_YAML_BYTES = 1 << 18  # far above any task file or recipe; PyYAML needs seconds for as much
+MAX_YAML_VALUES = 100_000  # with all aliases written out: ten lines of aliases can stand for billions of values
+MAX_SHOWN = 80
+INT, FLOAT, TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
+
+
+def shown(value: Any) -> str:
+    """`repr`, cut short: a value's place is in the file, not in the message."""
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """The text, or the beginning of a long one."""
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def encodable(text: str) -> bool:
+    r"""Whether UTF-8 can hold it: an escape such as `\ud800`, half a surrogate pair, makes a text that it cannot."""
+    return not re.search("[\ud800-\udfff]", text)
+
+
+def parse_json(text: str) -> Any:
+    """`json.loads` that refuses a key given twice.
+
+    Raises:
+        InputError: it is not JSON, or a key stands twice in one object; with the line if the text has several.
+    """
+    try:
+        return _JSON.decode(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}" if "\n" in text else f"column {error.colno}"
+        raise InputError(f"{error.msg}, {where}") from None
+    except RecursionError:
+        raise InputError("nested too deeply") from None
+    except InputError:
+        raise
+    except ValueError as error:  # a whole number of more than 4300 digits
+        raise InputError(str(error)) from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InputError(f"the key {shown(key)} stands twice")
+        found[key] = value
+    return found
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_without_repeats)
+
+
+def read_yaml_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file that must hold one mapping with names as keys; nothing in it is ever executed.
+
+    Dates stay text. Numbers are decimal: what YAML 1.1 reads as another number than most people (010 is 8, 1:30 is
+    90) has to be quoted.
+
+    Raises:
+        InputError: the file is missing, unreadable, too large, not UTF-8, not YAML, or not a mapping; a key stands
+            twice; a number that could be misread. With the line, where one is at fault.
+    """
+    text = _read_text(path)
+    loader: _StrictLoader | None = None
+    try:
+        loader = _StrictLoader(text)
+        return loader.mapping()
+    except yaml.reader.ReaderError as error:
+        position, problem = error.position, f"not valid YAML: the character {error.character:#x} is not allowed"
+    except yaml.MarkedYAMLError as error:
+        kind = "" if isinstance(error, _RefusedError) else "not valid YAML: "
+        mark = error.problem_mark or error.context_mark
+        position, problem = mark.index if mark else 0, f"{kind}{error.problem or error.context}"
+    except (ValueError, OverflowError) as error:  # an escape such as "\\UFFFFFFFF", or %YAML with a giant number
+        position, problem = loader.index if loader else 0, f"not valid YAML: {error}"
+    except RecursionError:
+        position, problem = loader.index if loader else 0, "not valid YAML: nested too deeply"
+    raise InputError(f"{path}:{text.count(chr(10), 0, position) + 1}: {problem}")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_YAML_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    if len(data) > MAX_YAML_BYTES:
+        raise InputError(f"{path}: larger than {MAX_YAML_BYTES:,} bytes; expected a short YAML file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, bad = error.object.count(b"\n", 0, error.start) + 1, f"byte 0x{error.object[error.start]:02x}"
+        raise InputError(f"{path}:{line}: not valid UTF-8 ({bad}); save the file as UTF-8") from None
+
+
+class _RefusedError(yaml.MarkedYAMLError):
+    """Valid YAML that is refused all the same."""
+
+    def __init__(self, problem: str, node: yaml.Node) -> None:
+        super().__init__(problem=problem, problem_mark=node.start_mark)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """`yaml.SafeLoader` with the limits of `read_yaml_mapping`; all it raises is `YAMLError` and RecursionError."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != TIMESTAMP]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def mapping(self) -> dict[str, Any]:
+        """The file's one mapping."""
+        node = self.get_single_node() or yaml.ScalarNode("tag:yaml.org,2002:null", "", self.get_mark())
+        self._check(node, {})
+        value = self.construct_document(node)
+        if not isinstance(value, dict) or not isinstance(node, yaml.MappingNode):
+            raise _RefusedError(f"expected a mapping with names as keys, got {type(value).__name__}", node)
+        for key_node, _ in node.value:
+            if not isinstance(key := self.construct_object(key_node), str):
+                raise _RefusedError(f"expected a name as key, got {shown(key)}; quote it if it is a name", key_node)
+        return value
+
+    def _check(self, node: yaml.Node, sizes: dict[int, int]) -> int:
+        """How many values the node holds with aliases written out; raises for too many and for a key given twice."""
+        if id(node) in sizes:
+            if not sizes[id(node)]:
+                raise _RefusedError("an alias refers to what it stands in", node)
+            return sizes[id(node)]
+        sizes[id(node)] = 0  # stands for: not finished
+        children = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    raise _RefusedError(f"the key {shown(key.value)} stands twice", key)
+                seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
+            children = [child for pair in node.value for child in pair]
+        sizes[id(node)] = 1 + sum(self._check(child, sizes) for child in children)
+        if sizes[id(node)] > MAX_YAML_VALUES:
+            raise _RefusedError(f"stands for more than {MAX_YAML_VALUES:,} values", node)
+        return sizes[id(node)]
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """As always, but a value that does not fit its tag (`!!bool maybe`, 2020-13-45) is an error with a line."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+            kind = node.tag.rsplit(":", 1)[-1]
+            raise _RefusedError(f"cannot be read as {kind} ({type(error).__name__}: {error})", node) from None
+
+
+def _number(construct: Callable[[yaml.SafeLoader, yaml.Node], Any], decimal: str) -> Any:
+    """A constructor of numbers that refuses those written in another way than people read them."""
+
+    def checked(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+        if not re.fullmatch(decimal, node.value):
+            problem = f"{shown(node.value)} is another number in YAML than it looks; write a decimal one, or quote it"
+            raise _RefusedError(problem, node)
+        return construct(loader, node)
+
+    return checked
+
+
+_StrictLoader.add_constructor(INT, _number(yaml.SafeLoader.construct_yaml_int, r"0|-?[1-9][0-9]*"))
+_StrictLoader.add_constructor(FLOAT, _number(yaml.SafeLoader.construct_yaml_float, r"[^_:]+"))
