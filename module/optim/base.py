@@ -262,6 +262,7 @@ class ListOptimizer(Optimizer):
         """Restore from a pickle or a state dict; options that an older one lacks take their defaults."""
         super().__setstate__(state)
         self._layouts, self._kernels = {}, None
+        self.defaults.pop("differentiable", None)  # torch has just added it: no option of these optimizers
         for group in self.param_groups:
             for name, default in self.defaults.items():
                 group.setdefault(name, default)

@@ -116,6 +116,20 @@ def test_a_users_pre_hook_is_honoured() -> None:
     assert list(second.state) == [params[0]]
 
 
+@pytest.mark.parametrize("restore", [by_state_dict, by_deepcopy])
+def test_what_is_restored_saves_the_same_again(
+    restore: Callable[[Optimizer, list[nn.Parameter]], Optimizer],
+) -> None:
+    """Of what it restores, torch adds an option of its own to the defaults."""
+    params = toy_params()
+    optimizer = build(PATSAdamax, params)
+    take_steps(optimizer, 1, 2)
+    saved = copy.deepcopy(optimizer.state_dict())
+    again = restore(optimizer, toy_params()).state_dict()
+    assert list(again["param_groups"][0]) == list(saved["param_groups"][0])
+    assert again["param_groups"] == saved["param_groups"]
+
+
 def test_another_number_of_parameters_is_an_error() -> None:
     saved = AdamaxW(toy_params()).state_dict()
     with pytest.raises(ValueError, match="doesn't match the size"):
