@@ -39,6 +39,9 @@ def entry_point(main: Main) -> Callable[..., int]:
             message, code = f"error: {error}", 2
         except StoppedError as error:
             message, code = f"stopped: {error}", 1
+        except BrokenPipeError:  # the reader has seen enough, as `head` has; Python would say so once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 1
         except KeyboardInterrupt:
             message, code = "stopped: interrupted", 1
         if os.environ.get("RANK", "0") == "0":

@@ -73,7 +73,7 @@ install_torch() {
 # install_requirements FILE: once for each state of the requirement files; the stamp is written last.
 install_requirements() {
     local stamp="$VENV/.installed-$1" state
-    state="$(cat "$ROOT/requirements.txt" "$ROOT/$1" "$ROOT/scripts/common.sh" | cksum)"
+    state="$(cat "$ROOT"/requirements*.txt "$ROOT/scripts/common.sh" | cksum)"
     if [[ "$(cat "$stamp" 2>/dev/null)" == "$state" ]]; then
         return
     fi

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ENTRY_SCRIPTS = [ROOT / "scripts/quickstart.sh", ROOT / "scripts/test.sh", ROOT / ".ci/run"]
+ENTRY_SCRIPTS = [ROOT / "scripts" / name for name in ("quickstart.sh", "run_recipe.sh", "test.sh")] + [ROOT / ".ci/run"]
 SCRIPTS = sorted({*ROOT.glob("scripts/**/*.sh"), *ENTRY_SCRIPTS})
+SHELLCHECK = shutil.which("shellcheck", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 FILE_IN_README = re.compile(r"(?<![\w./-])((?:scripts|experiments|docs|\.ci)/[\w./-]*\w|(?:train|prepro_std)\.py)")
 
 
@@ -23,24 +24,28 @@ def bash(script: str, cwd: Path = ROOT, **environment: str) -> subprocess.Comple
     )
 
 
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
 def source_common(command: str) -> str:
     return f"set -euo pipefail; source '{ROOT}/scripts/common.sh'; {command}"
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SCRIPTS, ids=named)
 def test_scripts_parse(path: Path) -> None:
     done = subprocess.run(["bash", "-n", path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+@pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck is not installed")
+@pytest.mark.parametrize("path", SCRIPTS, ids=named)
 def test_shellcheck_finds_nothing(path: Path) -> None:
-    done = subprocess.run(["shellcheck", "-x", path], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([SHELLCHECK, "-x", path], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("path", ENTRY_SCRIPTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", ENTRY_SCRIPTS, ids=named)
 def test_entry_scripts_are_executable(path: Path) -> None:
     assert os.access(path, os.X_OK)
     assert path.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")

@@ -1,6 +1,6 @@
 """A study: many runs of train.py under one folder, and where each of them stands.
 
-    study/study.yml                               which runs belong to it
+    study/study.yml                               which runs belong to it, and the settings of each
     study/runs/<recipe>/<method>/seed_<n>/        the output folder of one run
     study/logs/<recipe>/<method>/seed_<n>.log     what it said, in all attempts
     study/logs/<recipe>/<method>/seed_<n>.json    how its last attempt ended
@@ -10,18 +10,26 @@ A recipe is `<encoder>/<task>`. A method that is varied carries that in its name
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from data_utils.errors import InputError
+from data_utils.atomic import StagedFiles
+from data_utils.errors import InputError, raise_all
 
 STUDY_FILE = "study.yml"
+OWN_FLAGS = ("pats_", "sage_", "noisytune_")
+"""Flags of one method, which the baseline cannot have; all others must be equal for a comparison to be fair."""
+
+Settings = Mapping[str, Any]
+"""Value by flag of train.py."""
 
 
 class Status(Enum):
@@ -101,10 +109,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Study:
-    """A study's folder and the runs that belong to it."""
+    """A study's folder, the runs that belong to it, and their settings.
+
+    Attributes:
+        overrides: flags that all runs have in place of their recipe's, as text: `--set` of the first sweep.
+        settings: by recipe and method, what its runs have in common: the recipe as it was when the first run was
+            planned, data, encoder, and those of `overrides` that it has a use for.
+    """
 
     folder: Path
     runs: tuple[Run, ...]
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[tuple[str, str], Settings] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> Study:
@@ -116,7 +132,11 @@ class Study:
         path = folder / STUDY_FILE
         try:
             raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return cls(folder, tuple(_run(entry) for entry in raw["runs"]))
+            runs = tuple(_run(entry) for entry in raw["runs"])
+            overrides = {str(flag): str(value) for flag, value in raw.get("overrides", {}).items()}
+            recipes = raw.get("settings", {}).items()
+            settings = {(recipe, method): dict(one) for recipe, row in recipes for method, one in row.items()}
+            return cls(folder, runs, overrides, settings)
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; expected the --output_dir of experiments.glue.sweep") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
@@ -128,14 +148,47 @@ class Study:
             {"recipe": run.recipe, "method": run.method, "varied": dict(run.varied), "seed": run.seed}
             for run in self.runs
         ]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / (STUDY_FILE + ".partial")
-        partial.write_text(yaml.safe_dump({"runs": runs}, sort_keys=False), encoding="utf-8")
-        partial.replace(self.folder / STUDY_FILE)
+        settings: dict[str, dict[str, Settings]] = {}
+        for (recipe, method), values in self.settings.items():
+            settings.setdefault(recipe, {})[method] = dict(values)
+        raw = {"overrides": dict(self.overrides), "settings": settings, "runs": runs}
+        with StagedFiles() as staged:
+            staged.path(self.folder / STUDY_FILE).write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
 
     def with_runs(self, runs: Iterable[Run]) -> Study:
         """The study with further runs; those that are there already stay as they are."""
-        return Study(self.folder, tuple(dict.fromkeys([*self.runs, *runs])))
+        return replace(self, runs=tuple(dict.fromkeys([*self.runs, *runs])))
+
+    def with_settings(self, settings: Mapping[tuple[str, str], Settings]) -> Study:
+        """The study with the settings of further recipes and methods.
+
+        Raises:
+            InputError: the study has others for one of them: its runs could not be compared with those before.
+        """
+        path = self.folder / STUDY_FILE
+        raise_all(
+            [
+                f"{recipe} {method}: {flag} is {ours.get(flag)} in {path} and would now be {new.get(flag)}: "
+                "the runs of a study keep their settings; choose another --output_dir"
+                for (recipe, method), new in settings.items()
+                for ours in [self.settings.get((recipe, method), new)]
+                for flag in [*ours, *(flag for flag in new if flag not in ours)]
+                if ours.get(flag) != new.get(flag)
+            ]
+        )
+        return replace(self, settings={**settings, **self.settings})
+
+    def flags(self, run: Run) -> list[str]:
+        """A run as arguments of train.py, all but `--resume`.
+
+        Raises:
+            InputError: the study does not say with what settings.
+        """
+        if (run.recipe, run.method) not in self.settings:
+            raise InputError(f"{self.folder / STUDY_FILE}: no settings of {run.recipe} {run.method}")
+        values = {**self.settings[run.recipe, run.method], **dict(run.varied)}
+        values |= {"seed": run.seed, "output_dir": self.run_folder(run).absolute()}  # runs start in another folder
+        return [argument for flag, value in values.items() for argument in _arguments(flag, str(value))]
 
     def run_folder(self, run: Run) -> Path:
         """The `--output_dir` of a run."""
@@ -147,10 +200,9 @@ class Study:
 
     def note_attempt(self, run: Run, *, attempts: int, exit_code: int, message: str) -> None:
         """Record how an attempt ended."""
-        path = self.log_file(run).with_suffix(".json")
-        path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"attempts": attempts, "exit_code": exit_code, "message": message})
-        path.write_text(text + "\n", encoding="utf-8")
+        with StagedFiles() as staged:  # another sweep may be reading it
+            staged.path(self.log_file(run).with_suffix(".json")).write_text(text + "\n", encoding="utf-8")
 
     def outcome(self, run: Run) -> Outcome:
         """Where a run stands; InputError for files that are damaged."""
@@ -159,12 +211,11 @@ class Study:
             ended = json.loads(log.read_bytes()) if log.is_file() else {"attempts": 0, "exit_code": 0, "message": ""}
             attempts, message = int(ended["attempts"]), str(ended["message"])
             if (folder / "results.json").is_file():
-                results = json.loads((folder / "results.json").read_bytes())
-                return Outcome(run, folder, Status.DONE, attempts, results=results)
+                return Outcome(run, folder, Status.DONE, attempts, results=_results(folder / "results.json"))
             if ended["exit_code"]:
                 return Outcome(run, folder, Status.FAILED, attempts, message)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder}: cannot be read: {error}") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{folder}: cannot be read: {error!r}") from None
         return Outcome(run, folder, Status.CUT if folder.exists() else Status.WAITING, attempts)
 
     def outcomes(self) -> list[Outcome]:
@@ -172,6 +223,49 @@ class Study:
         return [self.outcome(run) for run in self.runs]
 
 
+@contextlib.contextmanager
+def changing(folder: Path) -> Iterator[Study]:
+    """The study in a folder, or a new one; no other process can read it to change it before the block ends.
+
+    Raises:
+        InputError: the folder cannot be made, or its study cannot be read.
+    """
+    import fcntl  # not on Windows, where runs cannot be kept apart either
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "study.lock").open("a")
+    except OSError as error:
+        raise InputError(f"--output_dir {folder}: cannot be made: {error.strerror}") from None
+    with lock:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Study.load(folder) if (folder / STUDY_FILE).exists() else Study(folder, ())
+
+
+def _arguments(flag: str, value: str) -> list[str]:
+    """One setting on train.py's command line, where what is true or false is a switch."""
+    if value.lower() in ("true", "false"):
+        return [f"--{flag}" if value.lower() == "true" else f"--no-{flag}"]
+    return [f"--{flag}", value]
+
+
 def _run(entry: Mapping[str, Any]) -> Run:
     varied = tuple(sorted((str(name), str(value)) for name, value in entry["varied"].items()))
-    return Run(str(entry["recipe"]), str(entry["method"]), varied, int(entry["seed"]))
+    recipe = str(entry["recipe"])
+    if len(recipe.split("/")) != 2:
+        raise ValueError(f"the recipe {recipe!r} is not of the form <encoder>/<task>")
+    run = Run(recipe, str(entry["method"]), varied, int(entry["seed"]))
+    if len(run.path.parts) != 4 or ".." in run.path.parts:  # <encoder>/<task>/<method>/seed_<n>
+        raise ValueError(f"{run.path} cannot be the folder of a run")
+    return run
+
+
+def _results(path: Path) -> Mapping[str, Any]:
+    """A run's `results.json`; an error of any kind if it lacks what every reader needs."""
+    results = json.loads(path.read_bytes())
+    for name, task in results["tasks"].items():
+        scores = [float(task[which]["score"]) for which in ("last", "best")]
+        if not all(map(math.isfinite, scores)) or not isinstance(task["primary_metric"], str):
+            raise ValueError(f"{name} has the scores {scores} of {task['primary_metric']}")
+    return results

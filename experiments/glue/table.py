@@ -1,121 +1,117 @@
-"""Finished runs side by side: one row a run, one column a task, read from each run's `results.json`.
+"""The table of a study, with paired statistics over seeds; or finished runs side by side.
 
-python -m experiments.glue.table runs/quickstart/adamax runs/quickstart/pats_adamax
+    python -m experiments.glue.table study/              # prints it, writes table.md, table.tex and table.csv there
+    python -m experiments.glue.table runs/a runs/b       # any folders of train.py: one row a run, nothing written
+
+A study is a folder made by experiments.glue.sweep. For each encoder: methods × tasks, mean ± sample standard
+deviation over seeds after the last epoch, then at the best one; what failed, collapsed or is unfinished; the paper's
+scores; and each method against the baseline at equal seeds, in plain words.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 if not __package__:  # started by its path, when only this folder is on sys.path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from data_utils.atomic import StagedFiles
+from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point
+from experiments.glue import run_table
+from experiments.glue.comparison import BASELINE, EPOCHS, StudyTable, compare, read_paper_scores
+from experiments.glue.layouts import csv_text, latex, markdown
+from experiments.glue.significance import TESTS
+from experiments.glue.study import STUDY_FILE, Study
 
-RESULTS = "results.json"
-LEGEND = "Dev scores in points out of 100: after the last epoch (after the best one @ its number)."
-NOT_RUN = "-"
-
-
-@dataclass(frozen=True)
-class TaskScore:
-    """One task's primary metric in one run, in points; `epoch` (may be 1.5) is where the best was."""
-
-    metric: str
-    last: float
-    best: float
-    epoch: float
-
-    def __str__(self) -> str:
-        return f"{self.last:.2f} ({self.best:.2f} @{self.epoch:g})"
+OF_STUDIES = ("which", "baseline", "output_dir", "tasks", "test")
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """What a table shows of one run; scores and averages in points, `wall_seconds` in seconds."""
+def study_tables(
+    study: Study, which: Sequence[str], baseline: str | None, tasks: Sequence[str] | None, test: str
+) -> list[StudyTable]:
+    """A study's tables: those of the first of `which` come first.
 
-    optim: str
-    seed: int
-    tasks: dict[str, TaskScore]
-    average_last: float
-    average_best: float
-    samples_per_second: float
-    wall_seconds: float
+    Args:
+        study: with at least one run.
+        which: of `last` and `best`.
+        baseline: a method; None for adamax, which need not be there.
+        tasks: those to show; None for all.
+        test: one of `significance.TESTS`.
 
-    @classmethod
-    def load(cls, run_dir: Path) -> RunResult:
-        """Read `results.json` of a run's output folder.
-
-        Raises:
-            InputError: the folder or the file is missing, not JSON, or lacks what a table needs.
-        """
-        path = run_dir / RESULTS
-        if not run_dir.is_dir():
-            raise InputError(f"{run_dir}: no such folder; expected the --output_dir of a finished train.py run")
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; the run has not finished, or the folder is not train.py's")
-        try:
-            return cls._from_json(json.loads(path.read_bytes()))
-        except KeyError as error:
-            raise InputError(f"{path}: the key {error} is missing") from None
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: not a train.py result: {error}") from None
-
-    @classmethod
-    def _from_json(cls, raw: dict[str, Any]) -> RunResult:
-        tasks = {name: _task_score(entry) for name, entry in raw["tasks"].items()}
-        average = raw["average"]
-        return cls(
-            optim=str(raw["optim"]),
-            seed=int(raw["seed"]),
-            tasks=tasks,
-            average_last=float(average["last"]),
-            average_best=float(average["best"]),
-            samples_per_second=float(raw["samples_per_second"]),
-            wall_seconds=float(raw["wall_seconds"]),
-        )
-
-
-def _task_score(entry: dict[str, Any]) -> TaskScore:
-    best, last = entry["best"], entry["last"]
-    return TaskScore(str(entry["primary_metric"]), float(last["score"]), float(best["score"]), float(best["epoch"]))
-
-
-def render(runs: Sequence[RunResult]) -> str:
-    """Lay out runs as aligned plain text; a task that a run lacks shows as `-`."""
-    # A task scored by another metric gets a column of its own: the two must not be compared.
-    columns = list(dict.fromkeys((task, score.metric) for run in runs for task, score in run.tasks.items()))
-    header = ["optim", "seed", *(f"{task} {metric}" for task, metric in columns), "average", "samples/s", "wall"]
-    rows = [header] + [_cells(run, columns) for run in runs]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([LEGEND, lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def _cells(run: RunResult, columns: Sequence[tuple[str, str]]) -> list[str]:
-    scores = [run.tasks.get(task) for task, _ in columns]
-    shown = [
-        str(score) if score and score.metric == metric else NOT_RUN
-        for score, (_, metric) in zip(scores, columns, strict=True)
+    Raises:
+        InputError: the study has no runs, or not this baseline or these tasks; a damaged run.
+    """
+    outcomes = study.outcomes()
+    methods = sorted({outcome.run.method for outcome in outcomes})
+    if not outcomes:
+        raise InputError(f"{study.folder}: a study without runs; experiments.glue.sweep adds some")
+    if baseline is not None and baseline not in methods:
+        raise InputError(f"--baseline {baseline}: not in this study, which has {', '.join(methods)}")
+    paper = read_paper_scores()
+    tables = [
+        table
+        for epoch in which
+        for table in compare(outcomes, which=epoch, baseline=baseline or BASELINE, tasks=tasks, test=test, paper=paper)
     ]
-    minutes, seconds = divmod(round(run.wall_seconds), 60)
-    average = f"{run.average_last:.2f} ({run.average_best:.2f})"
-    return [run.optim, str(run.seed), *shown, average, f"{run.samples_per_second:.0f}", f"{minutes}:{seconds:02d}"]
+    if tasks and (missing := [task for task in tasks if not any(task in table.tasks for table in tables)]):
+        known = {task for table in compare(outcomes, which=which[0]) for task in table.tasks}
+        raise InputError(f"--tasks {','.join(missing)}: not in this study, which has {', '.join(sorted(known))}")
+    return tables
+
+
+def write_tables(tables: Sequence[StudyTable], name: str, folder: Path) -> list[Path]:
+    """Write table.md, table.tex and table.csv, all or none; InputError where that is not possible."""
+    texts = {"table.md": markdown(tables, name), "table.tex": latex(tables), "table.csv": csv_text(tables)}
+    with StagedFiles() as staged:
+        for file, text in texts.items():
+            staged.path(folder / file).write_text(text, encoding="utf-8")
+    return [folder / file for file in texts]
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m experiments.glue.table",
+        description="Print and write a study's table with paired statistics, or print finished runs side by side.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "folders", nargs="+", type=path_text, metavar="FOLDER", help="one study, or the --output_dirs of finished runs"
+    )
+    of_study = parser.add_argument_group("of a study")
+    of_study.add_argument("--which", choices=(*EPOCHS, "both"), help="epoch; default: both, the last epoch first")
+    of_study.add_argument("--baseline", help=f"method that all others are compared with (default: {BASELINE})")
+    of_study.add_argument("--output_dir", type=path_text, help="folder of table.md, .tex and .csv; default: the study")
+    of_study.add_argument("--tasks", help="comma-separated; default: all; the correction is over those shown")
+    of_study.add_argument("--test", choices=TESTS, help=f"paired test (default: {TESTS[0]})")
+    return parser
 
 
 @entry_point
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; 0 when done, 2 when a folder is not a finished run's."""
-    parser = argparse.ArgumentParser(description="Print dev scores of finished train.py runs side by side.")
-    parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR", help="a train.py --output_dir")
-    args = parser.parse_args(argv)
-    print(render([RunResult.load(run_dir) for run_dir in args.run_dirs]))
+    """Run from the command line; 0 when done, 2 when a folder is neither a study nor a finished run."""
+    args = _parser().parse_args(argv)
+    folders = [Path(folder) for folder in args.folders]
+    studies = [folder for folder in folders if (folder / STUDY_FILE).is_file()]
+    given = [f"--{name}" for name in OF_STUDIES if getattr(args, name) is not None]
+    if not studies:
+        if given:
+            raise InputError(
+                f"{', '.join(given)} would have no effect: {folders[0]} has no {STUDY_FILE}, it is no study"
+            )
+        print(run_table.render([run_table.RunResult.load(folder) for folder in folders]))
+        return 0
+    if len(folders) > 1:
+        raise InputError(f"{studies[0]} is a study: name it alone, one at a time")
+    which = EPOCHS if args.which in (None, "both") else (args.which,)
+    tasks = None if args.tasks is None else list(dict.fromkeys(task.strip() for task in args.tasks.split(",")))
+    tables = study_tables(Study.load(folders[0]), which, args.baseline, tasks, args.test or TESTS[0])
+    name = folders[0].resolve().name
+    written = write_tables(tables, name, Path(args.output_dir or folders[0]))
+    print(markdown(tables, name))
+    print("\n".join(f"written: {path}" for path in written))
     return 0
 
 

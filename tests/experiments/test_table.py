@@ -1,106 +1,131 @@
-"""The table of finished runs: what it shows, and what a folder that is no run is told."""
+"""The command: which folder makes which table, what is written, and what wrong input is told."""
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from experiments.glue.table import RunResult, main, render
+from experiments.glue.study import Outcome, Status, Study
+from experiments.glue.table import main
+from tests.fake_study import results, run, seeds_done, write_study
 
 ROOT = Path(__file__).resolve().parents[2]
+FILES = ("table.md", "table.tex", "table.csv")
 
 
-def result(optim: str, **scores: tuple[str, float, Any, int]) -> dict[str, Any]:
-    """A `results.json` as train.py writes it; a score is (metric, last, best, best epoch)."""
-    tasks = {
-        task: {
-            "primary_metric": metric,
-            "best": {"epoch": epoch, "score": best, "metrics": {metric: best}},
-            "last": {"epoch": 3, "score": last, "metrics": {metric: last}},
-            "history": [],
-        }
-        for task, (metric, last, best, epoch) in scores.items()
-    }
-    return {
-        "tasks": tasks,
-        "average": {"best": 60.04, "last": 58.86},
-        "seed": 1,
-        "optim": optim,
-        "samples_per_second": 101.6,
-        "wall_seconds": 125.4,
-        "device": "cpu",
-        "versions": {},
-    }
-
-
-def write_run(folder: Path, raw: dict[str, Any]) -> Path:
-    folder.mkdir()
-    (folder / "results.json").write_text(json.dumps(raw), encoding="utf-8")
-    return folder
-
-
-def test_the_table_is_aligned_and_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = [
-        write_run(tmp_path / "a", result("adamax", cola=("MCC", 58.84, 60.1, 2))),
-        write_run(tmp_path / "b", result("pats_adamax", cola=("MCC", 59.9, 62.2, 10), rte=("ACC", 73.8, 75.1, 1.5))),
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A study of two tasks and methods, six seeds each."""
+    scores = [50.0, 51.0, 52.0, 53.0, 54.0, 55.0]
+    outcomes = [
+        outcome
+        for task in ("cola", "rte")
+        for method, gain in (("adamax", 0.0), ("pats", 2.0))
+        for outcome in seeds_done(f"minilm/{task}", method, [score + gain for score in scores])
     ]
-    assert main([str(run) for run in runs]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "Dev scores in points out of 100: after the last epoch (after the best one @ its number).",
-        "optim        seed  cola MCC           rte ACC             average        samples/s  wall",
-        "-" * 88,
-        "adamax       1     58.84 (60.10 @2)   -                   58.86 (60.04)  102        2:05",
-        "pats_adamax  1     59.90 (62.20 @10)  73.80 (75.10 @1.5)  58.86 (60.04)  102        2:05",
-    ]
+    return write_study(tmp_path / "my_study", outcomes).folder
 
 
-def test_scores_of_different_metrics_never_share_a_column(tmp_path: Path) -> None:
-    runs = [
-        RunResult.load(write_run(tmp_path / metric, result("adamax", mrpc=(metric, value, value, 1))))
-        for metric, value in (("F1", 90.0), ("ACC", 85.0))
-    ]
-    header, _, first, second = render(runs).splitlines()[1:]
-    assert "mrpc F1" in header and "mrpc ACC" in header
-    assert first.split()[2:5] == ["90.00", "(90.00", "@1)"] and first.split()[5] == "-"
-    assert second.split()[2] == "-" and second.split()[3] == "85.00"
+def test_a_study_is_printed_and_written(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(study)]) == 0
+    printed = capsys.readouterr().out
+    texts = {name: (study / name).read_text(encoding="utf-8") for name in FILES}
+    assert printed.startswith(texts["table.md"]) and texts["table.md"].startswith("# Study: my_study\n")
+    assert [f"written: {study / name}" for name in FILES] == printed.splitlines()[-3:]
+    headings = [line for line in printed.splitlines() if line.startswith("## ")]
+    assert headings == ["## minilm, last epoch", "## minilm, best epoch"]
+    assert texts["table.tex"].startswith("% needs") and texts["table.csv"].startswith("encoder,")
 
 
-BAD_RUNS = {
-    "no folder": (None, "no such folder"),
-    "no file": ({}, "no such file; the run has not finished"),
-    "broken": ({"results.json": "{"}, "not a train.py result"),
-    "a list": ({"results.json": "[]"}, "not a train.py result"),
-    "a key less": ({"results.json": json.dumps({"tasks": {}})}, "the key 'average' is missing"),
-    "text for a score": (
-        {"results.json": json.dumps(result("adamax", cola=("MCC", 1.0, "high", 1)))},
-        "could not convert string to float: 'high'",
-    ),
-}
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize(("files", "message"), BAD_RUNS.values(), ids=BAD_RUNS)
-def test_a_folder_that_is_no_run_is_named(
-    files: dict[str, str] | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_flags_have_their_effect(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "new/folder"
+    flags = f"--which best --tasks rte,rte --baseline pats --test wilcoxon --output_dir {other}".split()
+    assert main([str(study), *flags]) == 0
+    assert "Wilcoxon" in capsys.readouterr().out and not (study / "table.csv").exists()
+    pats, adamax = rows(other)
+    assert (pats["method"], adamax["method"], adamax["baseline"]) == ("pats", "adamax", "pats")
+    assert {(row["task"], row["which"]) for row in (pats, adamax)} == {("rte", "best")}
+    assert adamax["verdict"] == "worse" and float(adamax["p"]) == 2 / 2**6 and float(pats["mean"]) == 55.5
+
+
+def test_a_study_with_nothing_done_shows_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = [Outcome(run("minilm/rte", m, 1), tmp_path, Status.WAITING) for m in ("adamax", "pats")]
+    failed = Outcome(run("minilm/rte", "pats", 2), tmp_path, Status.FAILED, 3, "no such folder")
+    write_study(tmp_path / "study", [*waiting, failed])
+    assert main([str(tmp_path / "study"), "--which", "last"]) == 0
+    printed = capsys.readouterr().out
+    assert "- (1 failed, 1 unfinished)" in printed and "pats seed 2: no such folder" in printed
+    assert "too few seeds to tell" in printed and {row["mean"] for row in rows(tmp_path / "study")} == {""}
+
+
+def test_one_seed_is_a_score_without_spread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = seeds_done("minilm/rte", "adamax", [54.5]) + seeds_done("minilm/rte", "pats", [90.0])
+    write_study(tmp_path / "study", outcomes)
+    assert main([str(tmp_path / "study"), "--which", "last"]) == 0
+    printed = capsys.readouterr().out
+    assert "| adamax |     1 |   54.50 |" in printed and "better" not in printed
+    assert rows(tmp_path / "study")[1]["verdict"] == "too few seeds to tell"
+
+
+def test_a_study_without_the_usual_baseline_is_shown_without_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "run"
-    if files is not None:
-        folder.mkdir()
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    assert main([str(folder)]) == 2
+    write_study(tmp_path / "study", seeds_done("minilm/rte", "pats", [54.5]))
+    assert main([str(tmp_path / "study")]) == 0
+    assert "Not compared" in capsys.readouterr().out
+
+
+BAD = [
+    (["{study}", "--baseline", "adam"], "--baseline adam: not in this study, which has adamax, pats"),
+    (["{study}", "--tasks", "rte,mnli"], "--tasks mnli: not in this study, which has cola, rte"),
+    (["{study}", "--tasks", ""], "--tasks : not in this study"),
+    (["{study}", "--which", "first"], "argument --which: invalid choice: 'first'"),
+    (["{study}", "{study}"], "is a study: name it alone"),
+    (["{study}", "--output_dir", "{study}/study.yml"], "study.yml"),
+    (["{study}/runs/minilm/rte/pats/seed_1", "--which", "last"], "--which would have no effect"),
+    (["{study}/nowhere"], "nowhere: no such folder"),
+    ([], "the following arguments are required: FOLDER"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), BAD, ids=[message for _, message in BAD])
+def test_wrong_input_is_told_in_one_message(
+    argv: list[str], message: str, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(study.rglob("*"))
+    assert main([argument.format(study=study) for argument in argv]) == 2
     output = capsys.readouterr()
-    assert str(folder) in output.err and message in output.err and not output.out
+    assert message in output.err and not output.out and sorted(study.rglob("*")) == before
+
+
+def test_an_empty_study_and_a_damaged_run_are_told(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "runs/minilm/rte/pats/seed_4/results.json").write_text("{", encoding="utf-8")
+    assert main([str(study)]) == 2
+    assert "rte/pats/seed_4: cannot be read" in capsys.readouterr().err
+    Study(study, ()).save()
+    assert main([str(study)]) == 2
+    assert "a study without runs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("how", [["-m", "experiments.glue.table"], [str(ROOT / "experiments/glue/table.py")]], ids=str)
-def test_it_starts_as_a_module_and_by_its_path(how: list[str], tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", result("adamax", cola=("MCC", 58.8, 60.1, 2)))
-    cwd = ROOT if how[0] == "-m" else tmp_path
-    done = subprocess.run([sys.executable, *how, str(run)], cwd=cwd, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "58.80 (60.10 @2)" in done.stdout
+def test_it_starts_as_a_module_and_by_its_path(how: list[str], study: Path, tmp_path: Path) -> None:
+    finished = tmp_path / "run"
+    finished.mkdir()
+    raw = results({"cola": 58.8}) | {"average": {"best": 59.8, "last": 58.8}, "seed": 1, "optim": "adamax"}
+    text = json.dumps(raw | {"samples_per_second": 101.6, "wall_seconds": 125.4})
+    (finished / "results.json").write_text(text, encoding="utf-8")
+    for folder, expected in ((finished, "58.80 (59.80 @7)"), (study, "## minilm, last epoch")):
+        cwd = ROOT if how[0] == "-m" else tmp_path
+        ended = subprocess.run([sys.executable, *how, str(folder)], cwd=cwd, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        assert expected in ended.stdout

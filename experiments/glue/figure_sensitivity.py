@@ -1,0 +1,169 @@
+"""The data behind the paper's Figures 2 and 3: distributions of sensitivity, and their spread by share of data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_utils.errors import InputError
+from experiments.glue.figure_data import (
+    METHODS,
+    Collected,
+    Curve,
+    DensityPanel,
+    FigureData,
+    Group,
+    Key,
+    LinePanel,
+    Panel,
+    Series,
+    grouped,
+    in_rows,
+    keys_of,
+    points,
+    task_text,
+)
+from experiments.glue.figure_sources import BAND, done, metrics_of
+from experiments.glue.sensitivity_record import GRIDS, Sensitivities
+from experiments.glue.study import Outcome
+
+MEASURE = "python -m experiments.glue.sensitivity --study measures them"
+FRACTION = "train_fraction"
+MERGED = {"paper": 5, "full": 3}  # bins of the grid drawn as one: twenty a decade
+SMALLEST_SHOWN = 0.005  # of the highest density; the full range ends where all methods are below it
+SIDES = {"paper": "the paper's range", "full": "full range"}
+X_LABEL = "Sensitivity |θ·∇L|"
+
+
+def load_records(outcomes: Sequence[Outcome]) -> list[tuple[Outcome, Sensitivities]]:
+    """The sensitivities of the runs that have some.
+
+    Raises:
+        InputError: damaged files; runs that were measured in different ways.
+    """
+    found = [(outcome, record) for outcome in outcomes if (record := Sensitivities.load(outcome.folder)) is not None]
+    ways: dict[tuple[object, ...], Outcome] = {}
+    for outcome, record in found:
+        ways.setdefault(tuple(record.settings.get(name) for name in ("which", "batch_size", "max_rows")), outcome)
+    if len(ways) > 1:
+        (one, first), (other, second), *_ = ways.items()
+        raise InputError(
+            f"{first.folder} and {second.folder}: their sensitivities were measured with which, batch_size, max_rows "
+            f"{one} and {other}, and cannot be compared: run experiments.glue.sensitivity --study with the same flags"
+        )
+    return found
+
+
+def _incomplete(measured: int, finished: int) -> tuple[str, ...]:
+    return (f"{finished - measured} of {finished} finished runs have no sensitivities; {MEASURE}",) * (
+        measured < finished
+    )
+
+
+def distributions(outcomes: Sequence[Outcome]) -> Collected:
+    """Distributions of sensitivity by method: each recipe in the paper's range and, beside it, in full."""
+    figures = []
+    for group, members in grouped(done(outcomes)).items():
+        records = load_records(members)
+        pairs = []
+        for task in dict.fromkeys(outcome.run.task for outcome, _ in records):
+            own = [(outcome, record) for outcome, record in records if outcome.run.task == task]
+            pairs.append(tuple(_density_panel(task, side, own) for side in SIDES))
+        if not pairs:
+            continue
+        which = records[0][1].settings.get("which")
+        caption = (
+            f"Distributions of the sensitivity of the encoder layers' parameters ({group.words()}; weights: {which}), "
+            "mean of the seeds' densities, each panel's of area 1: in the paper's range, 5e-8 to 1e-5, and in full; "
+            f"vertical lines are medians of what the panel shows{_medians(pairs)}."
+        )
+        remarks = _incomplete(len(records), len(members))
+        figures.append(FigureData(group.stem("sensitivity"), caption, _side_by_side(pairs), remarks))
+    return Collected(tuple(figures), f"sensitivities of finished runs; {MEASURE}")
+
+
+def _side_by_side(pairs: Sequence[tuple[Panel, ...]]) -> tuple[tuple[Panel, ...], ...]:
+    """One recipe a row; two where there are many."""
+    if len(pairs) <= 3:
+        return tuple(pairs)
+    return in_rows([panel for pair in pairs for panel in pair])
+
+
+def _medians(pairs: Sequence[tuple[DensityPanel, ...]]) -> str:
+    """In words where there is one recipe; lines that lie close together cannot be read."""
+    if len(pairs) > 1:
+        return ""
+    return " (full range: " + ", ".join(f"{c.key.text} {c.median:.2e}" for c in pairs[0][-1].curves) + ")"
+
+
+def _density_panel(task: str, side: str, records: Sequence[tuple[Outcome, Sensitivities]]) -> DensityPanel:
+    curves = []
+    for label, key in keys_of(outcome.run for outcome, _ in records).items():
+        counts = [record.histograms[side] for outcome, record in records if outcome.run.label == label]
+        filled = [one for one in counts if one.sum()]
+        if filled:
+            curves.append(curve(key, side, filled))
+    if side == "full":
+        curves = _cropped(curves)
+    return DensityPanel(f"{task_text(task)}, {SIDES[side]}", X_LABEL, "Density per decade", tuple(curves))
+
+
+def curve(key: Key, side: str, counts: Sequence[np.ndarray]) -> Curve:
+    """The distribution of what lies on one of `GRIDS`, from the counts of each seed, none of them empty."""
+    share = np.mean([one / one.sum() for one in counts], axis=0)
+    edges = np.log10(GRIDS[side].edges)
+    median = 10 ** float(np.interp(0.5, np.concatenate([[0.0], np.cumsum(share)]), edges))
+    coarse, merged = edges[:: MERGED[side]], share.reshape(-1, MERGED[side]).sum(1)
+    return Curve(key, 10**coarse, merged / np.diff(coarse), median, len(counts))
+
+
+def _cropped(curves: Sequence[Curve]) -> list[Curve]:
+    """The bins in which some method has more than next to nothing."""
+    if not curves:
+        return []
+    highest = np.max([one.density for one in curves], axis=0)
+    shown = np.flatnonzero(highest >= SMALLEST_SHOWN * highest.max())
+    first, last = shown[0], shown[-1] + 1
+    return [Curve(c.key, c.edges[first : last + 1], c.density[first:last], c.median, c.n) for c in curves]
+
+
+def data_share(outcomes: Sequence[Outcome]) -> Collected:
+    """Standard deviation of sensitivity, and score, against the share of training data; all data is the last point."""
+    figures = []
+    for group, varied in grouped(done(outcomes)).items():
+        if group.varied != (FRACTION,):
+            continue
+        methods = dict.fromkeys(outcome.run.method for outcome in varied)
+        whole = [o for o in done(outcomes) if Group.of(o.run) == group._replace(varied=()) and o.run.method in methods]
+        members = [*varied, *whole]
+        records = load_records(members)
+        spreads, scores = [], []
+        for task, metric in metrics_of(varied).items():
+            own = [outcome for outcome in members if task in outcome.results["tasks"]]
+            values = [(outcome, 1e6 * record.overall_std) for outcome, record in records if outcome in own]
+            spreads.append(_by_share(task_text(task), "", "Std of sensitivity (10⁻⁶)", values))
+            values = [(outcome, outcome.score(task)) for outcome in own]
+            scores.append(_by_share("" if records else task_text(task), "Training data (%)", points(metric), values))
+        spread = ", and above it the standard deviation of sensitivity over all parameters of the encoder layers"
+        caption = (
+            f"Dev score after the last epoch against the share of training data ({group.words()})"
+            f"{spread * bool(records)}; {BAND}."
+        )
+        rows = in_rows(spreads, scores) if records else in_rows(scores)
+        remarks = _incomplete(len(records), len(members))
+        figures.append(FigureData(group._replace(varied=()).stem("data_share"), caption, rows, remarks))
+    return Collected(
+        tuple(figures),
+        "finished runs on several shares of the data; experiments.glue.sweep --vary train_fraction=0.2,0.4,0.6,0.8",
+    )
+
+
+def _by_share(title: str, x_label: str, y_label: str, values: Sequence[tuple[Outcome, float]]) -> LinePanel:
+    by_method: dict[str, dict[float, list[float]]] = {}
+    for outcome, value in values:
+        percent = round(100 * float(dict(outcome.run.varied).get(FRACTION, 1)), 9)
+        by_method.setdefault(outcome.run.method, {}).setdefault(percent, []).append(value)
+    lines = [Series.of(Key(METHODS.get(m, m), m), by_percent) for m, by_percent in by_method.items()]
+    ticks = tuple(sorted({x for line in lines for x in line.x}))
+    return LinePanel(title, x_label, y_label, tuple(lines), x_ticks=ticks)

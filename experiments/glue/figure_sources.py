@@ -1,0 +1,224 @@
+"""The data behind figures of scores: learning curves, seeds, score against λ. From metrics.jsonl and results.json."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_utils.errors import InputError
+from data_utils.strict import read_yaml_mapping
+from experiments.glue.comparison import BASELINE, Cell, compare
+from experiments.glue.figure_data import (
+    METHODS,
+    Collected,
+    FigureData,
+    Group,
+    Key,
+    LinePanel,
+    Series,
+    StripPanel,
+    StripRow,
+    grouped,
+    in_rows,
+    keys_of,
+    points,
+    task_text,
+)
+from experiments.glue.study import Outcome, Run, Status
+
+BAND = "lines are means over seeds, bands reach from the lowest to the highest seed"
+LAMBDA = "pats_lambda"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def done(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The runs that have results."""
+    return [outcome for outcome in outcomes if outcome.status is Status.DONE]
+
+
+def metrics_of(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Each task of finished runs, in their order, with its primary metric."""
+    return {name: task["primary_metric"] for o in outcomes for name, task in o.results["tasks"].items()}
+
+
+@dataclass(frozen=True)
+class RunCurves:
+    """One run over its epochs: dev scores in points and mean training losses, by task, then by epoch."""
+
+    scores: Mapping[str, Mapping[float, float]]
+    losses: Mapping[str, Mapping[float, float]]
+
+    @classmethod
+    def read(cls, path: Path) -> RunCurves | None:
+        """From `metrics.jsonl`; None where there is none, InputError for one that is damaged."""
+        if not path.exists():
+            return None
+        try:
+            events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            return cls(_scores(events), _losses(events))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"{path}: not the events of a train.py run ({error!r})") from None
+
+
+def _scores(events: Sequence[Mapping[str, Any]]) -> dict[str, dict[float, float]]:
+    scores: dict[str, dict[float, float]] = defaultdict(dict)
+    for event in events:
+        if event["event"] == "eval":
+            for name, task in event["tasks"].items():
+                scores[name][float(event["epoch"])] = float(task["score"])
+    return dict(scores)
+
+
+def _losses(events: Sequence[Mapping[str, Any]]) -> dict[str, dict[float, float]]:
+    """Mean loss of an epoch's updates; an event speaks for all updates since the one before it.
+
+    How many of those were a task's own is not recorded, so that with several tasks the events' weights are nearly, and
+    with one task exactly, those of its updates.
+    """
+    totals: dict[str, Counter[float]] = defaultdict(Counter)
+    weights: dict[str, Counter[float]] = defaultdict(Counter)
+    before = 0
+    for event in events:
+        if event["event"] == "train":
+            updates, before = event["step"] - before, event["step"]
+            for name, loss in event["loss"].items():
+                epoch = float(event["epoch"] + 1)  # the events count epochs that are over
+                totals[name][epoch] += updates * float(loss)
+                weights[name][epoch] += updates
+    return {name: {epoch: total / weights[name][epoch] for epoch, total in t.items()} for name, t in totals.items()}
+
+
+def learning_curves(outcomes: Sequence[Outcome]) -> Collected:
+    """Dev score and training loss by epoch, for each encoder and each set of varied flags."""
+    figures = []
+    for group, members in grouped(done(outcomes)).items():
+        read = {outcome.run: RunCurves.read(outcome.folder / "metrics.jsonl") for outcome in members}
+        curves = {run: found for run, found in read.items() if found is not None}
+        if not curves:
+            continue
+        scores, losses = [], []
+        for task, metric in metrics_of(members).items():
+            lines = _over_epochs({run: found.scores.get(task, {}) for run, found in curves.items()})
+            scores.append(LinePanel(task_text(task), "", points(metric), lines))
+            lines = _over_epochs({run: found.losses.get(task, {}) for run, found in curves.items()})
+            losses.append(LinePanel("", "Epoch", "Training loss", lines))
+        caption = f"Dev score after each epoch and mean training loss of its updates ({group.words()}); {BAND}."
+        remarks = [f"{len(read) - len(curves)} of {len(read)} runs have no metrics.jsonl"] * (len(curves) < len(read))
+        figures.append(FigureData(group.stem("learning_curves"), caption, in_rows(scores, losses), tuple(remarks)))
+    return Collected(
+        tuple(figures), "metrics.jsonl of finished runs; experiments.glue.sweep, or train.py --resume, finishes them"
+    )
+
+
+def _over_epochs(by_run: Mapping[Run, Mapping[float, float]]) -> tuple[Series, ...]:
+    values: dict[str, dict[float, list[float]]] = {}
+    for run, by_epoch in by_run.items():
+        for epoch, value in by_epoch.items():
+            values.setdefault(run.label, {}).setdefault(epoch, []).append(value)
+    return tuple(Series.of(key, values[label]) for label, key in keys_of(by_run).items() if label in values)
+
+
+def seeds(outcomes: Sequence[Outcome]) -> Collected:
+    """Every seed's score after the last epoch: the cells of the study's tables, dot by dot."""
+    runs = {outcome.run.label: outcome.run for outcome in outcomes}
+    figures = []
+    for table in compare(outcomes):
+        if not any(cell.scores for cell in table.cells.values()):
+            continue
+        group = Group(table.encoder, table.multitask, table.varied)
+        keys = keys_of(runs[label] for label in table.methods)
+        panels = [
+            StripPanel(
+                task_text(task),
+                points(table.metrics[task]),
+                tuple(strip_row(key, table.cells[label, task]) for label, key in keys.items()),
+            )
+            for task in table.tasks
+        ]
+        counts = sorted({row.n for panel in panels for row in panel.rows})
+        n = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
+        caption = (
+            f"Dev score after the last epoch ({group.words()}; {n} seeds a method): a dot for each seed, a bar at "
+            "their mean; a cross is a run that collapsed (all dev rows got one prediction), and counts in the mean."
+        )
+        figures.append(FigureData(group.stem("seeds"), caption, in_rows(panels)))
+    return Collected(tuple(figures), "results.json of finished runs; experiments.glue.sweep finishes them")
+
+
+def strip_row(key: Key, cell: Cell) -> StripRow:
+    """A cell of the study's table as a row of dots."""
+    counts = {"failed": len(cell.failed), "unfinished": len(cell.unfinished)}
+    remark = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return StripRow(key, cell.scores, cell.collapsed, remark)
+
+
+def noise_lambda(outcomes: Sequence[Outcome]) -> Collected:
+    """Score after the last epoch against λ, for each encoder that has runs with it varied; the baseline as a level."""
+    figures = []
+    for group, members in grouped(done(outcomes)).items():
+        if group.varied != (LAMBDA,):
+            continue
+        plain = [o for o in done(outcomes) if Group.of(o.run) == group._replace(varied=())]
+        baseline = [outcome for outcome in plain if outcome.run.method == BASELINE]
+        panels = []
+        for task, metric in metrics_of(members).items():
+            lines = [_against_lambda(method, members, plain, task) for method in _methods(members)]
+            level = [o.score(task) for o in baseline if task in o.results["tasks"]]
+            key = Key(METHODS[BASELINE], BASELINE)
+            ticks = tuple(sorted({x for line in lines for x in line.x}))
+            exponent = math.floor(math.log10(ticks[-1]))
+            panels.append(
+                LinePanel(
+                    title=task_text(task),
+                    x_label=f"Noise λ (10{str(exponent).translate(SUPERSCRIPT)})",
+                    y_label=points(metric),
+                    lines=tuple(line for line in lines if line.x),
+                    log_x=True,
+                    level=Series(key, (0.0,), (tuple(level),)) if level else None,
+                    x_ticks=ticks,
+                    x_unit=10.0**exponent,
+                )
+            )
+        caption = f"Dev score after the last epoch against PATS's λ ({group.words()}); {BAND}."
+        caption += f" The level line and its band are {METHODS[BASELINE]}, which has no λ." * bool(baseline)
+        remark = f"no finished runs of {BASELINE} to compare with; experiments.glue.sweep --methods {BASELINE}"
+        remarks = () if baseline else (remark,)
+        figures.append(FigureData(group._replace(varied=()).stem("lambda"), caption, in_rows(panels), remarks))
+    return Collected(
+        tuple(figures), "finished runs with several λ; experiments.glue.sweep --vary pats_lambda=5e-7,1e-6,2e-6"
+    )
+
+
+def _methods(outcomes: Sequence[Outcome]) -> list[str]:
+    return list(dict.fromkeys(outcome.run.method for outcome in outcomes))
+
+
+def _against_lambda(method: str, varied: Sequence[Outcome], plain: Sequence[Outcome], task: str) -> Series:
+    """A method's scores by λ; where the recipe's own λ was not among the values, its runs are that point."""
+    values: dict[float, list[float]] = {}
+    for outcome in varied:
+        if outcome.run.method == method and task in outcome.results["tasks"]:
+            values.setdefault(float(dict(outcome.run.varied)[LAMBDA]), []).append(outcome.score(task))
+    known = set(values)
+    for outcome in plain:
+        if outcome.run.method == method and task in outcome.results["tasks"]:
+            own = own_lambda(outcome.folder)
+            if own not in known:
+                values.setdefault(own, []).append(outcome.score(task))
+    return Series.of(Key(METHODS.get(method, method), method), values)
+
+
+def own_lambda(folder: Path) -> float:
+    """The λ that a run was made with; InputError for a damaged `config.yaml`."""
+    path = folder / "config.yaml"
+    try:
+        return float(read_yaml_mapping(path)[LAMBDA])
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: {LAMBDA} is not a number in it: {error!r}") from None

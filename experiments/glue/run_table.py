@@ -1,0 +1,101 @@
+"""Finished runs side by side: one row a run, one column a task, read from each run's `results.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_utils.errors import InputError
+
+RESULTS = "results.json"
+LEGEND = "Dev scores in points out of 100: after the last epoch (after the best one @ its number)."
+NOT_RUN = "-"
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """One task's primary metric in one run, in points; `epoch` (may be 1.5) is where the best was."""
+
+    metric: str
+    last: float
+    best: float
+    epoch: float
+
+    def __str__(self) -> str:
+        return f"{self.last:.2f} ({self.best:.2f} @{self.epoch:g})"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a table shows of one run; scores and averages in points, `wall_seconds` in seconds."""
+
+    optim: str
+    seed: int
+    tasks: dict[str, TaskScore]
+    average_last: float
+    average_best: float
+    samples_per_second: float
+    wall_seconds: float
+
+    @classmethod
+    def load(cls, run_dir: Path) -> RunResult:
+        """Read `results.json` of a run's output folder.
+
+        Raises:
+            InputError: the folder or the file is missing, not JSON, or lacks what a table needs.
+        """
+        path = run_dir / RESULTS
+        if not run_dir.is_dir():
+            raise InputError(f"{run_dir}: no such folder; expected the --output_dir of a finished train.py run")
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; the run has not finished, or the folder is not train.py's")
+        try:
+            return cls._from_json(json.loads(path.read_bytes()))
+        except KeyError as error:
+            raise InputError(f"{path}: the key {error} is missing") from None
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: not a train.py result: {error}") from None
+
+    @classmethod
+    def _from_json(cls, raw: dict[str, Any]) -> RunResult:
+        tasks = {name: _task_score(entry) for name, entry in raw["tasks"].items()}
+        average = raw["average"]
+        return cls(
+            optim=str(raw["optim"]),
+            seed=int(raw["seed"]),
+            tasks=tasks,
+            average_last=float(average["last"]),
+            average_best=float(average["best"]),
+            samples_per_second=float(raw["samples_per_second"]),
+            wall_seconds=float(raw["wall_seconds"]),
+        )
+
+
+def _task_score(entry: dict[str, Any]) -> TaskScore:
+    best, last = entry["best"], entry["last"]
+    return TaskScore(str(entry["primary_metric"]), float(last["score"]), float(best["score"]), float(best["epoch"]))
+
+
+def render(runs: Sequence[RunResult]) -> str:
+    """Lay out runs as aligned plain text; a task that a run lacks shows as `-`."""
+    # A task scored by another metric gets a column of its own: the two must not be compared.
+    columns = list(dict.fromkeys((task, score.metric) for run in runs for task, score in run.tasks.items()))
+    header = ["optim", "seed", *(f"{task} {metric}" for task, metric in columns), "average", "samples/s", "wall"]
+    rows = [header] + [_cells(run, columns) for run in runs]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([LEGEND, lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _cells(run: RunResult, columns: Sequence[tuple[str, str]]) -> list[str]:
+    scores = [run.tasks.get(task) for task, _ in columns]
+    shown = [
+        str(score) if score and score.metric == metric else NOT_RUN
+        for score, (_, metric) in zip(scores, columns, strict=True)
+    ]
+    minutes, seconds = divmod(round(run.wall_seconds), 60)
+    average = f"{run.average_last:.2f} ({run.average_best:.2f})"
+    return [run.optim, str(run.seed), *shown, average, f"{run.samples_per_second:.0f}", f"{minutes}:{seconds:02d}"]

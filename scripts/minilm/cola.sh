@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# all-MiniLM-L6-v2 on CoLA. Usage: bash scripts/minilm/cola.sh [--method pats] [--seed 1] [--help]
+exec bash "$(dirname -- "${BASH_SOURCE[0]}")/../run_recipe.sh" minilm/cola "$@"

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# RoBERTa-large on STS-B. Usage: bash scripts/roberta_large/stsb.sh [--method pats] [--seed 1] [--help]
+exec bash "$(dirname -- "${BASH_SOURCE[0]}")/../run_recipe.sh" roberta_large/stsb "$@"
