@@ -42,9 +42,9 @@ def write_text(path: Path, text: str) -> None:
     """Put a file in place, in one rename."""
     partial = path.with_name(path.name + PARTIAL)
     partial.write_text(text, encoding="utf-8")
-    _fsync(partial)
+    fsync(partial)
     os.replace(partial, path)
-    _fsync(path.parent)
+    fsync(path.parent)
 
 
 def to_json(value: Any) -> str:
@@ -61,13 +61,16 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> int:
     partial, retired = target.with_name(target.name + PARTIAL), target.with_name(target.name + RETIRED)
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
+        if not target.parent.is_dir():
+            target.parent.mkdir()
+            fsync(target.parent.parent)
+        partial.mkdir()
         fill(partial)
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         manifest = {path.relative_to(partial).as_posix(): _fingerprint(path) for path in files}
         (partial / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
         for path in [*files, partial / MANIFEST, *(p for p in partial.rglob("*") if p.is_dir()), partial]:
-            _fsync(path)
+            fsync(path)
         if target.exists():
             remove_folder(retired)
             os.rename(target, retired)
@@ -75,7 +78,7 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> int:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    _fsync(target.parent)
+    fsync(target.parent)
     shutil.rmtree(retired, ignore_errors=True)
     return sum(entry["bytes"] for entry in manifest.values())
 
@@ -130,7 +133,8 @@ def _fingerprint(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Bring a file's content, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

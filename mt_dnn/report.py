@@ -83,9 +83,10 @@ class Report:
         self.say(f"checkpoint {saved.folder.name}  {size:,.1f} MB in {saved.seconds:.2f} s")
 
     def end(self) -> None:
-        """The last event."""
+        """The last event; brought to the disk, as no checkpoint will hold it."""
         at = self.state.progress
         self.log.event("end", at.step, average=at.history.average())
+        self.log.sync()
 
     def _curves(self, values: dict[str, float]) -> None:
         for name, value in values.items():

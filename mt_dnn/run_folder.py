@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -13,7 +14,7 @@ import torch
 import transformers
 
 from data_utils.errors import InputError
-from mt_dnn.durable import PARTIAL, settle
+from mt_dnn.durable import PARTIAL, fsync, settle
 
 LOCK = "run.lock"
 
@@ -44,25 +45,42 @@ def claim_folder(folder: Path) -> TextIO:
     Raises:
         InputError: the folder cannot be made, or another run is writing to it.
     """
-    import fcntl  # not on Windows, where nothing else here needs it
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("a+", encoding="utf-8")
+        with contextlib.suppress(PermissionError):  # of a folder that may be entered, not listed
+            fsync(folder.parent)
+        while (lock := _lock(folder / LOCK)) is None:
+            pass
     except OSError as error:
         raise InputError(f"--output_dir {folder}: cannot be made: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        raise InputError(f"--output_dir {folder}: another run is writing to it ({lock.read().strip()})") from None
-    except OSError:
-        pass  # a file system without locks
     lock.truncate(0)
     print(f"process {os.getpid()} on {socket.gethostname()}", file=lock, flush=True)
     settle(folder)
     settle(folder / "checkpoints")
     return lock
+
+
+def _lock(path: Path) -> TextIO | None:
+    """Open a file and lock it; None where it was removed in between, by a run that ended.
+
+    Raises:
+        InputError: another process has locked it.
+    """
+    import fcntl  # not on Windows, where nothing else here needs it
+
+    lock = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise InputError(f"--output_dir {path.parent}: another run is writing to it ({lock.read().strip()})") from None
+    except OSError:
+        return lock  # a file system without locks
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            return lock
+    lock.close()
+    return None
 
 
 def release_folder(folder: Path, lock: TextIO) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -59,6 +60,12 @@ class RunLog:
         if self._tensorboard and len(values):
             with writing(self._path.parent / "tensorboard"):
                 self._tensorboard.add_histogram(name, values, step)
+
+    def sync(self) -> None:
+        """Bring the events to the disk."""
+        if self._file:
+            with writing(self._path):
+                os.fsync(self._file.fileno())
 
     def events(self) -> str:
         """All events so far, a line each."""

@@ -122,6 +122,8 @@ class Trainer:
         with self.signals:
             try:
                 self._evaluate_if_due()  # a run that was stopped before it could
+                if self._finished():
+                    self._save()
                 while not self._finished():
                     self._run_epoch()
             except InterruptedRun as signal:
@@ -129,7 +131,7 @@ class Trainer:
                 raise StoppedError(
                     f"{signal} came after update {self.state.progress.step}; it is saved: go on with --resume"
                 ) from None
-        return self._finish()
+            return self._finish()
 
     def _finished(self) -> bool:
         loop, at = self.config.loop, self.state.progress
