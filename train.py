@@ -9,7 +9,7 @@ Several processes: torchrun --nproc_per_node 4 train.py … with the same flags.
 
 from __future__ import annotations
 
-import functools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,23 +18,23 @@ from data_utils.errors import entry_point
 from mt_dnn.config import TrainConfig, load_config
 from mt_dnn.distributed import Ranks, session
 from mt_dnn.results import read_results, summary
+from mt_dnn.run_log import say
 from mt_dnn.setup import build_trainer
 
 
 @entry_point
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`; returns the exit code."""
-    with session() as ranks:
-        with ranks.together():
-            config = load_config(argv, "Fine-tune one shared encoder on one or many tasks.")
+    config = load_config(argv, "Fine-tune one shared encoder on one or many tasks.")
+    with session(gpus=config.loop.device != "cpu") as ranks:
         return run(config, ranks)
 
 
 def run(config: TrainConfig, ranks: Ranks) -> int:
     """Train, or show the plan, or show the results of a run that is done. Of several processes the first one speaks."""
-    tell = functools.partial(print, flush=True) if ranks.first else lambda *text: None
+    tell = say if ranks.first else lambda line: None
     results_file = Path(config.output.output_dir) / "results.json"
-    if ranks.share(config.output.resume and results_file.is_file()):
+    if ranks.share(config.output.resume and os.path.isfile(results_file)):
         with ranks.together():
             tell(f"{config.output.output_dir} is done\n\n{summary(read_results(results_file))}")
         return 0
@@ -42,7 +42,7 @@ def run(config: TrainConfig, ranks: Ranks) -> int:
     tell(trainer.plan)
     if config.output.dry_run:
         return 0
-    tell()
+    tell("")
     results = trainer.run()
     tell(f"\n{summary(results)}\n\nwritten: {results_file}, {results_file.parent / 'best'}")
     return 0

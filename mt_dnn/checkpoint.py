@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data_utils.errors import InputError
-from mt_dnn.durable import RETIRED, damage, remove_folder, to_json, write_folder, writing
+from mt_dnn.durable import damage, remove_folder, to_json, write_folder, writing
 
 FORMAT = 3  # 3: with the events, tensors whole for any number of processes; 2: noise keyed by position; 1: by tensor
-NAME = re.compile(rf"step_(\d{{8}})(?:{re.escape(RETIRED)})?")
+NAME = re.compile(r"step_\d{8}")
 TENSORS = ("model", "optimizer", "random")
 EVENTS = "metrics.jsonl"
 FILES = (*(f"{stem}.safetensors" for stem in TENSORS), EVENTS, "state.json")
@@ -106,13 +106,9 @@ class Checkpoints:
             remove_folder(newer)
 
     def _all(self) -> list[Path]:
-        """From the oldest to the newest; one that was just being replaced comes before what replaces it."""
-        found = [(match[1], not path.name.endswith(RETIRED), path) for path, match in self._named() if path.is_dir()]
-        return [path for *_, path in sorted(found)]
-
-    def _named(self) -> list[tuple[Path, re.Match[str]]]:
+        """From the oldest to the newest."""
         paths = self.folder.iterdir() if self.folder.is_dir() else ()
-        return [(path, match) for path in paths if (match := NAME.fullmatch(path.name))]
+        return sorted(path for path in paths if NAME.fullmatch(path.name) and path.is_dir())
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:

@@ -6,6 +6,7 @@ Flag names are MT-DNN's where the meaning is the same. A later source wins: defa
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,6 +262,10 @@ class TrainConfig:
         once = {key: value for key, value in self.to_dict().items() if key not in ("resume", "dry_run")}
         write_text(path, yaml.safe_dump(once, sort_keys=False))
 
+    def check_same(self, path: Path) -> None:
+        """Raise `InputError` if `config.yaml` is there and has other settings than these; see `FREE_ON_RESUME`."""
+        _saved_values(path, self.to_dict())
+
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> TrainConfig:
         """Build from converted values by flag name; `InputError` names every missing or wrong one."""
@@ -292,7 +297,7 @@ def load_config(argv: Sequence[str] | None, description: str) -> TrainConfig:
 
 def _saved_values(path: Path, given: dict[str, Any]) -> dict[str, Any]:
     """The settings of the run to resume, {} if there is none; what is `given` must agree with them."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return {}
     saved, problems = convert(read_yaml_mapping(path), FLAGS, str(path))
     raise_all(problems)

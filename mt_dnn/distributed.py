@@ -87,6 +87,7 @@ class Ranks:
             failure = error
         failures = [error for error in self.gather(failure) if error is not None]
         if failures:
+            failures[0].shared = True  # see `data_utils.errors.speaks`
             raise failures[0]
 
 
@@ -95,27 +96,22 @@ ALONE = Ranks()
 
 
 @contextlib.contextmanager
-def session() -> Iterator[Ranks]:
+def session(*, gpus: bool) -> Iterator[Ranks]:
     """Join the other processes that `torchrun` has started, for as long as the block runs; alone without `torchrun`.
+
+    Args:
+        gpus: whether to use the GPUs that there are.
 
     Raises:
         InputError: fewer GPUs than processes on this machine.
-        StoppedError: another process was lost.
+        StoppedError: the processes could not meet, or another one was lost.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
     ranks = Ranks(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
-    gpus, here = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", ranks.size))
-    if 0 < gpus < here:
-        raise InputError(
-            f"torchrun --nproc_per_node {here}: there are {gpus} GPUs; start as many processes as there are GPUs"
-        )
-    if gpus:
-        torch.cuda.set_device(ranks.local_rank)
+    _meet(ranks, torch.cuda.device_count() if gpus else 0)
     try:
-        # Both, so that what is on the host can be compared without a detour over a GPU.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
         try:
             yield ranks
         except InputError:  # raised on all of them
@@ -126,7 +122,40 @@ def session() -> Iterator[Ranks]:
     except RuntimeError as error:
         if isinstance(error, StoppedError) or not (isinstance(error, dist.DistError) or LOST.search(str(error))):
             raise
-        raise StoppedError(
-            "another process of this run is gone, so the others stopped, too; "
-            "the last checkpoint stands: start all of them again with --resume"
-        ) from error
+        stopped = StoppedError(
+            "another process of this run is gone, so the others stopped, too; the last checkpoint stands: start all of "
+            f"them again with --resume ({_first_line(error)})"
+        )
+        stopped.speaker = _first_to_say()  # type: ignore[attr-defined]  # the first process may be the one that is gone
+        raise stopped from error
+
+
+def _meet(ranks: Ranks, gpus: int) -> None:
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.size))
+    if 0 < gpus < here:
+        raise InputError(
+            f"torchrun --nproc_per_node {here}: there are {gpus} GPUs; start as many processes as there are GPUs, "
+            "or use --device cpu"
+        )
+    if gpus:
+        torch.cuda.set_device(ranks.local_rank)
+    try:
+        # Both, so that what is on the host can be compared without a detour over a GPU.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        stopped = StoppedError(f"the processes of this run could not meet: {_first_line(error)}")
+        stopped.speaker = ranks.local_rank == 0  # type: ignore[attr-defined]  # others may be waiting still
+        raise stopped from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:300]
+
+
+def _first_to_say() -> bool:
+    """Whether no other process has said that one is gone; `torchrun` keeps the count, and without it all say so."""
+    with contextlib.suppress(RuntimeError, KeyError, ValueError):
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
+        return store.add(f"said/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1) == 1
+    return True

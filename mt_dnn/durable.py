@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -56,7 +57,7 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> int:
     """Fill a folder beside `target`, add its manifest, and put it in `target`'s place; returns its size in bytes.
 
     A folder cannot replace another in one step: a crash between the two renames leaves the one before as `.old`,
-    where `Checkpoints.newest` and `settle` find it. What was written of a folder that fails is removed again.
+    where `settle` finds it. What was written of a folder that fails is removed again.
     """
     partial, retired = target.with_name(target.name + PARTIAL), target.with_name(target.name + RETIRED)
     shutil.rmtree(partial, ignore_errors=True)
@@ -92,13 +93,18 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(doomed, ignore_errors=True)
 
 
-def settle(parent: Path) -> None:
-    """Clear up after a crash in `parent`: half-written things go; what was being replaced goes, or comes back."""
-    for path in sorted(parent.glob("*")):
-        if path.name.endswith(PARTIAL):
+def settle(parent: Path, ours: re.Pattern[str]) -> None:
+    """Clear up after a crash in `parent`: half-written things go; what was being replaced goes, or comes back.
+
+    Only names that `ours` matches are touched, with the endings that this module gives them.
+    """
+    for path in sorted(parent.glob("*" + PARTIAL)):
+        if ours.fullmatch(path.name.removesuffix(PARTIAL).removesuffix(RETIRED)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for retired in sorted(parent.glob("*" + RETIRED)):
         target = retired.with_name(retired.name.removesuffix(RETIRED))
+        if not ours.fullmatch(target.name):
+            continue
         if target.exists():
             remove_folder(retired)
         elif damage(retired) is None:
@@ -120,11 +126,13 @@ def damage(folder: Path, required: Collection[str] = ()) -> str | None:
         for name, expected in manifest.items():
             if not (folder / name).resolve().is_relative_to(folder.resolve()):
                 return f"{MANIFEST} names a file outside the folder: {name!r}"
+            if not (folder / name).is_file():
+                return f"{name} is not there"
             if _fingerprint(folder / name) != expected:
                 return f"{name} is not what was written"
     except OSError as error:
         return f"{Path(error.filename or MANIFEST).name}: {error.strerror}"
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RuntimeError) as error:  # RuntimeError: nested too deeply; links in a circle
         return f"{MANIFEST}: {error}"
     return None
 

@@ -15,7 +15,7 @@ from data_utils.errors import InputError, raise_all
 from data_utils.task_def import TaskDef
 from module.encoder import Encoder, load_encoder, quiet_transformers
 from module.heads import HEADS
-from mt_dnn.durable import MANIFEST, damage
+from mt_dnn.durable import damage
 from mt_dnn.seeding import stream_seed
 
 ENCODER_FOLDER, HEADS_FILE, TASKS_FILE = "encoder", "heads.safetensors", "tasks.json"
@@ -67,7 +67,8 @@ def build_model(init_checkpoint: str, tasks: Sequence[TaskDef], *, dropout_p: fl
     """
     check_trainable(tasks)
     folder = Path(init_checkpoint)
-    if (folder / HEADS_FILE).is_file() and (folder / MANIFEST).is_file() and (reason := damage(folder)):
+    exported = encoder_source(init_checkpoint) != init_checkpoint or (folder / HEADS_FILE).is_file()
+    if exported and (reason := damage(folder, (HEADS_FILE, TASKS_FILE))):
         raise InputError(f"--init_checkpoint: the exported model {folder} is damaged ({reason})")
     try:
         encoder = load_encoder(encoder_source(init_checkpoint), stream_seed(seed, "encoder"))

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data_utils.errors import StoppedError
 from module.optim.param_groups import LAYER_STACKS
-from module.optim.sharding import local, sharded_like, whole
+from module.optim.sharding import is_sharded, local, sharded_like, whole
 from mt_dnn.distributed import Ranks
 from mt_dnn.model import MTDNN
 
@@ -44,8 +44,20 @@ class Parallel:
         return contextlib.nullcontext()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The model's tensors, whole. All processes must ask at once."""
-        return {name: whole(value) for name, value in self.model.state_dict().items()}
+        """The model's tensors, see `gathered`."""
+        return self.gathered(self.model.state_dict())
+
+    def gathered(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Whole tensors on the first process, nothing on the others. All processes must ask at once.
+
+        Shards come together one tensor at a time, on the host: a device may not have room for all of them.
+        """
+        found = {}
+        for name, value in tensors.items():
+            gathered = whole(value)
+            if self.ranks.first:
+                found[name] = gathered.cpu() if is_sharded(value) else gathered
+        return found
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take up whole tensors by name; RuntimeError where names or shapes are others."""

@@ -51,6 +51,7 @@ class Report:
         self._curves(curves | {"samples_per_second": at.samples_per_second})
         by_task = "  ".join(f"{task} {value:.4f}" for task, value in losses.items()) or "-"
         skipped = f"  {at.skipped} skipped" if at.skipped else ""
+        skipped += f"  {at.overflows} overflowed" if at.overflows else ""
         self.say(f"{label}  loss {by_task}  lr {rate:.2e}  {at.samples_per_second:.0f} samples/s{skipped}")
         self.state.losses.clear()
 

@@ -20,8 +20,8 @@ class History:
     """All evaluations so far.
 
     Attributes:
-        evaluations: `{"epoch", "step", "mean", "tasks": {name: {"score", "metrics"}}}`, in order. `epoch` counts
-            passes over the data: 2 after the second, 1.5 in the middle of it.
+        evaluations: `{"epoch", "step", "mean", "tasks": {name: {"score", "metrics", "constant"}}}`, in order. `epoch`
+            counts passes over the data: 2 after the second, 1.5 in the middle of it.
         since_best: evaluations since the mean was last raised.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -14,36 +15,41 @@ import torch
 import transformers
 
 from data_utils.errors import InputError
-from mt_dnn.durable import PARTIAL, fsync, settle
+from mt_dnn.checkpoint import NAME as CHECKPOINT
+from mt_dnn.durable import PARTIAL, fsync, settle, writing
 
 LOCK = "run.lock"
+OURS = re.compile(r"best|config\.yaml|metrics\.jsonl|results\.json")
+"""What a run writes all at once, beside its checkpoints."""
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:
     """Raise `InputError` for an output folder that holds another run or other files, or cannot be written to."""
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not folder.is_dir():
         raise InputError(f"--output_dir {folder}: is a file, not a folder")
     ours = {LOCK, "config.yaml" + PARTIAL}  # left by a run that was cut while it wrote its first file
-    if folder.is_dir() and any(path.name not in ours for path in folder.iterdir()):
+    if os.path.isdir(folder) and any(path.name not in ours for path in folder.iterdir()):
         if not (folder / "config.yaml").is_file():
             raise InputError(f"--output_dir {folder}: holds other files; choose an empty or a new folder")
         if not resume:
             raise InputError(
                 f"--output_dir {folder}: holds another run; add --resume to go on with it, or choose another"
             )
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.isdir(path))
     if not os.access(existing, os.W_OK):
         raise InputError(f"--output_dir {folder}: {existing} is not writable")
 
 
-def claim_folder(folder: Path) -> TextIO:
+def claim_folder(folder: Path, *, resume: bool) -> TextIO:
     """Make an output folder, keep other processes out of it, and clear up what a crash has left half-written.
 
     Returns:
         The open lock file; the lock ends with it, or with the process.
 
     Raises:
-        InputError: the folder cannot be made, or another run is writing to it.
+        InputError: the folder cannot be made, another run is writing to it, or it has become another run's since it
+            was looked at.
+        StoppedError: it cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,10 +59,16 @@ def claim_folder(folder: Path) -> TextIO:
             pass
     except OSError as error:
         raise InputError(f"--output_dir {folder}: cannot be made: {error.strerror}") from None
-    lock.truncate(0)
-    print(f"process {os.getpid()} on {socket.gethostname()}", file=lock, flush=True)
-    settle(folder)
-    settle(folder / "checkpoints")
+    try:
+        check_folder(folder, resume=resume)
+        with writing(folder):
+            lock.truncate(0)
+            print(f"process {os.getpid()} on {socket.gethostname()}", file=lock, flush=True)
+            settle(folder, OURS)
+            settle(folder / "checkpoints", CHECKPOINT)
+    except BaseException:
+        lock.close()
+        raise
     return lock
 
 
@@ -85,15 +97,17 @@ def _lock(path: Path) -> TextIO | None:
 
 def release_folder(folder: Path, lock: TextIO) -> None:
     """Let other processes in again."""
-    (folder / LOCK).unlink(missing_ok=True)
-    lock.close()
+    with contextlib.suppress(OSError):  # a disk that has gone read-only: the lock ends with the process
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.close()
 
 
 def clear_folder(folder: Path) -> None:
     """Remove what a run has left that stopped before its first checkpoint."""
     for name in ("checkpoints", "best", "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / "metrics.jsonl").unlink(missing_ok=True)
+    for name in ("metrics.jsonl", "results.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def device_name(device: torch.device) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -69,7 +70,10 @@ class RunLog:
 
     def events(self) -> str:
         """All events so far, a line each."""
-        return self._path.read_text(encoding="utf-8") if self._file else ""
+        if not self._file:
+            return ""
+        with writing(self._path):
+            return self._path.read_text(encoding="utf-8")
 
     def __enter__(self) -> RunLog:
         return self
@@ -96,3 +100,4 @@ def say(line: str) -> None:
     """
     with contextlib.suppress(OSError):
         tqdm.write(line)
+        sys.stdout.flush()

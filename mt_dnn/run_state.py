@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from data_utils.errors import InputError
 from data_utils.task_def import TaskDef
-from module.optim.sharding import whole
+from module.optim.sharding import sharded_like
 from mt_dnn.checkpoint import Checkpoint, join_optimizer_state, split_optimizer_state
 from mt_dnn.data import TaskData
 from mt_dnn.parallel import Parallel
@@ -48,7 +48,7 @@ class RunState:
     def capture(self) -> tuple[Tensors, dict[str, Any]]:
         """Tensors by file, whole whatever the number of processes, and the rest as JSON takes it.
 
-        All processes must ask at once.
+        All processes must ask at once; tensors are for the first one only.
         """
         optimizer_tensors, groups = split_optimizer_state(self.optimizer)
         device = self.precision.device
@@ -62,7 +62,7 @@ class RunState:
         }
         tensors = {
             "model": self.parallel.state_dict(),
-            "optimizer": {name: whole(value) for name, value in optimizer_tensors.items()},
+            "optimizer": self.parallel.gathered(optimizer_tensors),
             "random": random,
         }
         return tensors, {
@@ -115,6 +115,9 @@ class RunState:
                 )
         joined = join_optimizer_state(tensors, own)
         self._check_averages(joined["state"])
+        params = [param for group in self.optimizer.param_groups for param in group["params"]]
+        for number, values in joined["state"].items():  # torch's own optimizers take them as they are
+            values.update({name: sharded_like(v, params[number]) for name, v in values.items() if name != "step"})
         self.optimizer.load_state_dict(joined)
 
     def _check_averages(self, state: dict[int, dict[str, Tensor]]) -> None:
@@ -133,19 +136,20 @@ class RunState:
             raise ValueError(f"optimizer state for parameters that there are not: {sorted(extra)}")
 
     def _restore_random(self, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
-        """Set this process's random streams, or start new ones where there were as many processes then as now."""
+        """Set this process's random streams, or start new ones where processes or the device are others than then."""
         ranks, random = self.parallel.ranks, checkpoint.tensors["random"]
         made_with, own = checkpoint.state["made_with"], self._made_with()
         if changed := [
             f"{name} {made_with.get(name)}, now {own[name]}" for name in own if own[name] != made_with.get(name)
         ]:
             say(f"saved with {'; '.join(changed)}: bits may differ from those of a run that never stopped")
-        if made_with.get("processes") != ranks.size:
+        on_gpu = self.precision.device.type == "cuda"
+        if made_with.get("processes") != ranks.size or (on_gpu and f"{ranks.rank}.cuda" not in random):
             torch.manual_seed(stream_seed(self.seed, "dropout", ranks.rank, self.progress.step))
             return
         torch.set_rng_state(random[f"{ranks.rank}.cpu"])
-        if self.precision.device.type == "cuda" and (stream := random.get(f"{ranks.rank}.cuda")) is not None:
-            torch.cuda.set_rng_state(stream, self.precision.device)
+        if on_gpu:
+            torch.cuda.set_rng_state(random[f"{ranks.rank}.cuda"], self.precision.device)
 
     def _made_with(self) -> dict[str, Any]:
         """What bits depend on besides the settings."""

@@ -70,7 +70,7 @@ class Trainer:
                 last checkpoint stands.
         """
         with self.ranks.together():
-            lock = claim_folder(self.folder) if self.ranks.first else None
+            lock = claim_folder(self.folder, resume=self.config.output.resume) if self.ranks.first else None
         try:
             checkpoint = self._enter_folder()
             with self._open_log(checkpoint) as log:
@@ -85,17 +85,15 @@ class Trainer:
     def _enter_folder(self) -> Checkpoint | None:
         """Take up the run in the output folder and return its checkpoint, or begin a new run."""
         with self.ranks.together():
+            if self.config.output.resume:  # another run may have begun here since this one read its settings
+                self.config.check_same(self.folder / "config.yaml")
             checkpoint = self.checkpoints.newest(self.say) if self.config.output.resume else None
             if checkpoint:
                 self.say(f"resuming from {checkpoint.folder}")
                 self.state.restore(checkpoint, self.say)
-            elif self.ranks.first:
-                clear_folder(self.folder)
+            if self.ranks.first:
                 with writing(self.folder):
-                    self.config.write(self.folder / "config.yaml")
-            if checkpoint and self.ranks.first:
-                self.checkpoints.drop_after(checkpoint.folder)
-                self._check_best()
+                    self._tidy(checkpoint)
         if len(set(self.ranks.gather(self.state.progress.step))) > 1:
             raise InputError(
                 f"--output_dir {self.folder}: the processes see different checkpoints; all need the same one"
@@ -103,8 +101,16 @@ class Trainer:
         self.saved = self._place() if checkpoint else None
         return checkpoint
 
-    def _check_best(self) -> None:
-        """Say so if the best model is damaged: where no better score follows, nothing replaces it."""
+    def _tidy(self, checkpoint: Checkpoint | None) -> None:
+        """Remove what is in the way of a new run, or of going on from a checkpoint.
+
+        Says so if the best model is damaged: where no better score follows, nothing replaces it.
+        """
+        if checkpoint is None:
+            clear_folder(self.folder)
+            self.config.write(self.folder / "config.yaml")
+            return
+        self.checkpoints.drop_after(checkpoint.folder)
         best = self.folder / "best"
         if self.state.progress.history.evaluations and (reason := damage(best)):
             self.say(f"{best} is damaged ({reason}); only a better score writes it anew")
@@ -177,8 +183,7 @@ class Trainer:
             self._skip(updated.problem, draw)
         else:
             self.state.losses.add(draw.task, updated.loss)
-            at.skipped_in_a_row = 0
-        at.overflows += updated.overflow
+            self._count_overflow(updated.overflow)
         at.step += 1
         at.position += 1
         at.rows += len(draw.rows)
@@ -194,9 +199,20 @@ class Trainer:
             raise StoppedError(f"{problem}. The last checkpoint stands; --on_nonfinite skip leaves such updates out")
         at.skipped += 1
         at.skipped_in_a_row += 1
-        if at.skipped_in_a_row == SKIPS_IN_A_ROW:
+        if at.skipped_in_a_row >= SKIPS_IN_A_ROW:
             raise StoppedError(f"{SKIPS_IN_A_ROW} updates one after another were not finite, the last: {problem}")
         self.report.skipped(problem, draw)
+
+    def _count_overflow(self, overflow: bool) -> None:
+        """Count an update that float16's scaler left out, or one that was applied."""
+        at = self.state.progress
+        at.overflows += overflow
+        at.skipped_in_a_row = at.skipped_in_a_row + 1 if overflow else 0
+        if at.skipped_in_a_row >= SKIPS_IN_A_ROW:
+            raise StoppedError(
+                f"{SKIPS_IN_A_ROW} updates one after another overflowed in float16, the last was update {at.step + 1}; "
+                "use --bf16, or neither"
+            )
 
     def _evaluate_if_due(self) -> None:
         """Evaluate at the end of an epoch and where `--eval_per_updates` says so, once after an update."""
@@ -212,6 +228,7 @@ class Trainer:
         improved = at.history.add(epoch, at.step, tasks)
         self.report.evaluation(improved)
         if improved:
+            self.parallel.check_finite()
             self._export()
         at.wall_seconds += time.perf_counter() - started
 
@@ -261,6 +278,7 @@ class Trainer:
             "epochs": at.history.evaluations[-1]["epoch"],
             "updates": at.step,
             "skipped_updates": at.skipped,
+            "overflowed_updates": at.overflows,
             "samples_per_second": round(at.samples_per_second, 2),
             "wall_seconds": round(at.wall_seconds, 2),
             "save_seconds": round(at.save_seconds, 2),

@@ -99,13 +99,13 @@ class Updater:
             self.optimizer.zero_grad(set_to_none=True)
             self.precision.scaler.update()
             return Updated(loss, grad_norm, self._problem(loss_value, grad_norm, draw, step))
-        self._step(grads, norm, grad_norm)
+        self._step(norm, grad_norm)
         if not overflow:
             self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         return Updated(loss, grad_norm, overflow=overflow)
 
-    def _step(self, grads: list[Tensor], norm: Tensor, grad_norm: float) -> None:
+    def _step(self, norm: Tensor, grad_norm: float) -> None:
         """Clip, and step the optimizer; below the limit nothing is clipped, and a pass over memory is saved."""
         limit = self.config.global_grad_clipping
         clips = 0 < limit < grad_norm < math.inf
@@ -113,7 +113,7 @@ class Updater:
             self.precision.scaler.step(self.optimizer, grad_factor=limit / (grad_norm + 1e-6))
         else:
             if clips:
-                clip_grads_with_norm_(grads, limit, norm, foreach=True)
+                clip_grads_with_norm_(self._parameters, limit, norm, foreach=True)
             self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
 

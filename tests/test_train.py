@@ -196,6 +196,15 @@ def test_long_rows_are_shortened_and_counted(
     assert int(line.split()[-2]) > 0
 
 
+@pytest.mark.parametrize("optim", ["adamax", "adamw", "pats_adamw", "sage_adamax"])
+def test_gradients_are_clipped(workshop: Workshop, tmp_path: Path, optim: str) -> None:
+    """By all optimizers: averages of gradients of norm 1e-7 are no larger."""
+    flags = ["--train_datasets", "cola", "--epochs", "1", "--optim", optim, "--global_grad_clipping", "1e-7"]
+    assert train.main(workshop.flags(tmp_path, *flags)) == 0
+    state = load_file(tmp_path / "checkpoints" / "step_00000003" / "optimizer.safetensors")
+    assert 0 < max(value.abs().max().item() for name, value in state.items() if name.endswith("exp_avg")) < 1e-7
+
+
 def test_early_stopping(workshop: Workshop, tmp_path: Path) -> None:
     flags = ["--train_datasets", "cola", "--epochs", "9", "--learning_rate", "1e-9", "--early_stopping", "2"]
     assert train.main(workshop.flags(tmp_path, *flags)) == 0
@@ -235,6 +244,9 @@ def test_a_damaged_best_model_is_refused_and_reported(
     (tmp_path / "run" / "results.json").unlink()
     assert train.main([*flags, "--resume"]) == 0
     assert "best is damaged (encoder/model.safetensors is not" in capsys.readouterr().out
+    (tmp_path / "run" / "best" / "heads.safetensors").unlink()
+    assert train.main(workshop.flags(tmp_path / "next", *more)) == 2
+    assert "best is damaged" in capsys.readouterr().err
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(

@@ -21,6 +21,7 @@ import train
 from data_utils.errors import InputError, StoppedError
 from mt_dnn.checkpoint import TENSORS, Checkpoint, Checkpoints
 from mt_dnn.durable import damage, remove_folder, settle, write_folder, write_text
+from mt_dnn.run_folder import OURS
 from tests.conftest import Workshop
 
 
@@ -87,10 +88,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a flipped bit": (lambda f: flip(f / "optimizer.safetensors"), "optimizer.safetensors is not what was"),
     "a flipped bit in the state": (lambda f: flip(f / "state.json"), "state.json is not what was"),
     "a longer log": (lambda f: (f / "metrics.jsonl").open("a").write("{}\n"), "metrics.jsonl is not what was"),
-    "a missing file": (lambda f: (f / "random.safetensors").unlink(), "random.safetensors: No such file"),
+    "a missing file": (lambda f: (f / "random.safetensors").unlink(), "random.safetensors is not there"),
     "a folder for a file": (
         lambda f: ((f / "state.json").unlink(), (f / "state.json").mkdir()),
-        "state.json: Is a directory",
+        "state.json is not there",
     ),
     "an empty folder": (lambda f: (shutil.rmtree(f), f.mkdir()), "manifest.json: No such file"),
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "manifest.json: No such file"),
@@ -116,6 +117,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "manifest.json names a file outside the folder",
     ),
     "a link to outside": (link, "manifest.json names a file outside the folder: 'state.json'"),
+    "a link to itself": (
+        lambda f: ((f / "state.json").unlink(), (f / "state.json").symlink_to(f / "state.json")),
+        "",
+    ),
     "a name with a zero byte": (
         lambda f: manifest(f, lambda content: content.update({"x\0": {"bytes": 0, "sha256": ""}})),
         "manifest.json: ",
@@ -168,8 +173,10 @@ class TestSettling:
         (tmp_path / "best.partial" / "x").touch()
         (tmp_path / "config.yaml.partial").touch()
         (tmp_path / "config.yaml").touch()
-        settle(tmp_path)
-        assert names(tmp_path) == ["config.yaml"]
+        for name in ("train.log.partial", "notes", "notes.old"):  # the user's own
+            (tmp_path / name).touch()
+        settle(tmp_path, OURS)
+        assert names(tmp_path) == ["config.yaml", "notes", "notes.old", "train.log.partial"]
 
     @pytest.mark.parametrize("replaced", [False, True])
     def test_a_folder_that_was_being_replaced_comes_back_or_goes(self, tmp_path: Path, replaced: bool) -> None:
@@ -178,7 +185,7 @@ class TestSettling:
         old.rename(tmp_path / "best.old")
         if replaced:
             write_folder(old, lambda folder: write_text(folder / "x", "new"))
-        settle(tmp_path)
+        settle(tmp_path, OURS)
         assert names(tmp_path) == ["best"] and damage(old) is None
         assert (old / "x").read_text() == ("new" if replaced else "old")
 

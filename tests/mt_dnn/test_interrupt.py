@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import train
+from data_utils.errors import InputError
 from mt_dnn.distributed import ALONE
 from mt_dnn.interrupt import SIGNALS, InterruptedRun, StopSignals
 from mt_dnn.trainer import Trainer
@@ -89,21 +90,21 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(
     workshop: Workshop,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     moment: str,
 ) -> None:
     owner, method, call, step = MOMENTS[moment]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert train.main(workshop.flags(whole, *FLAGS)) == 0
-    capsys.readouterr()
+    capfd.readouterr()
     with monkeypatch.context() as patch:
         signal_after(patch, owner, method, call)
         assert train.main(workshop.flags(cut, *FLAGS)) == 1
-    said = capsys.readouterr().err
-    assert "SIGTERM: saving, then stopping" not in said, "written to the descriptor, past Python"
+    said = capfd.readouterr().err
+    assert said.count("SIGTERM: saving, then stopping") == 1
     assert f"stopped: SIGTERM came after update {step}; it is saved: go on with --resume" in said
     assert train.main(["--output_dir", str(cut), "--resume"]) == 0
-    assert f"resuming from {cut / 'checkpoints' / f'step_{step:08d}'}" in capsys.readouterr().out
+    assert f"resuming from {cut / 'checkpoints' / f'step_{step:08d}'}" in capfd.readouterr().out
     assert (whole / "metrics.jsonl").read_bytes() == (cut / "metrics.jsonl").read_bytes()
     for name in ("model", "optimizer", "random"):
         file = f"checkpoints/step_00000018/{name}.safetensors"
@@ -114,10 +115,24 @@ def test_a_run_in_use_is_left_alone(workshop: Workshop, tmp_path: Path, capsys: 
     from mt_dnn.run_folder import claim_folder, release_folder
 
     flags = workshop.flags(tmp_path / "run", "--train_datasets", "cola", "--epochs", "1")
-    lock = claim_folder(tmp_path / "run")
+    lock = claim_folder(tmp_path / "run", resume=False)
     assert train.main(flags) == 2
     message = capsys.readouterr().err
     assert f"another run is writing to it (process {os.getpid()} on " in message
     release_folder(tmp_path / "run", lock)
     assert train.main(flags) == 0
     assert not (tmp_path / "run" / "run.lock").exists()
+
+
+def test_a_folder_that_another_run_took_in_the_meantime_is_left_alone(workshop: Workshop, tmp_path: Path) -> None:
+    """Both have looked at an empty folder; one was slower."""
+    flags = workshop.flags(tmp_path / "run", "--train_datasets", "cola", "--epochs", "1")
+    slow = train.build_trainer(train.load_config([*flags, "--seed", "9"], ""))
+    slow_resume = train.build_trainer(train.load_config([*flags, "--seed", "9", "--resume"], ""))
+    assert train.main(flags) == 0
+    files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="holds another run"):
+        slow.run()
+    with pytest.raises(InputError, match="--seed 9 contradicts"):
+        slow_resume.run()
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == files

@@ -25,8 +25,12 @@ def build(source: Path) -> MTDNN:
 
 
 @pytest.fixture
-def exported(tmp_path: Path) -> Path:
-    """Two tasks' heads on an encoder without a pooler of its own, so that ours is among them."""
+def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two tasks' heads on an encoder without a pooler of its own, so that ours is among them.
+
+    There is no manifest, as if whatever a test changes had been written like that.
+    """
+    monkeypatch.setattr("mt_dnn.model.damage", lambda folder, required: None)
     config = transformers.DistilBertConfig(vocab_size=60, dim=32, n_layers=1, n_heads=2, hidden_dim=48)
     transformers.DistilBertModel(config).save_pretrained(tmp_path / "source")
     model = build_model(str(tmp_path / "source"), [COLA, STSB], dropout_p=0.1, seed=1)

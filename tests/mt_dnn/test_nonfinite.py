@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import train
+from data_utils.errors import StoppedError
 from module.losses import LOSSES
 from mt_dnn import trainer
 from mt_dnn.durable import damage
@@ -152,6 +153,27 @@ def test_a_run_that_only_skips_is_stopped(
     assert capsys.readouterr().err.startswith(
         "stopped: 25 updates one after another were not finite, the last: update 27,"
     )
+
+
+def test_a_run_that_only_overflows_is_stopped(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The scaler of float16, here on a CPU, finds no scale at which the gradients are finite."""
+    config = train.load_config(workshop.flags(tmp_path, "--train_datasets", "cola", "--epochs", "20"), "")
+    run = train.build_trainer(config)
+    run.state.precision.scaler = torch.amp.GradScaler("cpu")
+    plain = LOSSES["CeCriterion"]
+
+    def criterion(logits: Tensor, labels: Tensor) -> Tensor:
+        logits.register_hook(lambda grad: grad * math.nan)
+        return plain(logits, labels)
+
+    monkeypatch.setitem(LOSSES, "CeCriterion", criterion)
+    with pytest.raises(
+        StoppedError, match="25 updates one after another overflowed in float16, the last was update 25"
+    ):
+        run.run()
+    assert "24 overflowed" in capsys.readouterr().out
 
 
 def test_no_score_is_made_up_for_outputs_that_are_not_finite(
