@@ -94,7 +94,7 @@ def test_a_lock_that_is_released_while_another_run_asks_for_it_is_held_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second run has opened the lock file, the first one removes it, and a third comes."""
-    first, flock = claim_folder(tmp_path), fcntl.flock
+    first, flock = claim_folder(tmp_path, resume=False), fcntl.flock
 
     def release_first(file: TextIO, operation: int) -> None:
         monkeypatch.undo()
@@ -102,9 +102,9 @@ def test_a_lock_that_is_released_while_another_run_asks_for_it_is_held_by_one(
         flock(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", release_first)
-    second = claim_folder(tmp_path)
+    second = claim_folder(tmp_path, resume=False)
     with pytest.raises(InputError, match="another run is writing to it"):
-        claim_folder(tmp_path)
+        claim_folder(tmp_path, resume=False)
     release_folder(tmp_path, second)
 
 
