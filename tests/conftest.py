@@ -43,6 +43,13 @@ def make_features() -> Callable[..., FeatureSet]:
     return make
 
 
+def flip_a_bit(path: Path) -> None:
+    """Damage a file as a bad disk does: the last byte, which in a file of weights belongs to one of them."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
 @dataclass(frozen=True)
 class Workshop:
     """Miniature GLUE as features, and the tiny encoder they were made for."""

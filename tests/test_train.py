@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import train
 from mt_dnn.update import Updater
-from tests.conftest import Workshop
+from tests.conftest import Workshop, flip_a_bit
 
 METHODS = {
     "adamax": [],
@@ -146,10 +146,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert train.main(flags) == 0
     before = results(tmp_path)["tasks"]
     newest = sorted((tmp_path / "checkpoints").iterdir())[-1]
-    weights = newest / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-5] ^= 1
-    weights.write_bytes(content)
+    flip_a_bit(newest / "model.safetensors")
     (tmp_path / "results.json").unlink()
     assert train.main([*flags, "--resume"]) == 0
     assert f"checkpoint {newest} is damaged (model.safetensors is not what was written)" in capsys.readouterr().out
@@ -234,10 +231,7 @@ def test_a_damaged_best_model_is_refused_and_reported(
 ) -> None:
     flags = workshop.flags(tmp_path / "run", "--train_datasets", "cola", "--epochs", "1")
     assert train.main(flags) == 0
-    weights = tmp_path / "run" / "best" / "encoder" / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
+    flip_a_bit(tmp_path / "run" / "best" / "encoder" / "model.safetensors")
     more = ["--train_datasets", "cola", "--init_checkpoint", str(tmp_path / "run" / "best"), "--dry_run"]
     assert train.main(workshop.flags(tmp_path / "next", *more)) == 2
     assert "best is damaged (encoder/model.safetensors is not what was written)" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from data_utils.errors import InputError, StoppedError
 from mt_dnn.checkpoint import TENSORS, Checkpoint, Checkpoints
 from mt_dnn.durable import damage, remove_folder, settle, write_folder, write_text
 from mt_dnn.run_folder import OURS
-from tests.conftest import Workshop
+from tests.conftest import Workshop, flip_a_bit
 
 
 def save(checkpoints: Checkpoints, step: int) -> Path:
@@ -57,12 +57,6 @@ def test_the_newest_are_kept(tmp_path: Path, keep: int) -> None:
     assert names(tmp_path) == ["step_00000001", "step_00000005", "step_00000020", "step_00000100"][-keep:]
 
 
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 def manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     path = folder / "manifest.json"
     content = json.loads(path.read_text())
@@ -85,8 +79,8 @@ def link(folder: Path) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "truncated weights": (lambda f: os.truncate(f / "model.safetensors", 90), "model.safetensors is not what was"),
     "emptied weights": (lambda f: os.truncate(f / "model.safetensors", 0), "model.safetensors is not what was"),
-    "a flipped bit": (lambda f: flip(f / "optimizer.safetensors"), "optimizer.safetensors is not what was"),
-    "a flipped bit in the state": (lambda f: flip(f / "state.json"), "state.json is not what was"),
+    "a flipped bit": (lambda f: flip_a_bit(f / "optimizer.safetensors"), "optimizer.safetensors is not what was"),
+    "a flipped bit in the state": (lambda f: flip_a_bit(f / "state.json"), "state.json is not what was"),
     "a longer log": (lambda f: (f / "metrics.jsonl").open("a").write("{}\n"), "metrics.jsonl is not what was"),
     "a missing file": (lambda f: (f / "random.safetensors").unlink(), "random.safetensors is not there"),
     "a folder for a file": (
@@ -142,7 +136,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(tmp_path: P
 def test_without_a_whole_checkpoint_there_is_no_going_on(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step in (1, 2):
-        flip(save(checkpoints, step) / "model.safetensors")
+        flip_a_bit(save(checkpoints, step) / "model.safetensors")
     with pytest.raises(InputError, match="no checkpoint in .* is whole; start anew"):
         newest(checkpoints)
 

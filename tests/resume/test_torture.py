@@ -15,6 +15,7 @@ import pytest
 from scripts import torture
 from scripts.torture_checks import attempt_problems, differences, newest_checkpoint
 from scripts.torture_world import World
+from tests.conftest import flip_a_bit
 from tests.resume.attempts import run_plainly
 
 
@@ -25,12 +26,6 @@ def finished(small_world: World, pool: Executor, tmp_path_factory: pytest.TempPa
     flags = "--train_datasets share --batch_size 4 --epochs 2 --optim pats_adamax"
     pool.submit(run_plainly, small_world.flags(run, flags), run).result()
     return run
-
-
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
 
 
 def edit(path: Path, change: Callable[[dict], None]) -> None:
