@@ -25,11 +25,11 @@ if not __package__:  # started by its path, when only this folder is on sys.path
 from data_utils.atomic import StagedFiles
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point
-from experiments.glue.figure_data import Collected, FigureData
-from experiments.glue.figure_drawing import draw
-from experiments.glue.figure_sensitivity import data_share, distributions
-from experiments.glue.figure_sources import learning_curves, noise_lambda, seeds
-from experiments.glue.figure_style import FORMATS, style, write_figure
+from experiments.glue.plots.data import Collected, FigureData
+from experiments.glue.plots.drawing import draw
+from experiments.glue.plots.sensitivity import data_share, distributions
+from experiments.glue.plots.sources import learning_curves, noise_lambda, seeds
+from experiments.glue.plots.style import FORMATS, style, write_figure
 from experiments.glue.study import Outcome, Study
 
 FIGURES: dict[str, Callable[[Sequence[Outcome]], Collected]] = {

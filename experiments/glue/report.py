@@ -19,14 +19,14 @@ if not __package__:  # started by its path, when only this folder is on sys.path
 from data_utils.atomic import StagedFiles
 from data_utils.cli import Parser, path_text
 from data_utils.errors import entry_point
-from experiments.glue.comparison import BASELINE, EPOCHS
-from experiments.glue.report_figures import figures
-from experiments.glue.report_page import Html, document, element
-from experiments.glue.report_runs import all_runs, commands, counts, odd_runs, settings, times
-from experiments.glue.report_scores import in_short, scores
-from experiments.glue.significance import TESTS
+from experiments.glue.pages.figures import figures
+from experiments.glue.pages.page import Html, document, element
+from experiments.glue.pages.runs import all_runs, commands, counts, odd_runs, settings, times
+from experiments.glue.pages.scores import in_short, scores
 from experiments.glue.study import Study
 from experiments.glue.table import study_tables
+from experiments.glue.tables.comparison import BASELINE, EPOCHS
+from experiments.glue.tables.significance import TESTS
 
 ABOUT = "PATS and its baselines, fine-tuned with train.py. All scores are of dev sets, in points out of 100."
 EMPTY = "This study has no runs yet; experiments.glue.sweep adds some."

@@ -21,14 +21,14 @@ from pathlib import Path
 
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, StoppedError, entry_point
-from experiments.glue.board import Board, State
-from experiments.glue.devices import AUTO, find_slots
-from experiments.glue.live import View, make_view
-from experiments.glue.plan import Request, assignments, check, names, seeds, variations
-from experiments.glue.search import Search
-from experiments.glue.slurm import write_slurm
 from experiments.glue.study import Run, Status, Study, changing
-from experiments.glue.workers import Workers
+from experiments.glue.sweeps.board import Board, State
+from experiments.glue.sweeps.devices import AUTO, find_slots
+from experiments.glue.sweeps.live import View, make_view
+from experiments.glue.sweeps.plan import Request, assignments, check, names, seeds, variations
+from experiments.glue.sweeps.search import Search
+from experiments.glue.sweeps.slurm import write_slurm
+from experiments.glue.sweeps.workers import Workers
 
 PROG = "python -m experiments.glue.sweep"
 TRIALS = 40

@@ -20,11 +20,11 @@ if not __package__:  # started by its path, when only this folder is on sys.path
 from data_utils.atomic import StagedFiles
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point
-from experiments.glue import run_table
-from experiments.glue.comparison import BASELINE, EPOCHS, StudyTable, compare, read_paper_scores
-from experiments.glue.layouts import csv_text, latex, markdown
-from experiments.glue.significance import TESTS
 from experiments.glue.study import STUDY_FILE, Study
+from experiments.glue.tables import run_table
+from experiments.glue.tables.comparison import BASELINE, EPOCHS, StudyTable, compare, read_paper_scores
+from experiments.glue.tables.layouts import csv_text, latex, markdown
+from experiments.glue.tables.significance import TESTS
 
 OF_STUDIES = ("which", "baseline", "output_dir", "tasks", "test")
 

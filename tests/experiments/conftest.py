@@ -14,15 +14,17 @@ from typing import Any
 
 import pytest
 
-from experiments.glue import plan, sweep, workers
+from experiments.glue import sweep
 from experiments.glue.study import Study
+from experiments.glue.sweeps import plan, workers
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = ROOT / "tests" / "stub_train.py"
 DRIVER = """
 import sys
 from pathlib import Path
-from experiments.glue import plan, sweep, workers
+from experiments.glue import sweep
+from experiments.glue.sweeps import plan, workers
 plan.TRAIN = workers.TRAIN = Path(sys.argv[1])
 sys.exit(sweep.main(sys.argv[2:]))
 """

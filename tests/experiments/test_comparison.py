@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from data_utils.errors import InputError
-from experiments.glue.comparison import compare, read_paper_scores
 from experiments.glue.study import Outcome, Status
+from experiments.glue.tables.comparison import compare, read_paper_scores
 from tests.fake_study import done, run, seeds_done
 
 

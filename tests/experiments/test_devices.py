@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from data_utils.errors import InputError
-from experiments.glue import devices
-from experiments.glue.devices import find_slots
+from experiments.glue.sweeps import devices
+from experiments.glue.sweeps.devices import find_slots
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from experiments.glue.differences import Difference, differences
-from experiments.glue.significance import LEVEL, Verdict
+from experiments.glue.tables.differences import Difference, differences
+from experiments.glue.tables.significance import LEVEL, Verdict
 
 Scores = dict[tuple[str, str], dict[int, float]]
 
@@ -76,7 +76,7 @@ def test_the_last_bits_of_scores_make_no_difference() -> None:
 @pytest.fixture
 def without_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take most of the time, and verdicts do not depend on them."""
-    monkeypatch.setattr("experiments.glue.differences.bootstrap_interval", lambda strata: None)
+    monkeypatch.setattr("experiments.glue.tables.differences.bootstrap_interval", lambda strata: None)
 
 
 def skewed(rng: np.random.Generator, seeds: int) -> dict[int, float]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.glue.figure_data import Group, Key, keys_of
-from experiments.glue.figure_drawing import legend_entries
-from experiments.glue.figure_sensitivity import curve, data_share, distributions
-from experiments.glue.figure_sources import RunCurves, learning_curves, noise_lambda, seeds
+from experiments.glue.plots.data import Group, Key, keys_of
+from experiments.glue.plots.drawing import legend_entries
+from experiments.glue.plots.sensitivity import curve, data_share, distributions
+from experiments.glue.plots.sources import RunCurves, learning_curves, noise_lambda, seeds
 from experiments.glue.sensitivity_record import GRIDS
 from experiments.glue.study import Outcome, Run, Study
 from tests.experiments.synthetic_study import (

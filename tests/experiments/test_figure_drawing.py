@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.glue.figure_data import Curve, FigureData, Key, LinePanel, Series, StripPanel, StripRow
-from experiments.glue.figure_drawing import draw
-from experiments.glue.figure_sensitivity import distributions
-from experiments.glue.figure_sources import learning_curves, noise_lambda, seeds
-from experiments.glue.figure_style import LOOKS, ONE_COLUMN, TWO_COLUMNS, look_of, style
+from experiments.glue.plots.data import Curve, FigureData, Key, LinePanel, Series, StripPanel, StripRow
+from experiments.glue.plots.drawing import draw
+from experiments.glue.plots.sensitivity import distributions
+from experiments.glue.plots.sources import learning_curves, noise_lambda, seeds
+from experiments.glue.plots.style import LOOKS, ONE_COLUMN, TWO_COLUMNS, look_of, style
 from tests.experiments.synthetic_study import plausible_study
 
 EIGHT = ("cola", "mrpc", "rte", "stsb", "qqp", "qnli", "mnli", "sst")

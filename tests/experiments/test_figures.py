@@ -13,9 +13,9 @@ import pytest
 
 import train
 from experiments.glue import sensitivity
-from experiments.glue.figure_sources import learning_curves
-from experiments.glue.figure_style import FORMATS, ONE_COLUMN, TWO_COLUMNS
 from experiments.glue.figures import FIGURES, main
+from experiments.glue.plots.sources import learning_curves
+from experiments.glue.plots.style import FORMATS, ONE_COLUMN, TWO_COLUMNS
 from tests.conftest import Workshop
 from tests.experiments.synthetic_study import plausible_study, rte, write_sensitivities, write_study
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.glue.board import Board, Running, State, duration, last_event
-from experiments.glue.live import Grid, View, make_view
 from experiments.glue.study import Outcome, Status
+from experiments.glue.sweeps.board import Board, Running, State, duration, last_event
+from experiments.glue.sweeps.live import Grid, View, make_view
 from tests.fake_study import done, run
 
 RTE = [run("minilm/rte", label, seed) for seed in (1, 2) for label in ("adamax", "pats")]

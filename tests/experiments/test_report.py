@@ -13,13 +13,13 @@ from urllib.parse import unquote
 
 import pytest
 
-from experiments.glue.layouts import difference_grid, notes, score_grid
+from experiments.glue.pages.figures import inline_svg
+from experiments.glue.pages.page import VOID, element, escaped
+from experiments.glue.pages.scores import finding
 from experiments.glue.report import main
-from experiments.glue.report_figures import inline_svg
-from experiments.glue.report_page import VOID, element, escaped
-from experiments.glue.report_scores import finding
 from experiments.glue.study import Run, Study
 from experiments.glue.table import study_tables
+from experiments.glue.tables.layouts import difference_grid, notes, score_grid
 from tests.experiments.synthetic_study import finish, plausible_study, rte, write_study
 
 METHODS = ("adamax", "pats", "pats_variance")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from experiments.glue.run_table import RunResult, render
 from experiments.glue.table import main
+from experiments.glue.tables.run_table import RunResult, render
 
 
 def result(optim: str, **scores: tuple[str, float, Any, int]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import yaml
 
 from data_utils.errors import InputError
 from experiments.glue.recipes import load_recipe
-from experiments.glue.search import BEST, DATABASE, search_space
 from experiments.glue.study import Run
+from experiments.glue.sweeps.search import BEST, DATABASE, search_space
 from tests.experiments.conftest import Sweeper
 
 optuna = pytest.importorskip("optuna", reason="the search needs Optuna")

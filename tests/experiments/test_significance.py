@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.glue.significance import (
+from experiments.glue.tables.significance import (
     LEVEL,
     TESTS,
     Verdict,

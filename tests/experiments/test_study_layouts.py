@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.glue.comparison import Cell, StudyTable, compare, read_paper_scores
-from experiments.glue.layouts import (
+from experiments.glue.study import Outcome, Status
+from experiments.glue.tables.comparison import Cell, StudyTable, compare, read_paper_scores
+from experiments.glue.tables.layouts import (
     cell_text,
     csv_text,
     difference_grid,
@@ -21,7 +22,6 @@ from experiments.glue.layouts import (
     score_grid,
     title,
 )
-from experiments.glue.study import Outcome, Status
 from tests.fake_study import done, run, seeds_done
 
 BASE = [50.0, 51.0, 52.0, 50.5, 51.5, 49.5, 50.25, 51.75]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.glue.devices import available_cores
 from experiments.glue.study import Run, Status, Study
+from experiments.glue.sweeps.devices import available_cores
 from tests.conftest import Workshop
 from tests.experiments.conftest import ALL_DONE, GRID, ROOT, Sweeper, wait_for
 

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from experiments.glue import workers
-from experiments.glue.devices import available_cores
 from experiments.glue.study import Outcome, Run, Study
+from experiments.glue.sweeps import workers
+from experiments.glue.sweeps.devices import available_cores
 from tests.experiments.conftest import ALL_DONE, GRID, Sweeper, wait_for
 
 

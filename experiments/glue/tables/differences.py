@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.glue.significance import (
+from experiments.glue.tables.significance import (
     Floats,
     Verdict,
     bootstrap_interval,

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from data_utils.errors import InputError
 from data_utils.strict import read_yaml_mapping
-from experiments.glue.differences import Difference, differences
-from experiments.glue.recipes import MTL
+from experiments.glue.recipes import FOLDER, MTL
 from experiments.glue.study import OWN_FLAGS, Outcome, Run, Status
+from experiments.glue.tables.differences import Difference, differences
 
-PAPER = Path(__file__).parent / "recipes" / "paper_table1.yml"
+PAPER = FOLDER / "paper_table1.yml"
 BASELINE = "adamax"
 EPOCHS = ("last", "best")
 PaperScores = Mapping[str, Mapping[str, Mapping[str, float]]]

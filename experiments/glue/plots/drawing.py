@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from experiments.glue.figure_data import (
+from experiments.glue.plots.data import (
     DensityPanel,
     FigureData,
     Key,
@@ -15,7 +15,7 @@ from experiments.glue.figure_data import (
     Series,
     StripPanel,
 )
-from experiments.glue.figure_style import ONE_COLUMN, TWO_COLUMNS, look_of, new_figure
+from experiments.glue.plots.style import ONE_COLUMN, TWO_COLUMNS, look_of, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ SPREAD = 0.3  # how far seeds are moved apart, in rows of a strip
 
 
 def draw(data: FigureData) -> Figure:
-    """Draw a figure; within `figure_style.style`."""
+    """Draw a figure; within `plots.style.style`."""
     columns = max(map(len, data.rows))
     width = ONE_COLUMN if columns == 1 else TWO_COLUMNS
     entries = {} if isinstance(data.rows[0][0], StripPanel) else legend_entries(data)

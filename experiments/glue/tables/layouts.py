@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from experiments.glue.comparison import Cell, StudyTable
-from experiments.glue.differences import Difference
-from experiments.glue.significance import LEVEL, MIN_BOOTSTRAP_PAIRS, Verdict
+from experiments.glue.tables.comparison import Cell, StudyTable
+from experiments.glue.tables.differences import Difference
+from experiments.glue.tables.significance import LEVEL, MIN_BOOTSTRAP_PAIRS, Verdict
 
 NOTHING = "-"
 ALL_TASKS = "all tasks"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from experiments.glue.comparison import StudyTable
-from experiments.glue.differences import Difference
-from experiments.glue.layouts import ALL_TASKS, EPOCH, difference_grid, notes, score_grid, title
-from experiments.glue.report_page import Html, bullets, element, table
-from experiments.glue.significance import Verdict
+from experiments.glue.pages.page import Html, bullets, element, table
+from experiments.glue.tables.comparison import StudyTable
+from experiments.glue.tables.differences import Difference
+from experiments.glue.tables.layouts import ALL_TASKS, EPOCH, difference_grid, notes, score_grid, title
+from experiments.glue.tables.significance import Verdict
 
 WORDS = {  # for one method, and for several
     Verdict.BETTER: ("is better than", "are better than"),

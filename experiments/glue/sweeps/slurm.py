@@ -9,8 +9,8 @@ from pathlib import Path
 
 from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError
-from experiments.glue.plan import ROOT
 from experiments.glue.study import Run, Study
+from experiments.glue.sweeps.plan import ROOT
 
 SCRIPT, LIST = "slurm.sh", "slurm_runs.txt"
 

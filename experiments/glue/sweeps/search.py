@@ -19,9 +19,9 @@ import yaml
 from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError, StoppedError
 from data_utils.strict import read_yaml_mapping
-from experiments.glue.plan import Request, check, has_use_for, normal
 from experiments.glue.recipes import FOLDER, load_recipe
 from experiments.glue.study import Outcome, Run, Settings, Status, Study, changing
+from experiments.glue.sweeps.plan import Request, check, has_use_for, normal
 
 DATABASE, BEST = "search.db", "best_recipe.yml"
 SPACE = FOLDER / "search.yml"

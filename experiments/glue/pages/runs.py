@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from experiments.glue.board import duration
-from experiments.glue.comparison import StudyTable
-from experiments.glue.layouts import NOTHING
+from experiments.glue.pages.page import Html, element, escaped, joined, table
 from experiments.glue.recipes import MTL
-from experiments.glue.report_page import Html, element, escaped, joined, table
 from experiments.glue.study import STUDY_FILE, Outcome, Settings, Status, Study
+from experiments.glue.sweeps.board import duration
+from experiments.glue.tables.comparison import StudyTable
+from experiments.glue.tables.layouts import NOTHING
 
 WORDS = ("recipe", "method", "seed", "state")
 SWEEP = "python -m experiments.glue.sweep --output_dir"

@@ -12,8 +12,7 @@ from typing import Any
 
 from data_utils.errors import InputError
 from data_utils.strict import read_yaml_mapping
-from experiments.glue.comparison import BASELINE, Cell, compare
-from experiments.glue.figure_data import (
+from experiments.glue.plots.data import (
     METHODS,
     Collected,
     FigureData,
@@ -30,6 +29,7 @@ from experiments.glue.figure_data import (
     task_text,
 )
 from experiments.glue.study import Outcome, Run, Status
+from experiments.glue.tables.comparison import BASELINE, Cell, compare
 
 BAND = "lines are means over seeds, bands reach from the lowest to the highest seed"
 LAMBDA = "pats_lambda"

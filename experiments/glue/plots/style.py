@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_utils.errors import InputError
-from experiments.glue.figure_data import Key
+from experiments.glue.plots.data import Key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

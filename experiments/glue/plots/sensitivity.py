@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_utils.errors import InputError
-from experiments.glue.figure_data import (
+from experiments.glue.plots.data import (
     METHODS,
     Collected,
     Curve,
@@ -24,7 +24,7 @@ from experiments.glue.figure_data import (
     points,
     task_text,
 )
-from experiments.glue.figure_sources import BAND, done, metrics_of
+from experiments.glue.plots.sources import BAND, done, metrics_of
 from experiments.glue.sensitivity_record import GRIDS, Sensitivities
 from experiments.glue.study import Outcome
 

@@ -1,6 +1,6 @@
 """What figures are made of: panels of numbers, a caption, and what a study must hold for them. Nothing is drawn here.
 
-`figure_sources` and `figure_sensitivity` compute them from a study, `figure_drawing` draws them.
+`sources` and `sensitivity` compute them from a study, `drawing` draws them.
 """
 
 from __future__ import annotations

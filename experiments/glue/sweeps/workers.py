@@ -21,11 +21,11 @@ from types import FrameType
 from typing import Any
 
 from data_utils.errors import StoppedError
-from experiments.glue.board import Board, Running, State
-from experiments.glue.devices import Slot
-from experiments.glue.live import View
-from experiments.glue.plan import ROOT, TRAIN
 from experiments.glue.study import Outcome, Run, Status, Study
+from experiments.glue.sweeps.board import Board, Running, State
+from experiments.glue.sweeps.devices import Slot
+from experiments.glue.sweeps.live import View
+from experiments.glue.sweeps.plan import ROOT, TRAIN
 
 LOCK = "run.lock"  # train.py's, in a run's folder; a run that was killed leaves it behind
 BUSY = "another run is writing to it"  # train.py's words for a folder whose lock is held, with exit code 2

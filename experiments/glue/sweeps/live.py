@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from experiments.glue.board import ENDED, Board, State, duration
 from experiments.glue.study import Outcome, Run, Status
+from experiments.glue.sweeps.board import ENDED, Board, State, duration
 
 REFRESH_SECONDS = 1.0
 LOOKS = {  # symbol and colour

@@ -17,7 +17,7 @@ from data_utils.strict import shown
 from experiments.glue.recipes import load_recipe
 from experiments.glue.study import OWN_FLAGS, STUDY_FILE, Run, Settings, Study
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TRAIN = ROOT / "train.py"
 NOT_TO_CHANGE = frozenset(
     """seed output_dir resume dry_run config data_dir init_checkpoint train_datasets optim optimizer baseline

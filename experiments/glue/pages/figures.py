@@ -8,13 +8,13 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.glue.figure_style import ONE_COLUMN
 from experiments.glue.figures import FIGURES, write_figures
-from experiments.glue.report_page import Html, bullets, element
+from experiments.glue.pages.page import Html, bullets, element
+from experiments.glue.plots.style import ONE_COLUMN
 from experiments.glue.study import Study
 
 POINTS_AN_INCH = 72
-COLOURS = {  # of `figure_style`, which draws on white, by what they become in a page that may be dark
+COLOURS = {  # of `plots.style`, which draws on white, by what they become in a page that may be dark
     "#000000": "currentColor",
     "#ffffff": "none",
     "#e6e6e6": "var(--grid)",

@@ -1,0 +1,1 @@
+"""The report page: its elements and style, and its sections."""

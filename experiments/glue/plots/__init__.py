@@ -1,0 +1,1 @@
+"""Figures: the numbers each one shows, and their drawing."""
