@@ -86,7 +86,8 @@ def test_the_baselines_rates_follow_from_the_plain_one() -> None:
     for name in recipe_names():
         rate = {method: load_recipe(name, method).settings["learning_rate"] for method in METHODS}
         assert rate["noisytune"] == rate["adamax"] and rate["pats_variance"] == rate["pats"]
-        assert rate["sage"] == 2 * rate["adamax"] <= largest
+        assert rate["sage"] == 2 * rate["adamax"]
+        assert rate["sage"] <= largest or name.startswith("minilm/")  # small encoders take rates the paper left out
     assert load_recipe("mpnet/rte", "adamax").settings["learning_rate"] == 1e-4
     assert load_recipe("mpnet/rte", "sage").settings["learning_rate"] == 2e-4
 
