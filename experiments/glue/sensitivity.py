@@ -67,13 +67,18 @@ class Measurement:
     device: str = "auto"
 
     def run(self, folder: Path) -> Sensitivities:
-        """Measure a run of train.py.
+        """What is kept of a run's sensitivities; raises what `tensors` does."""
+        tensors = {name: value.numpy() for name, value in self.tensors(folder).items()}
+        return Sensitivities.of(tensors, self.settings(folder))
+
+    def tensors(self, folder: Path) -> dict[str, Tensor]:
+        """Measure a run of train.py: the sensitivity of each parameter, by tensor, shaped as it is, on the CPU.
 
         Raises:
             InputError: not a run's folder, the model is damaged, or its data are not there or are others.
             StoppedError: a sensitivity is not finite.
         """
-        config, settings = self._config(folder), self.settings(folder)
+        config = self._config(folder)
         device = pick_device(config.loop, ALONE)
         if device.type == "cuda":
             make_deterministic()
@@ -89,7 +94,7 @@ class Measurement:
         tensors = mean_sensitivity(model.to(device), data, collator, self.batch_size, label=str(folder))
         if bad := [name for name, value in tensors.items() if not value.isfinite().all()]:
             raise StoppedError(f"{folder}: sensitivities that are not finite, of {len(bad)} tensors such as {bad[0]}")
-        return Sensitivities.of({name: value.cpu().numpy() for name, value in tensors.items()}, settings)
+        return {name: value.cpu() for name, value in tensors.items()}
 
     def settings(self, folder: Path) -> dict[str, Any]:
         """What the outcome depends on; InputError where the run has no such weights."""

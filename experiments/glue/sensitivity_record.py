@@ -1,6 +1,6 @@
-"""A model's sensitivities on disk: exact statistics of each tensor, histograms on a fixed grid, and a sample.
+"""A model's sensitivities on disk, some 20 KB: exact statistics of each tensor, and histograms on a fixed grid.
 
-    <run>/sensitivity.safetensors   count, mean and std by tensor, histogram_<range>, sample
+    <run>/sensitivity.safetensors   count, mean and std by tensor, histogram_<range>
     <run>/sensitivity.json          how they were measured, a summary, and the tensors' names in order
 
 Written by experiments.glue.sensitivity, read by experiments.glue.figures, which needs no model and no torch for it.
@@ -23,7 +23,6 @@ from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError
 
 TENSORS_FILE, SUMMARY_FILE = "sensitivity.safetensors", "sensitivity.json"
-SAMPLE = 2**18  # elements
 
 
 class Grid(NamedTuple):
@@ -60,8 +59,8 @@ class Sensitivities:
         count: elements, int64.
         mean: over a tensor's elements.
         std: the same, dividing by their number.
+        median: over all elements.
         histograms: counts of all tensors' elements together, on the grid of that name in `GRIDS`.
-        sample: some 2^18 elements, spread evenly over all tensors, float32.
     """
 
     settings: Mapping[str, Any]
@@ -69,26 +68,21 @@ class Sensitivities:
     count: np.ndarray
     mean: np.ndarray
     std: np.ndarray
+    median: float
     histograms: Mapping[str, np.ndarray]
-    sample: np.ndarray
 
     @classmethod
     def of(cls, values: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Sensitivities:
         """Summarize sensitivities by tensor, float32 of any shape."""
         flat = [array.reshape(-1) for array in values.values()]
-        stride = -(-sum(map(len, flat)) // SAMPLE)
-        first, picked = 0, []
-        for array in flat:  # every stride-th of all of them, one after the other
-            picked.append(array[first::stride])
-            first = (first - len(array)) % stride
         return cls(
             settings=settings,
             names=tuple(values),
             count=np.array([len(array) for array in flat], dtype=np.int64),
             mean=np.array([array.mean(dtype=np.float64) for array in flat]),
             std=np.array([array.std(dtype=np.float64) for array in flat]),
+            median=float(np.median(np.concatenate(flat), overwrite_input=True)),  # of the copy that concatenate made
             histograms={name: sum(map(grid.counts, flat)) for name, grid in GRIDS.items()},
-            sample=np.concatenate(picked).astype(np.float32),
         )
 
     @property
@@ -117,13 +111,13 @@ class Sensitivities:
             "elements": self.elements,
             "mean": self.overall_mean,
             "std": self.overall_std,
-            "median": float(np.median(self.sample)),
+            "median": self.median,
             "share_in_paper_range": self.share("paper"),
         }
 
     def save(self, folder: Path) -> None:
         """Write both files, or neither; InputError where that is not possible."""
-        arrays = {"count": self.count, "mean": self.mean, "std": self.std, "sample": self.sample}
+        arrays = {"count": self.count, "mean": self.mean, "std": self.std}
         arrays |= {f"histogram_{name}": counts for name, counts in self.histograms.items()}
         about = {"settings": dict(self.settings), "summary": self.summary(), "tensors": list(self.names)}
         with StagedFiles() as staged:
@@ -143,8 +137,9 @@ class Sensitivities:
             loaded = cls(
                 settings=dict(about["settings"]),
                 names=tuple(about["tensors"]),
+                median=float(about["summary"]["median"]),
                 histograms=histograms,
-                **{name: arrays[name] for name in ("count", "mean", "std", "sample")},
+                **{name: arrays[name] for name in ("count", "mean", "std")},
             )
             loaded._check()
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
