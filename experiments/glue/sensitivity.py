@@ -79,6 +79,7 @@ class Measurement:
             StoppedError: a sensitivity is not finite.
         """
         config = self._config(folder)
+        self._weights(folder)  # a run without any is said to be one before its data are read
         device = pick_device(config.loop, ALONE)
         if device.type == "cuda":
             make_deterministic()
@@ -98,6 +99,16 @@ class Measurement:
 
     def settings(self, folder: Path) -> dict[str, Any]:
         """What the outcome depends on; InputError where the run has no such weights."""
+        return {
+            "which": self.which,
+            "batch_size": self.batch_size,
+            "max_rows": self.max_rows,
+            "data_dir": self.data_dir,
+            "weights_sha256": sha256_of(self._weights(folder)),
+        }
+
+    def _weights(self, folder: Path) -> Path:
+        """The list of the hashes of the model's files; InputError where the run has no such weights."""
         weights = folder / "best" / MANIFEST
         if self.which == "last":
             found = sorted((folder / "checkpoints").glob(f"step_????????/{MANIFEST}"))
@@ -106,13 +117,7 @@ class Measurement:
             weights = found[-1]
         if not weights.is_file():
             raise InputError(f"{folder}: no {weights.relative_to(folder)}; expected the --output_dir of a train.py run")
-        return {
-            "which": self.which,
-            "batch_size": self.batch_size,
-            "max_rows": self.max_rows,
-            "data_dir": self.data_dir,
-            "weights_sha256": sha256_of(weights),  # of the list of all files' hashes
-        }
+        return weights
 
     def _config(self, folder: Path) -> TrainConfig:
         """The run's settings, for one process and in float32 whatever it was trained in."""
