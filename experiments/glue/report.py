@@ -59,7 +59,7 @@ def report(study: Study, page: Path, which: str, baseline: str | None) -> Html:
         ("Time, hardware and versions", times(outcomes, shown)),
         ("Settings", settings(study, page)),
         ("All runs", all_runs(study, outcomes, page)),
-        ("How to reproduce it", commands(study, which, baseline, page)),
+        ("How to reproduce it", commands(study, outcomes, which, baseline, page)),
     ]
     return document(title, [element("p", ABOUT), element("p", counts(outcomes))], sections)
 

@@ -105,6 +105,11 @@ class Sensitivities:
         """The share of all elements that lies on a grid."""
         return float(self.histograms[grid].sum()) / self.elements
 
+    def flags(self) -> list[str]:
+        """Arguments of experiments.glue.sensitivity that measure other runs in the same way."""
+        known = {name: self.settings.get(name) for name in ("which", "batch_size", "max_rows")}
+        return [part for name, value in known.items() if value is not None for part in (f"--{name}", str(value))]
+
     def summary(self) -> dict[str, Any]:
         """The numbers that a reader asks for first."""
         return {

@@ -23,6 +23,7 @@ import yaml
 
 from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError, raise_all
+from data_utils.strict import printable
 
 STUDY_FILE = "study.yml"
 OWN_FLAGS = ("pats_", "sage_", "noisytune_")
@@ -209,7 +210,7 @@ class Study:
         folder, log = self.run_folder(run), self.log_file(run).with_suffix(".json")
         try:
             ended = json.loads(log.read_bytes()) if log.is_file() else {"attempts": 0, "exit_code": 0, "message": ""}
-            attempts, message = int(ended["attempts"]), str(ended["message"])
+            attempts, message = int(ended["attempts"]), printable(str(ended["message"]))
             if (folder / "results.json").is_file():
                 return Outcome(run, folder, Status.DONE, attempts, results=_results(folder / "results.json"))
             if ended["exit_code"]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 if not __package__:  # started by its path, when only this folder is on sys.path
@@ -24,6 +25,7 @@ from experiments.glue.study import STUDY_FILE, Study
 from experiments.glue.tables import run_table
 from experiments.glue.tables.comparison import BASELINE, EPOCHS, StudyTable, compare, read_paper_scores
 from experiments.glue.tables.layouts import csv_text, latex, markdown
+from experiments.glue.tables.remarks import comparable, remarks
 from experiments.glue.tables.significance import TESTS
 
 OF_STUDIES = ("which", "baseline", "output_dir", "tasks", "test")
@@ -51,15 +53,16 @@ def study_tables(
     if baseline is not None and baseline not in methods:
         raise InputError(f"--baseline {baseline}: not in this study, which has {', '.join(methods)}")
     paper = read_paper_scores()
+    beside = comparable(paper, study)
     tables = [
         table
         for epoch in which
-        for table in compare(outcomes, which=epoch, baseline=baseline or BASELINE, tasks=tasks, test=test, paper=paper)
+        for table in compare(outcomes, which=epoch, baseline=baseline or BASELINE, tasks=tasks, test=test, paper=beside)
     ]
     if tasks and (missing := [task for task in tasks if not any(task in table.tasks for table in tables)]):
         known = {task for table in compare(outcomes, which=which[0]) for task in table.tasks}
         raise InputError(f"--tasks {','.join(missing)}: not in this study, which has {', '.join(sorted(known))}")
-    return tables
+    return [replace(table, remarks=remarks(study, table, paper)) for table in tables]
 
 
 def write_tables(tables: Sequence[StudyTable], name: str, folder: Path) -> list[Path]:

@@ -60,7 +60,9 @@ def finish(study: Study, run: Run, scores: Mapping[str, Sequence[float]], consta
     (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
     write_events(folder, [*_train_events(run, list(scores), epochs), *({"event": "eval", **one} for one in evals)])
     varied = {name: float(value) for name, value in run.varied}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"pats_lambda": 2e-6, "seed": run.seed, **varied}))
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump({"pats_lambda": 2e-6, "train_fraction": 1.0, "seed": run.seed, **varied})
+    )
     return folder
 
 

@@ -34,6 +34,13 @@ def test_no_common_seed_is_no_difference() -> None:
     assert difference.verdict is Verdict.TOO_FEW_SEEDS
 
 
+def test_what_has_no_pairs_makes_nothing_else_harder() -> None:
+    scores: Scores = {("base", "rte"): dict.fromkeys(range(6), 50.0), ("pats", "rte"): dict.fromkeys(range(6), 51.0)}
+    alone = against_base(scores)["pats", "rte"]
+    assert (alone.p_holm, alone.verdict) == (2 / 2**6, Verdict.BETTER)
+    assert against_base(scores | {("sage", "rte"): {}})["pats", "rte"] == alone
+
+
 def test_all_tasks_together_flip_each_run_of_single_tasks() -> None:
     scores: Scores = {("base", task): {1: 50.0, 2: 50.0, 3: 50.0} for task in ("cola", "rte")}
     scores |= {("pats", "cola"): {1: 51.0, 2: 52.0, 3: 53.0}, ("pats", "rte"): {1: 54.0, 2: 54.5, 3: 56.0}}

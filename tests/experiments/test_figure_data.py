@@ -12,7 +12,7 @@ from experiments.glue.plots.data import Group, Key, keys_of
 from experiments.glue.plots.drawing import legend_entries
 from experiments.glue.plots.sensitivity import curve, data_share, distributions
 from experiments.glue.plots.sources import RunCurves, learning_curves, noise_lambda, seeds
-from experiments.glue.sensitivity_record import GRIDS
+from experiments.glue.sensitivity_record import GRIDS, Sensitivities
 from experiments.glue.study import Outcome, Run, Study
 from tests.experiments.synthetic_study import (
     finish,
@@ -70,6 +70,17 @@ def test_learning_curves_are_means_and_extremes_over_seeds(tmp_path: Path) -> No
     assert figure.stem == "learning_curves_minilm" and not figure.remarks
 
 
+def test_a_line_ends_where_the_first_of_its_seeds_stopped(tmp_path: Path) -> None:
+    runs = [rte("pats", 1), rte("pats", 2), rte("adamax", 1)]
+    study = write_study(tmp_path, runs)
+    for run, scores in zip(runs, ([50.0, 60], [54, 70, 90], [58, 61, 64]), strict=True):
+        finish(study, run, {"rte": scores})
+    (figure,) = learning_curves(study.outcomes()).figures
+    (pats, adamax), (loss, _) = (row[0].lines for row in figure.rows)
+    assert (pats.x, pats.mean, pats.seeds, loss.x) == ((1, 2), (52, 65), {2}, (1, 2)) and adamax.x == (1, 2, 3)
+    assert "a line ends with the first of them" in figure.caption
+
+
 def test_runs_without_events_are_counted(tmp_path: Path) -> None:
     study, outcomes = study_of(tmp_path, {rte("pats", 1): 60.0, rte("pats", 2): 61.0})
     (outcomes[1].folder / "metrics.jsonl").unlink()
@@ -116,6 +127,22 @@ def test_a_lambda_that_was_varied_is_not_mixed_with_the_recipes_own(tmp_path: Pa
     assert figure.rows[0][0].level is None and "--methods adamax" in figure.remarks[0]
 
 
+def test_a_lambda_of_zero_is_left_out_and_said(tmp_path: Path) -> None:
+    scores = {rte("pats", 1, pats_lambda="0"): 60.0, rte("pats", 1, pats_lambda="5e-07"): 61.0}
+    _, outcomes = study_of(tmp_path, scores)
+    (figure,) = noise_lambda(outcomes).figures
+    assert figure.rows[0][0].x_ticks == (5e-7,) and "1 finished runs with λ 0" in figure.remarks[0]
+    assert noise_lambda(outcomes[:1]).figures == ()
+
+
+def test_a_share_of_one_that_was_varied_is_not_mixed_with_the_runs_on_all_data(tmp_path: Path) -> None:
+    scores = {rte("pats", 1, train_fraction="0.5"): 50.0, rte("pats", 1, train_fraction="1.0"): 60.0}
+    _, outcomes = study_of(tmp_path, scores | {rte("pats", 1): 70.0})
+    (figure,) = data_share(outcomes).figures
+    (line,) = figure.rows[0][0].lines
+    assert (line.x, line.values) == ((50.0, 100.0), ((50.0,), (60.0,)))
+
+
 def test_scores_and_spread_by_share_of_data(tmp_path: Path) -> None:
     scores = {rte(m, s, train_fraction="0.2"): b + s for m, b in (("pats", 50.0), ("adamax", 40.0)) for s in (1, 2)}
     scores |= {rte("pats", 1): 70.0, rte("adamax", 1): 66.0, rte("sage", 1): 68.0}
@@ -137,25 +164,26 @@ def test_scores_and_spread_by_share_of_data(tmp_path: Path) -> None:
     assert spread.lines[1].mean[1] == pytest.approx(stds[rte("adamax", 1)])
 
 
-def test_densities_have_area_one_and_the_right_median() -> None:
+def test_densities_have_the_shown_share_as_area_and_its_median() -> None:
     rng = np.random.default_rng(0)
     samples = [rng.lognormal(np.log(8e-7), 1.2, 20_001) for _ in range(2)]
     for side, grid in GRIDS.items():
-        made = curve(Key("PATS", "pats"), side, [grid.counts(values) for values in samples])
+        made = curve(Key("PATS", "pats"), side, [grid.counts(values) / len(values) for values in samples])
         widths = np.diff(np.log10(made.edges))
-        assert made.density @ widths == pytest.approx(1) and widths == pytest.approx(widths[0], rel=1e-6)
         inside = np.concatenate([values[(values >= grid.low) & (values <= grid.high)] for values in samples])
+        assert made.density @ widths == pytest.approx(len(inside) / sum(map(len, samples)))
+        assert widths == pytest.approx(widths[0], rel=1e-6)
         assert made.median == pytest.approx(np.median(inside), rel=0.02)
         assert made.n == 2
         expected, _ = np.histogram(inside, made.edges)
-        np.testing.assert_allclose(made.density * widths, expected / len(inside), atol=5e-4)
+        np.testing.assert_allclose(made.density * widths, expected / sum(map(len, samples)), atol=5e-4)
 
 
 def test_each_seed_counts_as_much_whatever_its_elements() -> None:
     bins = GRIDS["paper"].bins
     few, many = np.zeros(bins, dtype=np.int64), np.zeros(bins, dtype=np.int64)
     few[0], many[-1] = 1, 1000
-    made = curve(Key("PATS", "pats"), "paper", [few, many])
+    made = curve(Key("PATS", "pats"), "paper", [few / 1, many / 1000])
     assert made.density[0] == pytest.approx(made.density[-1])
 
 
@@ -167,10 +195,24 @@ def test_distributions_are_of_each_method_in_both_ranges(tmp_path: Path) -> None
     assert paper.curves[0].edges[[0, -1]] == pytest.approx((5e-8, 1e-5))
     assert 1e-20 < full.curves[0].edges[0] < 5e-8 and full.curves[0].edges[-1] < 1e4
     assert paper.curves[1].density.max() > paper.curves[0].density.max()  # PATS's are narrower in the synthetic study
-    assert f"PATS {full.curves[1].median:.2e}" in figure.caption and "weights: best" in figure.caption
+    assert (
+        f"PATS {full.curves[1].median:.2e}" in figure.caption
+        and "of the best epoch, all training rows" in figure.caption
+    )
     (study.run_folder(rte("pats", 2)) / "sensitivity.json").unlink()
     (figure,) = distributions(study.outcomes()).figures
     assert figure.remarks[0].startswith("1 of 4 finished runs have no sensitivities")
+
+
+def test_a_curve_without_anything_in_range_is_missing_and_said(tmp_path: Path) -> None:
+    study = plausible_study(tmp_path, methods=("adamax", "pats"), seeds=1, sensitivities=False)
+    for run, values in zip(study.runs, ([1e-6, 1e-7], [1.0, 0.0]), strict=True):
+        tensors = {"a": np.array(values, dtype=np.float32)}
+        Sensitivities.of(tensors, {"which": "best"}).save(study.run_folder(run))
+    (figure,) = distributions(study.outcomes()).figures
+    ((paper, full),) = figure.rows
+    assert [len(paper.curves), len(full.curves)] == [1, 2]
+    assert figure.remarks == ("RTE, the paper's range: no sensitivity of pats lies in it",)
 
 
 def test_many_recipes_stand_two_in_a_row(tmp_path: Path) -> None:

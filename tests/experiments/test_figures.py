@@ -39,7 +39,7 @@ def test_files_are_whole_the_same_every_time_and_described(tmp_path: Path, capsy
         elif name.endswith(".svg"):
             root = ElementTree.fromstring(content)
             words = [text for element in root.iter(f"{SVG}text") for text in element.itertext()]
-            assert any("points" in word or "Density" in word for word in words)  # text is text
+            assert any("points" in word or "Share" in word for word in words)  # text is text
             assert caption in "".join(root.itertext()) and b"<dc:date>" not in content
     again = [str(study.folder), "--output_dir", str(tmp_path / "again")]
     assert main([*again, "--format", "svg"]) == main([*again, "--only", "lambda", "--format", "png"]) == 0

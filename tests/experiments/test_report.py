@@ -20,7 +20,7 @@ from experiments.glue.report import main
 from experiments.glue.study import Run, Study
 from experiments.glue.table import study_tables
 from experiments.glue.tables.layouts import difference_grid, notes, score_grid
-from tests.experiments.synthetic_study import finish, plausible_study, rte, write_study
+from tests.experiments.synthetic_study import finish, plausible_study, rte, write_sensitivities, write_study
 
 METHODS = ("adamax", "pats", "pats_variance")
 NASTY = "</td><script>alert('x')</script> & \"loss\" \x1b[31mnan\x1b[0m \ud800"
@@ -152,6 +152,21 @@ def test_links_lead_to_the_studys_files(study: Study, page: Page, other: Path) -
     assert targets(Page(other.read_text(encoding="utf-8")), other.parent) == targets(page, study.folder)
 
 
+def test_runs_on_another_disk_are_linked_through_the_study(tmp_path: Path) -> None:
+    study = plausible_study(tmp_path / "study", methods=("pats",), seeds=1, sensitivities=False)
+    (study.folder / "runs").rename(tmp_path / "disk")
+    (study.folder / "runs").symlink_to(tmp_path / "disk")
+    assert {"href": "runs/minilm/rte/pats/seed_1/metrics.jsonl"} in report(study).all("a")
+
+
+def test_the_commands_measure_as_the_study_did(tmp_path: Path) -> None:
+    study = plausible_study(tmp_path, methods=("pats",), seeds=1, sensitivities=False)
+    assert "experiments.glue.sensitivity --study again\n" in report(study).text
+    run = rte("pats", 1)
+    write_sensitivities(study.run_folder(run), run, which="last", max_rows=64)
+    assert "--study again --which last --batch_size 32 --max_rows 64\n" in report(study).text
+
+
 @pytest.mark.parametrize(("order", "baseline"), [(["last", "best"], None), (["best", "last"], "pats")], ids=str)
 def test_numbers_are_the_tables(order: list[str], baseline: str | None, study: Study, page: Page, other: Path) -> None:
     text = (other if baseline else study.folder / "report.html").read_text(encoding="utf-8")
@@ -274,7 +289,7 @@ def test_sentences_say_what_can_be_told_apart(tmp_path: Path) -> None:
     assert gains(tmp_path / "b", seeds=2, pats=9, sage=9) == (
         "pats and sage have too few seeds to be told apart from adamax on rte."
     )
-    assert gains(tmp_path / "c", ("rte", "cola"), pats=0) == "pats cannot be told apart from adamax on every task."
+    assert gains(tmp_path / "c", ("rte", "cola"), pats=0) == "pats cannot be told apart from adamax on any task."
     assert gains(tmp_path / "d", ("rte", "cola"), pats=2) == (
         "pats is better than adamax on rte (+2.00 points), cola (+2.00 points) and all tasks taken together "
         "(+2.00 points)."

@@ -95,6 +95,12 @@ def test_where_a_run_stands(tmp_path: Path) -> None:
     assert (finished.status, finished.score("rte"), finished.score("rte", "best")) == (Status.DONE, 70.0, 71.0)
 
 
+def test_a_message_is_text_that_every_table_can_hold(tmp_path: Path) -> None:
+    study = Study(tmp_path, (PLAIN,))
+    study.note_attempt(PLAIN, attempts=1, exit_code=1, message="\x1b[31mred\ud800\tλ")
+    assert study.outcome(PLAIN).message == "\ufffd[31mred\ufffd\tλ"
+
+
 @pytest.mark.parametrize("exit_code", [0, 1])
 def test_a_run_that_never_wrote_a_file_has_failed_if_it_says_so(exit_code: int, tmp_path: Path) -> None:
     study = Study(tmp_path, (PLAIN,))

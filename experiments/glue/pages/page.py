@@ -6,8 +6,8 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-NOT_IN_HTML = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Control characters, which a failed run may have printed, and halves of surrogate pairs, which UTF-8 cannot hold."""
+from data_utils.strict import printable
+
 VOID = frozenset({"meta"})
 
 STYLE = """
@@ -85,7 +85,7 @@ class Html(str):
 
 def escaped(text: str) -> Html:
     """Text as markup; what HTML cannot hold becomes U+FFFD."""
-    return text if isinstance(text, Html) else Html(html.escape(NOT_IN_HTML.sub("\ufffd", text)))
+    return text if isinstance(text, Html) else Html(html.escape(printable(text)))
 
 
 def element(name: str, /, *parts: str, **attributes: str) -> Html:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from experiments.glue.pages.page import Html, element, escaped, joined, table
 from experiments.glue.recipes import MTL
+from experiments.glue.sensitivity_record import Sensitivities
 from experiments.glue.study import STUDY_FILE, Outcome, Settings, Status, Study
 from experiments.glue.sweeps.board import duration
 from experiments.glue.tables.comparison import StudyTable
@@ -103,13 +104,16 @@ def _links(study: Study, outcome: Outcome, page: Path) -> Html:
     """Links to those of a run's files that there are."""
     files = {"folder": outcome.folder, "metrics": outcome.folder / "metrics.jsonl"}
     files |= {"config": outcome.folder / "config.yaml", "log": study.log_file(outcome.run)}
-    there = [link(word, path, page) for word, path in files.items() if path.exists()]
+    there = [link(word, path, study, page) for word, path in files.items() if path.exists()]
     return joined(there, " ") if there else escaped(NOTHING)
 
 
-def link(word: str, target: Path, page: Path) -> Html:
-    """A link from the page to a file, relative, so that a study can be moved with its report."""
-    relative = os.path.relpath(target.resolve(), page.resolve().parent)
+def link(word: str, target: Path, study: Study, page: Path) -> Html:
+    """A link from the page to a file of the study, relative, so that a study can be moved with its report.
+
+    Links within the study are left as they are: a `runs/` that lies on another disk is found through the study.
+    """
+    relative = os.path.relpath(study.folder.resolve() / target.relative_to(study.folder), page.parent.resolve())
     return element("a", word, href=quote(Path(relative).as_posix() + "/" * target.is_dir(), safe="/@=+,"))
 
 
@@ -178,7 +182,7 @@ def _tally(words: Iterable[str]) -> str:
 
 def settings(study: Study, page: Path) -> list[Html]:
     """Flags of train.py: those that all runs share, those that a recipe's methods share, and those of methods."""
-    where = link(STUDY_FILE, study.folder / STUDY_FILE, page)
+    where = link(STUDY_FILE, study.folder / STUDY_FILE, study, page)
     if not study.settings:
         return [element("p", where, " does not say with what settings.")]
     of_all, of_recipes, of_methods = _flags_by_scope(study.settings)
@@ -217,18 +221,20 @@ def _value(values: Settings, flag: str) -> str:
     return str(values[flag]) if flag in values else NOTHING
 
 
-def commands(study: Study, which: str, baseline: str | None, page: Path) -> list[Html]:
-    """How to make all of it again, and how to go on."""
+def commands(study: Study, outcomes: Iterable[Outcome], which: str, baseline: str | None, page: Path) -> list[Html]:
+    """How to make all of it again, and how to go on; InputError for damaged sensitivities."""
     against = f" --baseline {shlex.quote(baseline)}" if baseline else ""
+    measured_ones = (record for o in outcomes if (record := Sensitivities.load(o.folder)) is not None)
+    measure = " ".join(next((record.flags() for record in measured_ones), []))
     lines = [
         f"mkdir again && cp {shlex.quote(study.folder.resolve().name)}/{STUDY_FILE} again/",
         f"{SWEEP} again",
-        "python -m experiments.glue.sensitivity --study again",
+        f"python -m experiments.glue.sensitivity --study again {measure}".rstrip(),
         f"python -m experiments.glue.table again{against}",
         "python -m experiments.glue.figures again",
         f"python -m experiments.glue.report again --which {which}{against}",
     ]
-    where = link(STUDY_FILE, study.folder / STUDY_FILE, page)
+    where = link(STUDY_FILE, study.folder / STUDY_FILE, study, page)
     go_on = element("code", f"{SWEEP} {shlex.quote(study.folder.resolve().name)}")
     return [
         element("p", where, " holds every run with its settings: a sweep over a copy of it repeats them all."),

@@ -42,13 +42,21 @@ def finding(table: StudyTable) -> str:
         for method, baseline in table.baselines.items():
             own = [d for d in table.differences if d.method == method]
             if found := [d for d in own if d.verdict is verdict]:
-                places = "every task" if len(found) == len(own) > 1 and verdict not in TELLING else _places(found)
-                said.setdefault((verdict, baseline, places), []).append(method)
+                said.setdefault((verdict, baseline, _where(found, own, table)), []).append(method)
     clauses = [
         f"{_listed(methods)} {WORDS[verdict][len(methods) > 1]} {baseline} on {places}"
         for (verdict, baseline, places), methods in said.items()
     ]
+    compared = {d.method for d in table.differences}
+    if alone := [method for method, baseline in table.baselines.items() if method not in {baseline, *compared}]:
+        clauses.append(f"{_listed(alone)} {'are' if len(alone) > 1 else 'is'} compared with nothing")
     return "; ".join(clauses) + "."
+
+
+def _where(found: Sequence[Difference], own: Sequence[Difference], table: StudyTable) -> str:
+    """The tasks of comparisons that agree; in short where all of a method's do, whatever the task."""
+    everywhere = len(found) == len(own) > 1 and {d.task for d in own} >= set(table.tasks)
+    return "any task" if everywhere and found[0].verdict not in TELLING else _places(found)
 
 
 def _places(found: Iterable[Difference]) -> str:

@@ -174,7 +174,7 @@ class StripPanel:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A distribution: density per decade in bins, mean over seeds; `median` of all seeds together."""
+    """A distribution: share of all elements per decade in bins, mean over seeds; `median` of what the bins hold."""
 
     key: Key
     edges: np.ndarray
@@ -190,7 +190,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class DensityPanel:
-    """Distributions on a log axis, each of area 1."""
+    """Distributions on a log axis; the area under each is the share that lies in the panel's range."""
 
     title: str
     x_label: str

@@ -96,7 +96,7 @@ def _draw_lines(axes: Axes, panel: LinePanel) -> None:
     if panel.log_x:
         axes.set_xscale("log")
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     if panel.x_ticks:
         axes.set_xticks(panel.x_ticks, [f"{x / panel.x_unit:g}" for x in panel.x_ticks])
         axes.set_xticks([], minor=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from experiments.glue.plots.data import (
     points,
     task_text,
 )
-from experiments.glue.plots.sources import BAND, done, metrics_of
+from experiments.glue.plots.sources import BAND, by_flag, done, metrics_of
 from experiments.glue.sensitivity_record import GRIDS, Sensitivities
 from experiments.glue.study import Outcome
 
@@ -72,15 +73,33 @@ def distributions(outcomes: Sequence[Outcome]) -> Collected:
             pairs.append(tuple(_density_panel(task, side, own) for side in SIDES))
         if not pairs:
             continue
-        which = records[0][1].settings.get("which")
         caption = (
-            f"Distributions of the sensitivity of the encoder layers' parameters ({group.words()}; weights: {which}), "
-            "mean of the seeds' densities, each panel's of area 1: in the paper's range, 5e-8 to 1e-5, and in full; "
-            f"vertical lines are medians of what the panel shows{_medians(pairs)}."
+            f"Distributions of the sensitivity of the encoder layers' parameters ({group.words()}; "
+            f"{_measured(records)}), mean over seeds: in the paper's range, 5e-8 to 1e-5, and in full. The area "
+            "under a curve is the share of all parameters that the panel shows; vertical lines are that share's medians"
+            f"{_medians(pairs)}."
         )
-        remarks = _incomplete(len(records), len(members))
+        remarks = (*_incomplete(len(records), len(members)), *_empty(records))
         figures.append(FigureData(group.stem("sensitivity"), caption, _side_by_side(pairs), remarks))
     return Collected(tuple(figures), f"sensitivities of finished runs; {MEASURE}")
+
+
+def _measured(records: Sequence[tuple[Outcome, Sensitivities]]) -> str:
+    """Of which weights and from how many rows; `load_records` has seen to it that this is the same for all."""
+    settings = records[0][1].settings
+    rows = "all training rows" if settings.get("max_rows") is None else f"up to {settings['max_rows']} training rows"
+    return f"weights of the {settings.get('which')} epoch, {rows} in batches of {settings.get('batch_size')}"
+
+
+def _empty(records: Sequence[tuple[Outcome, Sensitivities]]) -> Iterator[str]:
+    """A remark for each curve that is not drawn, as nothing of it lies in the panel's range."""
+    for side, words in SIDES.items():
+        inside: Counter[tuple[str, str]] = Counter()
+        for outcome, record in records:
+            inside[outcome.run.task, outcome.run.label] += int(record.histograms[side].sum())
+        for (task, label), count in inside.items():
+            if not count:
+                yield f"{task_text(task)}, {words}: no sensitivity of {label} lies in it"
 
 
 def _side_by_side(pairs: Sequence[tuple[Panel, ...]]) -> tuple[tuple[Panel, ...], ...]:
@@ -100,22 +119,22 @@ def _medians(pairs: Sequence[tuple[DensityPanel, ...]]) -> str:
 def _density_panel(task: str, side: str, records: Sequence[tuple[Outcome, Sensitivities]]) -> DensityPanel:
     curves = []
     for label, key in keys_of(outcome.run for outcome, _ in records).items():
-        counts = [record.histograms[side] for outcome, record in records if outcome.run.label == label]
-        filled = [one for one in counts if one.sum()]
-        if filled:
-            curves.append(curve(key, side, filled))
+        own = [record for outcome, record in records if outcome.run.label == label]
+        shares = [record.histograms[side] / record.elements for record in own]
+        if np.any(shares):
+            curves.append(curve(key, side, shares))
     if side == "full":
         curves = _cropped(curves)
-    return DensityPanel(f"{task_text(task)}, {SIDES[side]}", X_LABEL, "Density per decade", tuple(curves))
+    return DensityPanel(f"{task_text(task)}, {SIDES[side]}", X_LABEL, "Share per decade", tuple(curves))
 
 
-def curve(key: Key, side: str, counts: Sequence[np.ndarray]) -> Curve:
-    """The distribution of what lies on one of `GRIDS`, from the counts of each seed, none of them empty."""
-    share = np.mean([one / one.sum() for one in counts], axis=0)
+def curve(key: Key, side: str, shares: Sequence[np.ndarray]) -> Curve:
+    """The distribution of what lies on one of `GRIDS`, from each seed's shares of all elements in its bins."""
+    share = np.mean(shares, axis=0)
     edges = np.log10(GRIDS[side].edges)
-    median = 10 ** float(np.interp(0.5, np.concatenate([[0.0], np.cumsum(share)]), edges))
+    median = 10 ** float(np.interp(share.sum() / 2, np.concatenate([[0.0], np.cumsum(share)]), edges))
     coarse, merged = edges[:: MERGED[side]], share.reshape(-1, MERGED[side]).sum(1)
-    return Curve(key, 10**coarse, merged / np.diff(coarse), median, len(counts))
+    return Curve(key, 10**coarse, merged / np.diff(coarse), median, len(shares))
 
 
 def _cropped(curves: Sequence[Curve]) -> list[Curve]:
@@ -145,11 +164,11 @@ def data_share(outcomes: Sequence[Outcome]) -> Collected:
             spreads.append(_by_share(task_text(task), "", "Std of sensitivity (10⁻⁶)", values))
             values = [(outcome, outcome.score(task)) for outcome in own]
             scores.append(_by_share("" if records else task_text(task), "Training data (%)", points(metric), values))
-        spread = ", and above it the standard deviation of sensitivity over all parameters of the encoder layers"
-        caption = (
-            f"Dev score after the last epoch against the share of training data ({group.words()})"
-            f"{spread * bool(records)}; {BAND}."
-        )
+        caption = f"Dev score after the last epoch against the share of training data ({group.words()})"
+        if records:
+            caption += ", and above it the standard deviation of sensitivity over all parameters of the encoder layers"
+            caption += f" ({_measured(records)})"
+        caption += f"; {BAND}."
         rows = in_rows(spreads, scores) if records else in_rows(scores)
         remarks = _incomplete(len(records), len(members))
         figures.append(FigureData(group._replace(varied=()).stem("data_share"), caption, rows, remarks))
@@ -160,10 +179,12 @@ def data_share(outcomes: Sequence[Outcome]) -> Collected:
 
 
 def _by_share(title: str, x_label: str, y_label: str, values: Sequence[tuple[Outcome, float]]) -> LinePanel:
-    by_method: dict[str, dict[float, list[float]]] = {}
+    by_method: dict[str, list[tuple[Outcome, float]]] = {}
     for outcome, value in values:
-        percent = round(100 * float(dict(outcome.run.varied).get(FRACTION, 1)), 9)
-        by_method.setdefault(outcome.run.method, {}).setdefault(percent, []).append(value)
-    lines = [Series.of(Key(METHODS.get(m, m), m), by_percent) for m, by_percent in by_method.items()]
+        by_method.setdefault(outcome.run.method, []).append((outcome, value))
+    lines = []
+    for method, own in by_method.items():
+        by_percent = {round(100 * share, 9): scores for share, scores in by_flag(own, FRACTION).items()}
+        lines.append(Series.of(Key(METHODS.get(method, method), method), by_percent))
     ticks = tuple(sorted({x for line in lines for x in line.x}))
     return LinePanel(title, x_label, y_label, tuple(lines), x_ticks=ticks)

@@ -101,18 +101,33 @@ def learning_curves(outcomes: Sequence[Outcome]) -> Collected:
         curves = {run: found for run, found in read.items() if found is not None}
         if not curves:
             continue
-        scores, losses = [], []
+        scores, losses, shortened = [], [], False
         for task, metric in metrics_of(members).items():
-            lines = _over_epochs({run: found.scores.get(task, {}) for run, found in curves.items()})
-            scores.append(LinePanel(task_text(task), "", points(metric), lines))
-            lines = _over_epochs({run: found.losses.get(task, {}) for run, found in curves.items()})
-            losses.append(LinePanel("", "Epoch", "Training loss", lines))
+            by_run = {run: found.scores.get(task, {}) for run, found in curves.items()}
+            shared = _shared_epochs(by_run)
+            shortened |= shared != by_run
+            scores.append(LinePanel(task_text(task), "", points(metric), _over_epochs(shared)))
+            by_run = {run: found.losses.get(task, {}) for run, found in curves.items()}
+            losses.append(LinePanel("", "Epoch", "Training loss", _over_epochs(_shared_epochs(by_run))))
         caption = f"Dev score after each epoch and mean training loss of its updates ({group.words()}); {BAND}."
+        caption += " Some seeds stopped early: a line ends with the first of them." * shortened
         remarks = [f"{len(read) - len(curves)} of {len(read)} runs have no metrics.jsonl"] * (len(curves) < len(read))
         figures.append(FigureData(group.stem("learning_curves"), caption, in_rows(scores, losses), tuple(remarks)))
     return Collected(
         tuple(figures), "metrics.jsonl of finished runs; experiments.glue.sweep, or train.py --resume, finishes them"
     )
+
+
+def _shared_epochs(by_run: Mapping[Run, Mapping[float, float]]) -> dict[Run, dict[float, float]]:
+    """Up to the epoch that all seeds of a method reached: beyond it, the mean would be of other seeds than before."""
+    ends: dict[str, float] = {}
+    for run, by_epoch in by_run.items():
+        if by_epoch:
+            ends[run.label] = min(ends.get(run.label, math.inf), max(by_epoch))
+    return {
+        run: {epoch: value for epoch, value in by_epoch.items() if epoch <= ends[run.label]}
+        for run, by_epoch in by_run.items()
+    }
 
 
 def _over_epochs(by_run: Mapping[Run, Mapping[float, float]]) -> tuple[Series, ...]:
@@ -165,7 +180,9 @@ def noise_lambda(outcomes: Sequence[Outcome]) -> Collected:
             continue
         plain = [o for o in done(outcomes) if Group.of(o.run) == group._replace(varied=())]
         baseline = [outcome for outcome in plain if outcome.run.method == BASELINE]
-        panels = []
+        panels: list[LinePanel] = []
+        zero = [outcome for outcome in members if not float(dict(outcome.run.varied)[LAMBDA])]
+        members = [outcome for outcome in members if outcome not in zero]
         for task, metric in metrics_of(members).items():
             lines = [_against_lambda(method, members, plain, task) for method in _methods(members)]
             level = [o.score(task) for o in baseline if task in o.results["tasks"]]
@@ -186,9 +203,14 @@ def noise_lambda(outcomes: Sequence[Outcome]) -> Collected:
             )
         caption = f"Dev score after the last epoch against PATS's λ ({group.words()}); {BAND}."
         caption += f" The level line and its band are {METHODS[BASELINE]}, which has no λ." * bool(baseline)
-        remark = f"no finished runs of {BASELINE} to compare with; experiments.glue.sweep --methods {BASELINE}"
-        remarks = () if baseline else (remark,)
-        figures.append(FigureData(group._replace(varied=()).stem("lambda"), caption, in_rows(panels), remarks))
+        remarks = [f"{len(zero)} finished runs with λ 0 have no place on a logarithmic axis"] * bool(zero)
+        if not baseline:
+            remarks.append(
+                f"no finished runs of {BASELINE} to compare with; experiments.glue.sweep --methods {BASELINE}"
+            )
+        if panels:
+            stem = group._replace(varied=()).stem("lambda")
+            figures.append(FigureData(stem, caption, in_rows(panels), tuple(remarks)))
     return Collected(
         tuple(figures), "finished runs with several λ; experiments.glue.sweep --vary pats_lambda=5e-7,1e-6,2e-6"
     )
@@ -200,25 +222,36 @@ def _methods(outcomes: Sequence[Outcome]) -> list[str]:
 
 def _against_lambda(method: str, varied: Sequence[Outcome], plain: Sequence[Outcome], task: str) -> Series:
     """A method's scores by λ; where the recipe's own λ was not among the values, its runs are that point."""
-    values: dict[float, list[float]] = {}
-    for outcome in varied:
-        if outcome.run.method == method and task in outcome.results["tasks"]:
-            values.setdefault(float(dict(outcome.run.varied)[LAMBDA]), []).append(outcome.score(task))
-    known = set(values)
-    for outcome in plain:
-        if outcome.run.method == method and task in outcome.results["tasks"]:
-            own = own_lambda(outcome.folder)
-            if own not in known:
-                values.setdefault(own, []).append(outcome.score(task))
-    return Series.of(Key(METHODS.get(method, method), method), values)
+    own = [o for o in [*varied, *plain] if o.run.method == method and task in o.results["tasks"]]
+    by_lambda = by_flag([(outcome, outcome.score(task)) for outcome in own], LAMBDA)
+    return Series.of(Key(METHODS.get(method, method), method), {x: values for x, values in by_lambda.items() if x})
 
 
-def own_lambda(folder: Path) -> float:
-    """The λ that a run was made with; InputError for a damaged `config.yaml`."""
+def by_flag(values: Sequence[tuple[Outcome, float]], flag: str) -> dict[float, list[float]]:
+    """One method's values by a flag that was varied.
+
+    Runs without a variation stand at the flag's value in their `config.yaml`, unless the varied ones have that as well:
+    it would be the same runs twice.
+
+    Raises:
+        InputError: a damaged `config.yaml`.
+    """
+    found: dict[float, list[float]] = {}
+    for outcome, value in values:
+        if flag in dict(outcome.run.varied):
+            found.setdefault(float(dict(outcome.run.varied)[flag]), []).append(value)
+    known = set(found)
+    for outcome, value in values:
+        if flag not in dict(outcome.run.varied) and (own := _own(outcome.folder, flag)) not in known:
+            found.setdefault(own, []).append(value)
+    return found
+
+
+def _own(folder: Path, flag: str) -> float:
     path = folder / "config.yaml"
     try:
-        return float(read_yaml_mapping(path)[LAMBDA])
+        return float(read_yaml_mapping(path)[flag])
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: {LAMBDA} is not a number in it: {error!r}") from None
+        raise InputError(f"{path}: {flag} is not a number in it: {error!r}") from None

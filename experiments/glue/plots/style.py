@@ -1,6 +1,7 @@
 """How figures look, and how they become files: one colour and line style a method everywhere, sizes for paper columns.
 
-Colours are Okabe and Ito's, which people with colour blindness can tell apart. matplotlib is imported when a figure is
+Colours are those of Okabe and Ito's that stand out from white (3:1 and more), which people with colour blindness can
+tell apart. matplotlib is imported when a figure is
 made, used through its objects alone, and leaves the user's settings and backend as they are.
 """
 
@@ -38,11 +39,11 @@ def _rgb(code: str) -> tuple[float, float, float]:
 LOOKS = {
     "adamax": Look(_rgb("000000"), (0, (4, 1.5)), "s"),
     "sage": Look(_rgb("009E73"), (0, (6, 1.5, 1, 1.5)), "^"),
-    "noisytune": Look(_rgb("E69F00"), (0, (2, 1)), "D"),
+    "noisytune": Look(_rgb("D55E00"), (0, (2, 1)), "D"),
     "pats": Look(_rgb("0072B2"), "solid", "o"),
     "pats_variance": Look(_rgb("CC79A7"), (0, (1, 1)), "v"),
 }
-OTHER = Look(_rgb("D55E00"), (0, (8, 2, 1, 2, 1, 2)), "P")
+OTHER = Look(_rgb("767676"), (0, (8, 2, 1, 2, 1, 2)), "P")
 """For methods that a user's own recipes add."""
 
 SETTINGS: dict[str, Any] = {

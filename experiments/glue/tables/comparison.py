@@ -71,6 +71,7 @@ class StudyTable:
         paper: Table 1's scores by (label, task), where the encoder is the same.
         differences: all comparisons with the baseline.
         seeds_needed: for every method and task, so that each comparison could be significant; None without any.
+        remarks: further notes, such as those of `remarks`.
     """
 
     encoder: str
@@ -86,6 +87,7 @@ class StudyTable:
     paper: Mapping[tuple[str, str], float]
     differences: tuple[Difference, ...]
     seeds_needed: int | None
+    remarks: tuple[str, ...] = ()
 
     def average(self, method: str) -> float | None:
         """Mean of the tasks' means, in points; None where a task has no score."""
@@ -131,7 +133,7 @@ def compare(
         outcomes: a study's runs, whatever became of them.
         which: the `last` epoch's score, or the `best` epoch's on the dev set.
         baseline: the method that all others are compared with. A varied method meets the baseline with the same
-            variation; flags that only one method has (`pats_lambda`) do not count there.
+            variation; flags that it cannot have (`pats_lambda`) do not count there.
         tasks: which tasks to show, and in which order; None for all.
         test: one of `significance.TESTS`.
         paper: what `read_paper_scores` gives.
@@ -159,7 +161,12 @@ def _group(run: Run) -> _Group:
 
 
 def _counterpart(run: Run, baseline: str) -> str:
-    shared = tuple((name, value) for name, value in run.varied if not name.startswith(OWN_FLAGS))
+    """The label that a run is compared with. `pats_variance` keeps its λ against `pats`, which has one as well."""
+
+    def kept(flag: str) -> bool:
+        return not flag.startswith(OWN_FLAGS) or baseline.startswith(flag.split("_")[0]) and run.method != baseline
+
+    shared = tuple((name, value) for name, value in run.varied if kept(name))
     return Run(run.recipe, baseline, shared, run.seed).label
 
 

@@ -39,7 +39,7 @@ class Difference:
         mean: mean difference in points, for all tasks together the mean of theirs; None without pairs.
         interval: 95 % bootstrap interval of the mean in points, not corrected for the number of comparisons.
         p: two-sided p-value.
-        p_holm: the same after Holm's correction over all comparisons of the table.
+        p_holm: the same after Holm's correction over all comparisons of the table that have pairs.
     """
 
     method: str
@@ -54,7 +54,7 @@ class Difference:
     verdict: Verdict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Paired:
     """What a comparison rests on: the differences in points, by task where it is of all of them."""
 
@@ -90,11 +90,14 @@ def differences(
     ]
     if not paired:
         return [], None
-    p_values = [paired_p(p.strata, test) for p in paired]
-    telling = could_tell([p.pairs for p in paired])
+    tested = [p for p in paired if p.pairs]  # what has no pairs yet is no test, and none to correct for
+    p_values = [paired_p(p.strata, test) for p in tested]
+    verdicts = zip(p_values, holm(p_values), could_tell([p.pairs for p in tested]), strict=True)
+    known = dict(zip(tested, verdicts, strict=True))
     found = []
-    for p, p_value, p_holm, tells in zip(paired, p_values, holm(p_values), telling, strict=True):
+    for p in paired:
         mean = float(mean_of_means(*p.strata)) if p.pairs else None
+        p_value, p_holm, tells = known.get(p, (1.0, 1.0, False))
         words = verdict(mean or 0.0, p_holm, tells)
         interval = bootstrap_interval(p.strata)
         found.append(

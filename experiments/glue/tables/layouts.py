@@ -89,8 +89,11 @@ def notes(table: StudyTable) -> list[str]:
     if table.which == "best":
         found.append("Each run's best epoch on each task is chosen by the dev scores shown: unseen data gives less.")
     if table.paper:
-        found.append("paper: its Table 1, means of five seeds; its average is taken over the tasks shown here.")
-    return found + _odd_runs(table) + _statistics(table)
+        found.append(
+            "paper: its Table 1, means of five seeds, of last or best epochs, which it does not say; its average is "
+            "taken over the tasks shown here."
+        )
+    return [*found, *table.remarks, *_odd_runs(table), *_statistics(table)]
 
 
 def _odd_runs(table: StudyTable) -> list[str]:
@@ -119,7 +122,7 @@ def _statistics(table: StudyTable) -> list[str]:
         found.append(
             "Compared at equal seeds; done for one of the two only, so left out there: " + "; ".join(unpaired) + "."
         )
-    count = len(table.differences)
+    count = sum(d.pairs > 0 for d in table.differences)
     found.append(
         f"Differences in points at equal seeds, two-sided {TEST[table.test]}, Holm's correction over this table's "
         f"{count} comparison{'s' * (count > 1)} at {LEVEL:g}. The verdict rests on p (Holm) alone. Intervals: "
