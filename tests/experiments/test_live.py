@@ -35,10 +35,12 @@ def test_counts_are_in_words() -> None:
 def test_the_time_left_is_known_once_each_recipe_has_a_finished_run(tmp_path: Path) -> None:
     now = board(State.WAITING, State.RUNNING, State.WAITING, State.FAILED, State.WAITING)
     now.running[RTE[1]] = running(tmp_path, seconds=40)
-    now.seconds["minilm/rte"] = [90.0, 110.0]
+    now.seconds["minilm/rte"] = {"sage": [90.0, 110.0]}
     assert now.seconds_left() is None
-    now.seconds["minilm/mrpc"] = [20.0]
+    now.seconds["minilm/mrpc"] = {"pats": [20.0]}
     assert now.seconds_left() == pytest.approx((100 + 60 + 100 + 20) / 2, abs=1)
+    now.seconds["minilm/rte"]["adamax"] = [40.0]  # the two of this method that wait; the other has only the recipe's
+    assert now.seconds_left() == pytest.approx((40 + 40 + 40 + 20) / 2, abs=1)
 
 
 def test_outcomes_become_states() -> None:

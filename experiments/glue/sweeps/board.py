@@ -60,13 +60,13 @@ class Board:
         slots: how many runs there can be at a time.
         states: by run.
         running: those under way here.
-        seconds: how long finished runs took, by recipe.
+        seconds: how long finished runs took, by recipe, then by the label of their method.
     """
 
     slots: int
     states: dict[Run, State] = field(default_factory=dict)
     running: dict[Run, Running] = field(default_factory=dict)
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    seconds: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def settle(self, outcome: Outcome) -> State:
         """Take up what became of a run."""
@@ -74,7 +74,8 @@ class Board:
         if state is None:
             state = State.COLLAPSED if outcome.collapsed else State.DONE
             if isinstance(seconds := outcome.results.get("wall_seconds"), (int, float)):
-                self.seconds.setdefault(outcome.run.recipe, []).append(float(seconds))
+                of_recipe = self.seconds.setdefault(outcome.run.recipe, {})
+                of_recipe.setdefault(outcome.run.label, []).append(float(seconds))
         self.states[outcome.run] = state
         self.running.pop(outcome.run, None)
         return state
@@ -88,14 +89,18 @@ class Board:
         return ", ".join([done, *(f"{found[state]} {state.value}" for state in others if found[state])])
 
     def seconds_left(self) -> float | None:
-        """About how long the rest takes, by the finished runs of the same recipes; None where there are none yet."""
+        """About how long the rest takes, by finished runs; None while some recipe has none.
+
+        By those of the same method where there are some: what is varied, such as the share of data, can matter most.
+        """
         left, now = 0.0, time.monotonic()
         for run, state in self.states.items():
             if state in (State.WAITING, State.RUNNING):
-                if run.recipe not in self.seconds:
+                if not (known := self.seconds.get(run.recipe)):
                     return None
                 spent = now - self.running[run].since if run in self.running else 0.0
-                left += max(0.0, statistics.fmean(self.seconds[run.recipe]) - spent)
+                took = known.get(run.label) or [seconds for own in known.values() for seconds in own]
+                left += max(0.0, statistics.fmean(took) - spent)
         return left / self.slots
 
 
