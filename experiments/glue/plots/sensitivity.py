@@ -25,7 +25,7 @@ from experiments.glue.plots.data import (
     points,
     task_text,
 )
-from experiments.glue.plots.sources import BAND, by_flag, done, metrics_of
+from experiments.glue.plots.sources import BAND, by_flag, done, metrics_of, uneven
 from experiments.glue.sensitivity_record import GRIDS, Sensitivities
 from experiments.glue.study import Outcome
 
@@ -79,7 +79,7 @@ def distributions(outcomes: Sequence[Outcome]) -> Collected:
             "under a curve is the share of all parameters that the panel shows; vertical lines are that share's medians"
             f"{_medians(pairs)}."
         )
-        remarks = (*_incomplete(len(records), len(members)), *_empty(records))
+        remarks = (*_incomplete(len(records), len(members)), *uneven([o for o, _ in records]), *_empty(records))
         figures.append(FigureData(group.stem("sensitivity"), caption, _side_by_side(pairs), remarks))
     return Collected(tuple(figures), f"sensitivities of finished runs; {MEASURE}")
 
@@ -170,7 +170,7 @@ def data_share(outcomes: Sequence[Outcome]) -> Collected:
             caption += f" ({_measured(records)})"
         caption += f"; {BAND}."
         rows = in_rows(spreads, scores) if records else in_rows(scores)
-        remarks = _incomplete(len(records), len(members))
+        remarks = (*_incomplete(len(records), len(members)), *uneven(members))
         figures.append(FigureData(group._replace(varied=()).stem("data_share"), caption, rows, remarks))
     return Collected(
         tuple(figures),

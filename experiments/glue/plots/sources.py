@@ -46,6 +46,14 @@ def metrics_of(outcomes: Sequence[Outcome]) -> dict[str, str]:
     return {name: task["primary_metric"] for o in outcomes for name, task in o.results["tasks"].items()}
 
 
+def uneven(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """A remark for a figure of means that are not of the same seeds, as some runs are not finished."""
+    found: dict[tuple[str, str], set[int]] = {}
+    for outcome in outcomes:
+        found.setdefault((outcome.run.task, outcome.run.label), set()).add(outcome.run.seed)
+    return ("not all means are of the same seeds",) * (len(set(map(frozenset, found.values()))) > 1)
+
+
 @dataclass(frozen=True)
 class RunCurves:
     """One run over its epochs: dev scores in points and mean training losses, by task, then by epoch."""
@@ -112,6 +120,7 @@ def learning_curves(outcomes: Sequence[Outcome]) -> Collected:
         caption = f"Dev score after each epoch and mean training loss of its updates ({group.words()}); {BAND}."
         caption += " Some seeds stopped early: a line ends with the first of them." * shortened
         remarks = [f"{len(read) - len(curves)} of {len(read)} runs have no metrics.jsonl"] * (len(curves) < len(read))
+        remarks += uneven([outcome for outcome in members if outcome.run in curves])
         figures.append(FigureData(group.stem("learning_curves"), caption, in_rows(scores, losses), tuple(remarks)))
     return Collected(
         tuple(figures), "metrics.jsonl of finished runs; experiments.glue.sweep, or train.py --resume, finishes them"
@@ -209,6 +218,7 @@ def noise_lambda(outcomes: Sequence[Outcome]) -> Collected:
                 f"no finished runs of {BASELINE} to compare with; experiments.glue.sweep --methods {BASELINE}"
             )
         if panels:
+            remarks += uneven([*members, *(o for o in plain if o.run.method in {BASELINE, *_methods(members)})])
             stem = group._replace(varied=()).stem("lambda")
             figures.append(FigureData(stem, caption, in_rows(panels), tuple(remarks)))
     return Collected(
