@@ -17,13 +17,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError, raise_all
 from data_utils.strict import printable
+from experiments.glue.recipes import MTL
 
 STUDY_FILE = "study.yml"
 OWN_FLAGS = ("pats_", "sage_", "noisytune_")
@@ -77,6 +78,25 @@ class Run:
     def path(self) -> Path:
         """Where its files lie, below `runs/` and `logs/`."""
         return Path(self.recipe) / self.label / f"seed_{self.seed}"
+
+
+class Group(NamedTuple):
+    """What is shown together: runs of one encoder, of single tasks or of `mtl`, with the same flags varied."""
+
+    encoder: str
+    multitask: bool
+    varied: tuple[str, ...]
+
+    @classmethod
+    def of(cls, run: Run) -> Group:
+        """The group a run belongs to."""
+        return cls(run.encoder, run.task == MTL, tuple(name for name, _ in run.varied))
+
+    def words(self) -> str:
+        """Such as `minilm, one encoder for all tasks, pats_lambda varied`."""
+        setting = ["one encoder for all tasks"] * self.multitask
+        setting += [f"{' and '.join(self.varied)} varied"] * bool(self.varied)
+        return ", ".join([self.encoder, *setting])
 
 
 @dataclass(frozen=True)

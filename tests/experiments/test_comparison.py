@@ -66,7 +66,7 @@ def test_multi_task_runs_have_a_table_of_their_own() -> None:
     runs += [outcome("bert_base/mtl", "pats", 1, Status.FAILED, "no")]
     single, multi = compare(runs, paper=read_paper_scores())
     assert (single.tasks, multi.tasks) == (("rte",), ("rte", "cola"))
-    assert (single.multitask, multi.multitask) == (False, True)
+    assert (single.group.multitask, multi.group.multitask) == (False, True)
     assert multi.cells["adamax", "cola"].mean == 40.0 and not multi.paper
     assert all(multi.cells["pats", task].failed for task in multi.tasks)
 
@@ -80,7 +80,7 @@ def test_a_varied_method_meets_the_baseline_with_the_same_variation() -> None:
     labels = ["adamax", "pats", "pats@pats_lambda=1", "adamax@train_fraction=0.2", "pats@train_fraction=0.2"]
     labels += ["pats@train_fraction=0.4", "pats@pats_lambda=1@train_fraction=0.2"]
     tables = compare([o for label in labels for o in seeds_done("minilm/rte", label, [1.0, 2.0])])
-    assert {table.varied: [(d.method, d.baseline) for d in table.differences] for table in tables} == {
+    assert {table.group.varied: [(d.method, d.baseline) for d in table.differences] for table in tables} == {
         (): [("pats", "adamax")],
         ("pats_lambda",): [("pats@pats_lambda=1", "adamax")],
         ("train_fraction",): [("pats@train_fraction=0.2", "adamax@train_fraction=0.2")],
@@ -117,7 +117,7 @@ def test_tasks_are_chosen_and_ordered() -> None:
 
 def test_encoders_are_kept_apart_and_nothing_makes_no_table() -> None:
     tables = compare(seeds_done("minilm/rte", "pats", [1.0]) + seeds_done("mpnet/rte", "pats", [9.0]))
-    assert [(table.encoder, table.average("pats")) for table in tables] == [("minilm", 1.0), ("mpnet", 9.0)]
+    assert [(table.group.encoder, table.average("pats")) for table in tables] == [("minilm", 1.0), ("mpnet", 9.0)]
     assert compare([]) == []
 
 

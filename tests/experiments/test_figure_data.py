@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.glue.plots.data import Group, Key, keys_of
+from experiments.glue.plots.data import Key, file_stem, keys_of
 from experiments.glue.plots.drawing import legend_entries
 from experiments.glue.plots.sensitivity import curve, data_share, distributions
 from experiments.glue.plots.sources import RunCurves, learning_curves, noise_lambda, seeds
 from experiments.glue.sensitivity_record import GRIDS, Sensitivities
-from experiments.glue.study import Outcome, Run, Study
+from experiments.glue.study import Group, Outcome, Run, Study
 from tests.experiments.synthetic_study import (
     finish,
     plausible_study,
@@ -231,5 +231,5 @@ def test_variations_stand_apart_and_by_their_size() -> None:
     assert [key.text for key in keys.values()] == ["PATS, λ 5e-07", "PATS, λ 2e-06", "PATS, λ 1e-05"]
     shades = [key.paleness for key in keys.values()]
     assert shades == sorted(shades, reverse=True) and shades[-1] == 0 and len(set(shades)) == 3
-    assert Group.of(runs[0]).stem("seeds") == "seeds_minilm_by_pats_lambda"
-    assert Group.of(Run("bert_base/mtl", "pats", (), 1)).stem("seeds") == "seeds_bert_base_mtl"
+    assert file_stem("seeds", Group.of(runs[0])) == "seeds_minilm_by_pats_lambda"
+    assert file_stem("seeds", Group.of(Run("bert_base/mtl", "pats", (), 1))) == "seeds_bert_base_mtl"

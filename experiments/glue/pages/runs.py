@@ -125,7 +125,9 @@ def times(outcomes: Sequence[Outcome], tables: Sequence[StudyTable]) -> list[Htm
     groups: dict[tuple[str, str, str], list[Outcome]] = {}
     for o in done:
         groups.setdefault((o.run.recipe, o.run.label, hardware(o)), []).append(o)
-    baselines = {(t.encoder, t.multitask, label): base for t in tables for label, base in t.baselines.items()}
+    baselines = {
+        (t.group.encoder, t.group.multitask, label): base for t in tables for label, base in t.baselines.items()
+    }
     rows = []
     for (recipe, label, device), members in groups.items():
         run = members[0].run

@@ -8,12 +8,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from experiments.glue.recipes import MTL
-from experiments.glue.study import Outcome, Run
+from experiments.glue.study import Group, Outcome, Run
 
 PANELS_A_ROW = 4
 PALEST = 0.55
@@ -37,29 +37,6 @@ TASKS = {
 }
 METRICS = {"ACC": "Accuracy", "MCC": "Matthews corr."}
 VARIED = {"pats_lambda": "λ", "train_fraction": "data share"}
-
-
-class Group(NamedTuple):
-    """What one figure is about."""
-
-    encoder: str
-    multitask: bool
-    varied: tuple[str, ...]
-
-    @classmethod
-    def of(cls, run: Run) -> Group:
-        """The group a run belongs to."""
-        return cls(run.encoder, run.task == MTL, tuple(name for name, _ in run.varied))
-
-    def stem(self, figure: str) -> str:
-        """A file name without its ending, such as `seeds_minilm_mtl_by_pats_lambda`."""
-        by = ["by", *self.varied] if self.varied else []
-        return "_".join([figure, self.encoder, *([MTL] if self.multitask else []), *by])
-
-    def words(self) -> str:
-        """The same for a caption."""
-        setting = ", one encoder for all tasks" if self.multitask else ""
-        return self.encoder + setting + (f", {' and '.join(self.varied)} varied" if self.varied else "")
 
 
 @dataclass(frozen=True)
@@ -223,6 +200,12 @@ class Collected:
 
     figures: tuple[FigureData, ...]
     needs: str
+
+
+def file_stem(figure: str, group: Group) -> str:
+    """A file name without its ending, such as `seeds_minilm_mtl_by_pats_lambda`."""
+    by = ["by", *group.varied] if group.varied else []
+    return "_".join([figure, group.encoder, *([MTL] if group.multitask else []), *by])
 
 
 def grouped(outcomes: Iterable[Outcome]) -> dict[Group, list[Outcome]]:

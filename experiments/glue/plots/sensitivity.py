@@ -14,11 +14,11 @@ from experiments.glue.plots.data import (
     Curve,
     DensityPanel,
     FigureData,
-    Group,
     Key,
     LinePanel,
     Panel,
     Series,
+    file_stem,
     grouped,
     in_rows,
     keys_of,
@@ -27,7 +27,7 @@ from experiments.glue.plots.data import (
 )
 from experiments.glue.plots.sources import BAND, by_flag, done, metrics_of, uneven
 from experiments.glue.sensitivity_record import GRIDS, Sensitivities
-from experiments.glue.study import Outcome
+from experiments.glue.study import Group, Outcome
 
 MEASURE = "python -m experiments.glue.sensitivity --study measures them"
 FRACTION = "train_fraction"
@@ -80,7 +80,7 @@ def distributions(outcomes: Sequence[Outcome]) -> Collected:
             f"{_medians(pairs)}."
         )
         remarks = (*_incomplete(len(records), len(members)), *uneven([o for o, _ in records]), *_empty(records))
-        figures.append(FigureData(group.stem("sensitivity"), caption, _side_by_side(pairs), remarks))
+        figures.append(FigureData(file_stem("sensitivity", group), caption, _side_by_side(pairs), remarks))
     return Collected(tuple(figures), f"sensitivities of finished runs; {MEASURE}")
 
 
@@ -171,7 +171,7 @@ def data_share(outcomes: Sequence[Outcome]) -> Collected:
         caption += f"; {BAND}."
         rows = in_rows(spreads, scores) if records else in_rows(scores)
         remarks = (*_incomplete(len(records), len(members)), *uneven(members))
-        figures.append(FigureData(group._replace(varied=()).stem("data_share"), caption, rows, remarks))
+        figures.append(FigureData(file_stem("data_share", group._replace(varied=())), caption, rows, remarks))
     return Collected(
         tuple(figures),
         "finished runs on several shares of the data; experiments.glue.sweep --vary train_fraction=0.2,0.4,0.6,0.8",

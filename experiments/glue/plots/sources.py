@@ -16,19 +16,19 @@ from experiments.glue.plots.data import (
     METHODS,
     Collected,
     FigureData,
-    Group,
     Key,
     LinePanel,
     Series,
     StripPanel,
     StripRow,
+    file_stem,
     grouped,
     in_rows,
     keys_of,
     points,
     task_text,
 )
-from experiments.glue.study import Outcome, Run, Status
+from experiments.glue.study import Group, Outcome, Run, Status
 from experiments.glue.tables.comparison import BASELINE, Cell, compare
 
 BAND = "lines are means over seeds, bands reach from the lowest to the highest seed"
@@ -121,7 +121,9 @@ def learning_curves(outcomes: Sequence[Outcome]) -> Collected:
         caption += " Some seeds stopped early: a line ends with the first of them." * shortened
         remarks = [f"{len(read) - len(curves)} of {len(read)} runs have no metrics.jsonl"] * (len(curves) < len(read))
         remarks += uneven([outcome for outcome in members if outcome.run in curves])
-        figures.append(FigureData(group.stem("learning_curves"), caption, in_rows(scores, losses), tuple(remarks)))
+        figures.append(
+            FigureData(file_stem("learning_curves", group), caption, in_rows(scores, losses), tuple(remarks))
+        )
     return Collected(
         tuple(figures), "metrics.jsonl of finished runs; experiments.glue.sweep, or train.py --resume, finishes them"
     )
@@ -154,7 +156,7 @@ def seeds(outcomes: Sequence[Outcome]) -> Collected:
     for table in compare(outcomes):
         if not any(cell.scores for cell in table.cells.values()):
             continue
-        group = Group(table.encoder, table.multitask, table.varied)
+        group = table.group
         keys = keys_of(runs[label] for label in table.methods)
         panels = [
             StripPanel(
@@ -170,7 +172,7 @@ def seeds(outcomes: Sequence[Outcome]) -> Collected:
             f"Dev score after the last epoch ({group.words()}; {n} seeds a method): a dot for each seed, a bar at "
             "their mean; a cross is a run that collapsed (all dev rows got one prediction), and counts in the mean."
         )
-        figures.append(FigureData(group.stem("seeds"), caption, in_rows(panels)))
+        figures.append(FigureData(file_stem("seeds", group), caption, in_rows(panels)))
     return Collected(tuple(figures), "results.json of finished runs; experiments.glue.sweep finishes them")
 
 
@@ -219,7 +221,7 @@ def noise_lambda(outcomes: Sequence[Outcome]) -> Collected:
             )
         if panels:
             remarks += uneven([*members, *(o for o in plain if o.run.method in {BASELINE, *_methods(members)})])
-            stem = group._replace(varied=()).stem("lambda")
+            stem = file_stem("lambda", group._replace(varied=()))
             figures.append(FigureData(stem, caption, in_rows(panels), tuple(remarks)))
     return Collected(
         tuple(figures), "finished runs with several λ; experiments.glue.sweep --vary pats_lambda=5e-7,1e-6,2e-6"

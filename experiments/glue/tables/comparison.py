@@ -9,12 +9,11 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from data_utils.errors import InputError
 from data_utils.strict import read_yaml_mapping
 from experiments.glue.recipes import FOLDER, MTL
-from experiments.glue.study import OWN_FLAGS, Outcome, Run, Status
+from experiments.glue.study import OWN_FLAGS, Group, Outcome, Run, Status
 from experiments.glue.tables.differences import Difference, differences
 
 PAPER = FOLDER / "paper_table1.yml"
@@ -60,8 +59,7 @@ class StudyTable:
     """Methods × tasks of one encoder.
 
     Attributes:
-        multitask: whether one encoder was trained on all tasks; else one was on each.
-        varied: names of the flags that were varied; () for the recipes as they are.
+        group: the encoder, whether it was trained on all tasks together, and the names of the flags that were varied.
         which: `last` or `best` epoch.
         test: one of `significance.TESTS`.
         methods: labels, baselines first.
@@ -74,9 +72,7 @@ class StudyTable:
         remarks: further notes, such as those of `remarks`.
     """
 
-    encoder: str
-    multitask: bool
-    varied: tuple[str, ...]
+    group: Group
     which: str
     test: str
     methods: tuple[str, ...]
@@ -96,14 +92,6 @@ class StudyTable:
     def paper_average(self, method: str) -> float | None:
         """The same for the paper's scores of these tasks."""
         return _mean([self.paper.get((method, task)) for task in self.tasks])
-
-
-class _Group(NamedTuple):
-    """What one table is about."""
-
-    encoder: str
-    multitask: bool
-    varied: tuple[str, ...]
 
 
 def read_paper_scores(path: Path = PAPER) -> PaperScores:
@@ -141,23 +129,19 @@ def compare(
     Raises:
         InputError: a run's results lack a score that its recipe stands for, or two runs' are of different metrics.
     """
-    groups: dict[_Group, list[Outcome]] = {}
+    groups: dict[Group, list[Outcome]] = {}
     for outcome in outcomes:
-        groups.setdefault(_group(outcome.run), []).append(outcome)
+        groups.setdefault(Group.of(outcome.run), []).append(outcome)
     tables = []
     for group, members in groups.items():
         named = {_counterpart(outcome.run, baseline) for outcome in members}
         siblings = [o for g, others in groups.items() if g != group and g[:2] == group[:2] for o in others]
         members = [*(outcome for outcome in siblings if outcome.run.label in named), *members]
-        columns = _columns([outcome for outcome in members if _group(outcome.run) == group])
+        columns = _columns([outcome for outcome in members if Group.of(outcome.run) == group])
         columns = columns if tasks is None else [task for task in tasks if task in columns]
         if columns:
             tables.append(_table(group, members, columns, which, baseline, test, paper or {}))
     return tables
-
-
-def _group(run: Run) -> _Group:
-    return _Group(run.encoder, run.task == MTL, tuple(name for name, _ in run.varied))
 
 
 def _counterpart(run: Run, baseline: str) -> str:
@@ -182,7 +166,7 @@ def _tasks(outcome: Outcome) -> list[str]:
 
 
 def _table(
-    group: _Group,
+    group: Group,
     members: Sequence[Outcome],
     columns: Sequence[str],
     which: str,
@@ -202,9 +186,7 @@ def _table(
     compared, needed = differences(scores, columns, baselines, multitask=group.multitask, test=test)
     rows = {} if group.multitask or group.varied else paper.get(group.encoder, {})
     return StudyTable(
-        encoder=group.encoder,
-        multitask=group.multitask,
-        varied=group.varied,
+        group=group,
         which=which,
         test=test,
         methods=methods,

@@ -36,9 +36,7 @@ class Grid(NamedTuple):
 
 def title(table: StudyTable) -> str:
     """What a table is about: encoder, setting, epoch."""
-    setting = ["one encoder for all tasks"] * table.multitask
-    setting += [f"{', '.join(table.varied)} varied"] * bool(table.varied)
-    return ", ".join([table.encoder, *setting, EPOCH[table.which]])
+    return f"{table.group.words()}, {EPOCH[table.which]}"
 
 
 def score_grid(table: StudyTable) -> Grid:
@@ -102,7 +100,7 @@ def _odd_runs(table: StudyTable) -> list[str]:
     for (method, task), cell in table.cells.items():
         collapsed += [f"{task} {method} {_seeds(cell.collapsed)}"] * bool(cell.collapsed)
         unfinished += [f"{task} {method} {_seeds(cell.unfinished)}"] * bool(cell.unfinished)
-        where = f"{ALL_TASKS if table.multitask else task} {method}"
+        where = f"{ALL_TASKS if table.group.multitask else task} {method}"
         failed |= {f"{where} seed {seed}: {_first_line(message)}": None for seed, message in cell.failed.items()}
     kinds = {
         "Collapsed, all dev rows got the same prediction at the end; part of the means": collapsed,
@@ -129,7 +127,7 @@ def _statistics(table: StudyTable) -> list[str]:
         f"bootstrap over seeds, uncorrected, from {MIN_BOOTSTRAP_PAIRS} pairs on; with few seeds they are too narrow."
     )
     if any(d.task is None for d in table.differences):
-        unit = "seed, as its tasks share one encoder" if table.multitask else "seed and task"
+        unit = "seed, as its tasks share one encoder" if table.group.multitask else "seed and task"
         found.append(
             f"{ALL_TASKS}: mean of the tasks' mean differences, points as they are; signs flip for each {unit}."
         )
@@ -224,8 +222,13 @@ def _csv_cell(cell: Cell) -> dict[str, object]:
 def _csv_row(
     table: StudyTable, method: str, task: str, values: dict[str, object], compared: Difference | None
 ) -> dict[str, object]:
-    setting = "multi-task" if table.multitask else "single-task"
-    row = {"encoder": table.encoder, "setting": setting, "varied": " ".join(table.varied), "which": table.which}
+    setting = "multi-task" if table.group.multitask else "single-task"
+    row = {
+        "encoder": table.group.encoder,
+        "setting": setting,
+        "varied": " ".join(table.group.varied),
+        "which": table.which,
+    }
     row |= {"task": task, "method": method, **values}
     if compared:
         low, high = compared.interval or (None, None)

@@ -36,7 +36,7 @@ def remarks(study: Study, table: StudyTable, paper: PaperScores) -> tuple[str, .
     found = [
         f"No scores of the paper beside these: {encoder} is {ours} here and {own} there."
         for encoder, ours, own in sorted(_other_checkpoints(study))
-        if encoder == table.encoder and encoder in paper
+        if encoder == table.group.encoder and encoder in paper
     ]
     if table.paper and study.overrides:
         changed = ", ".join(f"{flag} {value}" for flag, value in study.overrides.items())
@@ -55,10 +55,10 @@ def _other_rates(study: Study, table: StudyTable) -> Mapping[str, list[str]]:
     rates = {
         (run.label, run.task): float(dict(run.varied).get(RATE, study.settings[run.recipe, run.method][RATE]))
         for run in study.runs
-        if run.encoder == table.encoder and RATE in study.settings.get((run.recipe, run.method), {})
+        if run.encoder == table.group.encoder and RATE in study.settings.get((run.recipe, run.method), {})
     }
     for label, baseline in table.baselines.items():
-        for task in [MTL] if table.multitask else table.tasks:
+        for task in [MTL] if table.group.multitask else table.tasks:
             ours, theirs = rates.get((label, task)), rates.get((baseline, task))
             if None not in (ours, theirs) and ours != theirs:
                 found.setdefault(label, []).append(task)
