@@ -1,0 +1,44 @@
+"""The studies that are committed: their tables and their page say what their runs' records say, of every run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments.glue import table
+from experiments.glue.study import Status, Study
+
+GLUE = Path(__file__).resolve().parents[2] / "experiments" / "glue"
+STUDIES = sorted(path.parent for path in (GLUE / "studies").glob("*/study.yml"))
+PAGE = (GLUE / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(params=STUDIES, ids=lambda path: path.name)
+def folder(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def test_there_are_some() -> None:
+    assert {path.name for path in STUDIES} >= {"minilm", "minilm_search"}
+
+
+def test_the_table_follows_from_the_records(folder: Path, tmp_path: Path) -> None:
+    assert table.main([str(folder), "--output_dir", str(tmp_path)]) == 0
+    for name in ("table.md", "table.tex", "table.csv"):
+        assert (tmp_path / name).read_text(encoding="utf-8") == (folder / name).read_text(encoding="utf-8")
+
+
+def test_the_page_has_the_scores_of_the_last_epoch(folder: Path) -> None:
+    last, _ = (folder / "table.md").read_text(encoding="utf-8").split(", best epoch", maxsplit=1)
+    rows = [line for line in last.splitlines() if line.startswith("|")]
+    assert len(rows) > 3
+    assert [row for row in rows if row not in PAGE] == []
+
+
+def test_every_run_is_recorded_and_on_the_page(folder: Path) -> None:
+    for outcome in Study.load(folder).outcomes():
+        assert outcome.status is Status.DONE, outcome.run
+        assert f"{outcome.score(outcome.run.task):.2f}" in PAGE, outcome.run
+        assert (outcome.folder / "metrics.jsonl").is_file()
