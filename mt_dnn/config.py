@@ -175,7 +175,7 @@ class LoopConfig:
     early_stopping: int = option(0, help="stop after so many evaluations without a better score; 0: never")
     device: str = option("auto", choices=("auto", "cpu", "cuda"), help="where to run; auto: a GPU if there is one")
     fp16: bool = option(False, help="float16 autocast with loss scaling (GPU)")
-    bf16: bool = option(False, help="bfloat16 autocast (GPU)")
+    bf16: bool = option(False, help="bfloat16 autocast; on a CPU faster only if it has AVX512-BF16 or AMX")
     deterministic: bool = option(False, help="GPU: algorithms that repeat to the last bit; slower (a CPU always does)")
     on_nonfinite: str = option(
         "stop",

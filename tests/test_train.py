@@ -58,6 +58,17 @@ def test_every_method_learns(workshop: Workshop, tmp_path: Path, method: str) ->
     assert results(tmp_path)["optim"] == method
 
 
+def test_bf16_on_a_cpu_computes_in_bf16_and_keeps_float32_weights(workshop: Workshop, tmp_path: Path) -> None:
+    flags = ["--train_datasets", "sst", "--epochs", "2", "--log_per_updates", "1", "--device", "cpu"]
+    for name, more in (("fp32", []), ("bf16", ["--bf16"])):
+        assert train.main(workshop.flags(tmp_path / name, *flags, *more)) == 0
+    curves = [[loss["sst"] for loss in losses(tmp_path / name)] for name in ("fp32", "bf16")]
+    assert curves[0] != curves[1]
+    assert curves[1] == pytest.approx(curves[0], rel=0.02)
+    weights = load_file(tmp_path / "bf16" / "best" / "encoder" / "model.safetensors").values()
+    assert {tensor.dtype for tensor in weights} == {torch.float32}
+
+
 def test_several_tasks_on_one_encoder(workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--train_datasets", "cola,mnli,stsb,mrpc", "--test_datasets", "cola,stsb,mnli", "--epochs", "2"]
     assert train.main(workshop.flags(tmp_path, *flags, "--tensorboard", "--eval_per_updates", "5")) == 0
@@ -108,14 +119,14 @@ class PlugPulledError(Exception):
     """Stands for a crash."""
 
 
-@pytest.mark.parametrize("crash_at", [1, 4, 7, 13])
+@pytest.mark.parametrize(("crash_at", "precision"), [(1, ""), (4, ""), (7, ""), (13, ""), (7, "--bf16")])
 def test_resume_equals_never_having_stopped(
-    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int, precision: str
 ) -> None:
     """Dropout, two tasks, accumulation, noise, evaluation and checkpoints within an epoch; crash, resume, compare."""
     flags = ["--train_datasets", "cola,stsb", "--epochs", "3", "--optim", "pats_adamax", "--pats_lambda", "1e-4"]
     flags += ["--batch_size", "2", "--grad_accumulation_step", "3", "--log_per_updates", "2"]
-    flags += ["--save_per_updates", "3", "--eval_per_updates", "5"]
+    flags += ["--save_per_updates", "3", "--eval_per_updates", "5", *precision.split()]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert train.main(workshop.flags(whole, *flags)) == 0
     apply = Updater.__call__

@@ -112,7 +112,7 @@ CASES: dict[str, tuple[Callable[[Workshop, Path], list[str]], str]] = {
         "cola_train holds token id 99999, but the encoder",
     ),
     "no GPU": (lambda w, t: ["--device", "cuda"], "--device cuda: torch sees no CUDA device"),
-    "half precision on a CPU": (lambda w, t: ["--bf16", "--device", "cpu"], "--bf16 needs a CUDA device"),
+    "half precision on a CPU": (lambda w, t: ["--fp16", "--device", "cpu"], "--fp16 needs a CUDA device"),
     "unknown optimizer": (lambda w, t: ["--optim", "sgd"], "--optim: unknown 'sgd'; allowed: adamax"),
     "contradicting flags": (
         lambda w, t: ["--baseline", "sage", "--optim", "pats_adamax"],
