@@ -86,8 +86,7 @@ def _draw_panel(axes: Axes, panel: Panel, *, repeated: bool) -> None:
 def _handle(key: Key, text: str) -> Any:
     from matplotlib.lines import Line2D
 
-    look = look_of(key)
-    return Line2D([], [], color=look.colour, linestyle=look.dashes, label=text)
+    return Line2D([], [], **look_of(key).line, label=text)
 
 
 def _draw_lines(axes: Axes, panel: LinePanel) -> None:
@@ -103,7 +102,7 @@ def _draw_lines(axes: Axes, panel: LinePanel) -> None:
     if panel.level:
         look = look_of(panel.level.key)
         axes.axhspan(panel.level.low[0], panel.level.high[0], color=look.colour, alpha=0.1, linewidth=0)
-        axes.axhline(panel.level.mean[0], color=look.colour, linestyle=look.dashes, label=panel.level.key.text)
+        axes.axhline(panel.level.mean[0], **look.line, label=panel.level.key.text)
     for series in panel.lines:
         _draw_series(axes, series)
 
@@ -111,7 +110,7 @@ def _draw_lines(axes: Axes, panel: LinePanel) -> None:
 def _draw_series(axes: Axes, series: Series) -> None:
     look = look_of(series.key)
     marker = look.marker if len(series.x) < MANY_POINTS else ""
-    axes.plot(series.x, series.mean, color=look.colour, linestyle=look.dashes, marker=marker, label=series.key.text)
+    axes.plot(series.x, series.mean, **look.line, marker=marker, label=series.key.text)
     if series.seeds != {1}:
         axes.fill_between(series.x, series.low, series.high, color=look.colour, alpha=0.15, linewidth=0)
 
@@ -150,8 +149,7 @@ def _widest_gap(values: Sequence[float]) -> float:
 def _draw_densities(axes: Axes, panel: DensityPanel) -> None:
     axes.set_xscale("log")
     for curve in panel.curves:
-        look = look_of(curve.key)
-        line: dict[str, Any] = {"color": look.colour, "linestyle": look.dashes}
+        line = look_of(curve.key).line
         axes.stairs(curve.density, curve.edges, linewidth=1.1, label=curve.key.text, **line)
         axes.axvline(curve.median, linewidth=0.7, **line)
     axes.set_ylim(bottom=0)

@@ -30,6 +30,11 @@ class Look(NamedTuple):
     dashes: str | tuple[float, tuple[float, ...]]
     marker: str
 
+    @property
+    def line(self) -> dict[str, Any]:
+        """As matplotlib's arguments. A solid line lies below broken ones: where two coincide, both are seen."""
+        return {"color": self.colour, "linestyle": self.dashes, "zorder": 2.0 if self.dashes == "solid" else 2.1}
+
 
 def _rgb(code: str) -> tuple[float, float, float]:
     red, green, blue = (int(code[i : i + 2], 16) / 255 for i in (0, 2, 4))
