@@ -85,16 +85,18 @@ pick_python() {
 
 # read_recipe: the recipe's tasks into TASKS, its encoder into MODEL unless another is given, the rest into SETTINGS.
 read_recipe() {
-    local flags flag value
-    flags="$("$PYTHON_BIN" -m experiments.glue.recipes "$RECIPE" --method "$METHOD" --flags)"
+    local arguments argument before=""
+    arguments="$("$PYTHON_BIN" -m experiments.glue.recipes "$RECIPE" --method "$METHOD" --flags)"
     SETTINGS=()
-    while IFS= read -r flag && IFS= read -r value; do
-        case "$flag" in
-            --init_checkpoint) MODEL="${MODEL:-$value}" ;;
-            --train_datasets) TASKS="$value" ;;
-            *) SETTINGS+=("$flag" "$value") ;;
+    while IFS= read -r argument; do
+        case "$before $argument" in
+            "--init_checkpoint "*) MODEL="${MODEL:-$argument}" ;;
+            "--train_datasets "*) TASKS="$argument" ;;
+            *" --init_checkpoint" | *" --train_datasets") ;;   # their values come next
+            *) SETTINGS+=("$argument") ;;
         esac
-    done <<<"$flags"
+        before="$argument"
+    done <<<"$arguments"
 }
 
 # find_features: the folder of features into FEATURES; makes those of tasks that have none there yet.

@@ -28,6 +28,15 @@ NOT_ENCODERS = frozenset({SHARED, "paper_table1", "search"})
 MTL = "mtl"
 
 
+def as_arguments(settings: Mapping[str, Any]) -> list[str]:
+    """Value by flag as arguments of train.py, where what is true or false is a switch: `--epochs 3 --bf16`."""
+    arguments = []
+    for flag, value in settings.items():
+        switch = {"true": f"--{flag}", "false": f"--no-{flag}"}.get(str(value).lower())
+        arguments += [switch] if switch else [f"--{flag}", str(value)]
+    return arguments
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One experiment of the paper.
@@ -47,8 +56,8 @@ class Recipe:
         return f"# {self.name}, {self.method}\n{yaml.safe_dump(dict(self.settings), sort_keys=False)}".rstrip()
 
     def to_flags(self) -> list[str]:
-        """The settings as arguments of train.py: flags and values in turns."""
-        return [argument for flag, value in self.settings.items() for argument in (f"--{flag}", str(value))]
+        """The settings as arguments of train.py."""
+        return as_arguments(self.settings)
 
 
 @dataclass(frozen=True)

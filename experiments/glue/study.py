@@ -24,7 +24,7 @@ import yaml
 from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError, raise_all
 from data_utils.strict import printable
-from experiments.glue.recipes import MTL
+from experiments.glue.recipes import MTL, as_arguments
 
 STUDY_FILE = "study.yml"
 OWN_FLAGS = ("pats_", "sage_", "noisytune_")
@@ -209,7 +209,7 @@ class Study:
             raise InputError(f"{self.folder / STUDY_FILE}: no settings of {run.recipe} {run.method}")
         values = {**self.settings[run.recipe, run.method], **dict(run.varied)}
         values |= {"seed": run.seed, "output_dir": self.run_folder(run).absolute()}  # runs start in another folder
-        return [argument for flag, value in values.items() for argument in _arguments(flag, str(value))]
+        return as_arguments(values)
 
     def run_folder(self, run: Run) -> Path:
         """The `--output_dir` of a run."""
@@ -262,13 +262,6 @@ def changing(folder: Path) -> Iterator[Study]:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield Study.load(folder) if (folder / STUDY_FILE).exists() else Study(folder, ())
-
-
-def _arguments(flag: str, value: str) -> list[str]:
-    """One setting on train.py's command line, where what is true or false is a switch."""
-    if value.lower() in ("true", "false"):
-        return [f"--{flag}" if value.lower() == "true" else f"--no-{flag}"]
-    return [f"--{flag}", value]
 
 
 def _run(entry: Mapping[str, Any]) -> Run:

@@ -18,10 +18,10 @@ optuna = pytest.importorskip("optuna", reason="the search needs Optuna")
 FLAGS = "--recipes minilm/rte --seeds 1 --data_dir features --devices cpu --set epochs=1"
 
 
-def trials(sweeper: Sweeper, method: str) -> list[tuple[dict[str, float], float | None]]:
+def trials(sweeper: Sweeper, method: str, seeds: str = "1") -> list[tuple[dict[str, float], float | None]]:
     """Values and score of all trials."""
     storage = f"sqlite:///{sweeper.study_folder / DATABASE}"
-    found = optuna.load_study(study_name=f"minilm/rte {method}", storage=storage).trials
+    found = optuna.load_study(study_name=f"minilm/rte {method} seeds {seeds}", storage=storage).trials
     return [(trial.params, trial.value) for trial in found]
 
 
@@ -42,7 +42,7 @@ def test_a_damaged_space_is_named(tmp_path: Path) -> None:
 def test_a_small_grid_is_tried_as_a_whole(sweeper: Sweeper, capsys: pytest.CaptureFixture[str]) -> None:
     flags = FLAGS.replace("--seeds 1", "--seeds 1-2")
     assert sweeper(f"{flags} --search adamax") == 0
-    tried = trials(sweeper, "adamax")
+    tried = trials(sweeper, "adamax", seeds="1,2")
     rates = [1e-5, 3e-5, 5e-5, 7e-5, 8e-5, 1e-4, 2e-4, 3e-4, 5e-4]
     assert [values["learning_rate"] for values, _ in tried] == rates
     assert Run("minilm/rte", "adamax", (("learning_rate", "3e-05"),), 2) in sweeper.study.runs
@@ -55,6 +55,9 @@ def test_a_small_grid_is_tried_as_a_whole(sweeper: Sweeper, capsys: pytest.Captu
     assert "trial 5: learning_rate 0.0001: 70.00" in capsys.readouterr().out
     assert sweeper(f"{flags} --search adamax") == 0
     assert len(sweeper.calls()) == 18
+    assert sweeper(f"{flags.replace('1-2', '2-3')} --search adamax") == 0  # other seeds: another search
+    assert len(sweeper.calls()) == 27 and len(trials(sweeper, "adamax", seeds="2,3")) == 9
+    assert "mean over the seeds 2, 3: 70.00" in (sweeper.study_folder / BEST).read_text()
 
 
 def test_the_best_recipe_is_one_for_train(sweeper: Sweeper) -> None:

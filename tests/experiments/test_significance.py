@@ -45,6 +45,13 @@ def test_p_values_are_those_of_all_assignments_of_signs(n: int) -> None:
         assert p(values) == pytest.approx(by_enumeration(values), abs=1e-12)
 
 
+@pytest.mark.parametrize("rows", [[5, 2, -1, -1], [3, 1, -1, -1, 2, 2], [0, 4, -2, -2, 6, -1, -1, 3]], ids=str)
+def test_sums_that_tie_in_rows_tie_in_points(rows: list[int]) -> None:
+    """One row of RTE's 277 is 0.361010830… points: two of them are not twice the rounded one."""
+    points = [round(100 * row / 277, 9) for row in rows]
+    assert p(points) == pytest.approx(by_enumeration([float(row) for row in rows]), abs=1e-12)
+
+
 def test_tasks_count_alike_however_many_pairs_they_have() -> None:
     few, many = [2.0, -0.5, 1.1], [0.3, 0.4, -0.2, 0.9, -0.1]
     assert p(few, many) == pytest.approx(by_enumeration([v / 3 for v in few] + [v / 5 for v in many]), abs=1e-12)

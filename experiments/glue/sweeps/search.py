@@ -71,6 +71,11 @@ class Search:
         """The method that is searched for."""
         return self.request.methods[0]
 
+    @property
+    def name(self) -> str:
+        """In the database: scores over other seeds are those of another search."""
+        return f"{self.recipe} {self.method} seeds {','.join(map(str, self.request.seeds))}"
+
     def run(self, trials: int) -> Path:
         """Try values until there are so many trials, earlier ones included; returns the file of the best.
 
@@ -86,7 +91,7 @@ class Search:
             self._with_trial(study, {flag: values[0] for flag, values in space.items()})
         tried = optuna.create_study(
             storage=f"sqlite:///{self.folder / DATABASE}",
-            study_name=f"{self.recipe} {self.method}",
+            study_name=self.name,
             direction="maximize",
             load_if_exists=True,
         )

@@ -26,6 +26,8 @@ SIGN_FLIPS = 99_999
 BOOTSTRAP_SAMPLES = 9_999
 MIN_BOOTSTRAP_PAIRS = 3
 TESTS = ("permutation", "wilcoxon")
+SUM_DECIMALS = 6
+"""Sums that tie must tie, whatever their last bits are: scores move in steps, such as 100/277 points a row of RTE."""
 
 
 class Verdict(str, Enum):
@@ -55,7 +57,7 @@ def _sign_flip_p(values: Floats) -> float:
         return 1.0
     result = stats.permutation_test(
         (values,),
-        lambda x, axis: np.sum(x, axis=axis),
+        lambda x, axis: np.round(np.sum(x, axis=axis), SUM_DECIMALS),
         permutation_type="samples",  # of a single sample: flips signs
         vectorized=True,
         n_resamples=SIGN_FLIPS,
