@@ -20,6 +20,8 @@ from mt_dnn.distributed import Ranks
 from mt_dnn.model import MTDNN
 from mt_dnn.update import Precision
 
+CONSTANT_SHARE = 1e-3
+
 
 class Predictions(NamedTuple):
     """A split's outputs in the order of its rows: `values` (rows,), and `scores` (rows, n_class) probabilities."""
@@ -49,8 +51,8 @@ class Evaluator:
 
         Returns:
             `score`: the mean of the primary metric over the dev splits (MNLI: matched and mismatched), in points;
-            `metrics`: all metrics, as `ACC` for one dev split and `matched_dev/ACC` for several; `constant`: whether
-            all rows got the same prediction, as they do from a model that has collapsed.
+            `metrics`: all metrics, as `ACC` for one dev split and `matched_dev/ACC` for several; `constant`: see
+            `is_constant`.
 
         Raises:
             StoppedError: a row's output is not finite.
@@ -60,7 +62,7 @@ class Evaluator:
             predicted = self.predict(features)
             values = compute_metrics(data.task, predicted.values, predicted.scores, features.labels)
             primary.append(values[data.task.primary_metric])
-            constant &= bool((predicted.values == predicted.values[0]).all())
+            constant &= is_constant(predicted.values, features.labels)
             metrics |= {name if len(data.dev) == 1 else f"{split}/{name}": value for name, value in values.items()}
         # Another processor may round a metric differently, and then choose another best model.
         score = sum(primary) / len(primary)
@@ -104,6 +106,15 @@ class Evaluator:
                 f"{len(features):,} rows are not finite (uids: {shown}), so there is no score. "
                 "The last checkpoint stands; try a lower --learning_rate"
             )
+
+
+def is_constant(predicted: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether all rows got the same prediction, as they do from a model that has collapsed.
+
+    Predicted numbers count as the same within a thousandth of the labels' range: their last digits differ by batch.
+    """
+    tolerance = CONSTANT_SHARE * np.ptp(labels) if labels.dtype.kind == "f" else 0
+    return bool(np.ptp(predicted) <= tolerance)
 
 
 def mean_score(evaluation: Mapping[str, dict[str, Any]]) -> float:

@@ -4,7 +4,9 @@
     python -m experiments.glue.sensitivity --checkpoint runs/rte,runs/rte-pats   # any runs of train.py
 
 One measure for every method, whether or not its optimizer keeps sensitivities: the same batches (they do not depend
-on the run's seed), the loss that training has (the mean over a batch's rows), and the tensors that PATS would perturb.
+on the run's seed; a run on a share of the data has those of its share), the loss that training has (the mean over a
+batch's rows), and the tensors that PATS would perturb. Weights are those after the last epoch, as scores in tables
+are: how long a model was trained changes its sensitivities, and best epochs differ from run to run.
 Each run's folder gets `sensitivity.safetensors` and `sensitivity.json` (see `sensitivity_record`); what was measured
 already with the same settings and weights is left as it is.
 """
@@ -53,14 +55,14 @@ class Measurement:
     """How to measure a run.
 
     Attributes:
-        which: `best`, the model in `best/`, or `last`, the newest checkpoint's.
+        which: `last`, the newest checkpoint's weights, or `best`, those in `best/`, whose epochs differ between runs.
         batch_size: rows a batch; the gradient's noise, and with it the measure, depends on it.
         max_rows: take at most so many rows of each task, stratified, at least one of each class; None: all.
         data_dir: folder of the features; None: the one that the run had.
         device: as train.py's.
     """
 
-    which: str = "best"
+    which: str = "last"
     batch_size: int = 32
     max_rows: int | None = None
     data_dir: str | None = None
@@ -222,9 +224,9 @@ def _parser() -> Parser:
     runs.add_argument("--checkpoint", metavar="RUN_DIR[,RUN_DIR...]", help="the --output_dirs of train.py runs")
     runs.add_argument("--study", type=path_text, help="a study's folder: all of its finished runs")
     parser.add_argument(
-        "--which", choices=("best", "last"), default="best", help="best/ or the newest checkpoint (default: best)"
+        "--which", choices=("last", "best"), default="last", help="the newest checkpoint or best/ (default: last)"
     )
-    parser.add_argument("--data_dir", type=path_text, help="folder of features (default: the one each run had)")
+    parser.add_argument("--data_dir", "--data", type=path_text, help="folder of features (default: the one each run had)")
     parser.add_argument("--batch_size", type=int, default=32, help="rows a batch; same for all runs (default: 32)")
     parser.add_argument("--max_rows", type=int, help="at most so many rows of each task (default: all)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")

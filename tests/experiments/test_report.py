@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from experiments.glue.pages.figures import inline_svg
+from experiments.glue.pages.figures import COLOURS, inline_svg
 from experiments.glue.pages.page import VOID, element, escaped
 from experiments.glue.pages.scores import finding
 from experiments.glue.report import main
@@ -220,7 +220,8 @@ def test_figures_are_drawings_with_captions_and_missing_ones_say_what_they_need(
     assert captions >= {f"caption-{name}_minilm" for name in ("sensitivity", "learning_curves", "seeds", "lambda")}
     assert "vary train_fraction=0.2" in page.text
     styles = " ".join(attributes.get("style") or "" for _, attributes in page.elements)
-    assert "currentColor" in styles and "#000000" not in styles and "#ffffff" not in styles
+    for drawn, own in COLOURS.items():  # a colour that the drawing does not use any more would not be found
+        assert own in styles and drawn not in styles, drawn
 
 
 def test_drawings_on_one_page_keep_their_ids_apart() -> None:

@@ -140,7 +140,7 @@ def test_twice_the_same_files_and_the_second_time_nothing_is_measured(
     assert main(["--checkpoint", str(run)]) == 0
     assert "measured before" in capsys.readouterr().out
     settings = json.loads(first[1])["settings"]
-    assert (settings["which"], settings["batch_size"], settings["max_rows"]) == ("best", 32, None)
+    assert (settings["which"], settings["batch_size"], settings["max_rows"]) == ("last", 32, None)
 
 
 def test_other_settings_or_weights_are_measured_anew(run: Path, runs: dict[str, Path]) -> None:
@@ -149,8 +149,8 @@ def test_other_settings_or_weights_are_measured_anew(run: Path, runs: dict[str, 
     assert main(["--checkpoint", str(run)]) == 0
     every = Sensitivities.load(run)
     assert few is not None and every is not None and few.median != every.median
-    shutil.rmtree(run / "best")
-    shutil.copytree(runs["adamax"] / "best", run / "best")
+    shutil.rmtree(run / "checkpoints")
+    shutil.copytree(runs["adamax"] / "checkpoints", run / "checkpoints")
     assert main(["--checkpoint", str(run)]) == 0
     other = Sensitivities.load(run)
     assert other is not None and other.median != every.median
@@ -173,7 +173,7 @@ def test_the_features_may_have_moved(run: Path, workshop: Workshop, tmp_path: Pa
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace(str(workshop.data_dir), str(tmp_path / "gone")))
     assert main(["--checkpoint", str(run)]) == 2
-    assert main(["--checkpoint", str(run), "--data_dir", str(moved)]) == 0
+    assert main(["--checkpoint", str(run), "--data", str(moved)]) == 0
 
 
 def break_nothing(run: Path) -> None:
@@ -186,9 +186,10 @@ def truncate(path: Path) -> None:
 
 BAD = {
     "no run": (lambda run: shutil.rmtree(run), [], "no config.yaml"),
-    "never evaluated": (lambda run: shutil.rmtree(run / "best"), [], "no best/manifest.json"),
+    "never evaluated": (lambda run: shutil.rmtree(run / "best"), ["--which", "best"], "no best/manifest.json"),
+    "no model": (lambda run: shutil.rmtree(run / "best"), [], "best: not a whole exported model"),
     "damaged model": (lambda run: truncate(run / "best" / "heads.safetensors"), [], "heads.safetensors is not what"),
-    "no checkpoint": (lambda run: shutil.rmtree(run / "checkpoints"), ["--which", "last"], "has no checkpoint"),
+    "no checkpoint": (lambda run: shutil.rmtree(run / "checkpoints"), [], "has no checkpoint; --which best needs none"),
     "batch size": (break_nothing, ["--batch_size", "0", "--max_rows", "0"], "--batch_size must be at least 1, got 0"),
     "no number": (break_nothing, ["--max_rows", "few"], "--max_rows"),
     "two sources": (break_nothing, ["--study", "x"], "not allowed with"),

@@ -147,8 +147,8 @@ def test_words() -> None:
     assert [v.value for v in Verdict] == ["better", "worse", "not distinguishable", "too few seeds to tell"]
 
 
-def test_no_interval_from_fewer_than_three_pairs() -> None:
-    assert bootstrap_interval([np.array([1.0, 2.0])]) is None
+def test_no_interval_from_fewer_than_five_pairs() -> None:
+    assert bootstrap_interval([np.arange(4.0)]) is None
     assert bootstrap_interval([np.arange(5.0), np.array([1.0])]) is None
 
 
@@ -158,7 +158,7 @@ def test_equal_differences_give_their_point_without_a_warning(recwarn: pytest.Wa
 
 
 def test_intervals_are_drawn_within_tasks() -> None:
-    low, high = bootstrap_interval([np.full(4, 1.0), np.full(4, 3.0)])  # drawn from all eight, this would spread
+    low, high = bootstrap_interval([np.full(5, 1.0), np.full(5, 3.0)])  # drawn from all ten, this would spread
     assert (low, high) == pytest.approx((2.0, 2.0))
 
 

@@ -7,12 +7,15 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
+from data_utils.errors import InputError
 from experiments.glue.study import Outcome, Run, Study
 from experiments.glue.sweeps import workers
 from experiments.glue.sweeps.devices import available_cores
+from mt_dnn import run_folder
 from tests.experiments.conftest import ALL_DONE, GRID, Sweeper, wait_for
 
 
@@ -100,6 +103,15 @@ def test_a_run_under_way_elsewhere_is_waited_for(
     assert [outcome.attempts for outcome in sweeper.study.outcomes()] == [1] * 4
     assert sweeper.calls()[-1]["argv"][-2] == str(folder)
     assert capsys.readouterr().out.count("busy      minilm/rte adamax seed 1") == 1
+
+
+def test_the_lock_and_what_is_said_of_it_are_those_of_a_real_run(tmp_path: Path) -> None:
+    """The sweep does not import them, as it would have to load torch for two words."""
+    lock = run_folder.claim_folder(tmp_path, resume=False)
+    assert (tmp_path / workers.LOCK).is_file()
+    with pytest.raises(InputError, match=workers.BUSY):
+        run_folder.claim_folder(tmp_path, resume=True)
+    run_folder.release_folder(tmp_path, lock)
 
 
 def test_a_lock_that_a_killed_run_has_left_keeps_nobody_out(sweeper: Sweeper) -> None:

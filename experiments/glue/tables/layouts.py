@@ -124,7 +124,7 @@ def _statistics(table: StudyTable) -> list[str]:
     found.append(
         f"Differences in points at equal seeds, two-sided {TEST[table.test]}, Holm's correction over this table's "
         f"{count} comparison{'s' * (count > 1)} at {LEVEL:g}. The verdict rests on p (Holm) alone. Intervals: "
-        f"bootstrap over seeds, uncorrected, from {MIN_BOOTSTRAP_PAIRS} pairs on; with few seeds they are too narrow."
+        f"bootstrap over seeds, uncorrected, from {MIN_BOOTSTRAP_PAIRS} seeds on; with few seeds they are too narrow."
     )
     if any(d.task is None for d in table.differences):
         unit = "seed, as its tasks share one encoder" if table.group.multitask else "seed and task"

@@ -24,7 +24,8 @@ CONFIDENCE = 0.95
 SIGN_FLIPS = 99_999
 """All 2^n assignments of signs are tried up to n = 16; beyond, so many random ones."""
 BOOTSTRAP_SAMPLES = 9_999
-MIN_BOOTSTRAP_PAIRS = 3
+MIN_BOOTSTRAP_PAIRS = 5
+"""Of normal differences, the intervals hold the true mean in 71 % of cases with 3 pairs, 83 % with 5, 90 % with 10."""
 TESTS = ("permutation", "wilcoxon")
 SUM_DECIMALS = 6
 """Sums that tie must tie, whatever their last bits are: scores move in steps, such as 100/277 points a row of RTE."""
@@ -126,7 +127,7 @@ def bootstrap_interval(strata: Sequence[Floats]) -> tuple[float, float] | None:
     """A 95 % interval of the mean difference, in points; drawn anew within each stratum, equal at every call.
 
     BCa, or percentiles where BCa is not defined (all differences are equal: the interval is that point). None with
-    fewer than three pairs in some stratum, which say next to nothing about spread.
+    fewer than `MIN_BOOTSTRAP_PAIRS` pairs in some stratum, which say next to nothing about spread.
     """
     if min(map(len, strata)) < MIN_BOOTSTRAP_PAIRS:
         return None
