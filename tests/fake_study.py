@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.glue.study import Outcome, Run, Status, Study
 
-METRICS = {"cola": "MCC", "mrpc": "F1", "stsb": "Pearson"}
+METRICS = {"cola": "MCC", "mrpc": "F1", "stsb": "Pearson", "qqp": "F1"}
 
 
 def run(recipe: str, label: str, seed: int) -> Run:
@@ -42,7 +42,7 @@ def seeds_done(recipe: str, label: str, scores: list[float]) -> list[Outcome]:
     return [done(recipe, label, seed, **{task: score}) for seed, score in enumerate(scores, start=1)]
 
 
-def write_study(folder: Path, outcomes: list[Outcome]) -> Study:
+def write_outcomes(folder: Path, outcomes: list[Outcome]) -> Study:
     """The outcomes as files."""
     study = Study(folder, tuple(outcome.run for outcome in outcomes))
     study.save()

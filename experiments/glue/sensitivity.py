@@ -226,7 +226,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--which", choices=("last", "best"), default="last", help="the newest checkpoint or best/ (default: last)"
     )
-    parser.add_argument("--data_dir", "--data", type=path_text, help="folder of features (default: the one each run had)")
+    parser.add_argument("--data_dir", "--data", type=path_text, help="folder of features (default: each run's own)")
     parser.add_argument("--batch_size", type=int, default=32, help="rows a batch; same for all runs (default: 32)")
     parser.add_argument("--max_rows", type=int, help="at most so many rows of each task (default: all)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")

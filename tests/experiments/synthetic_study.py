@@ -12,8 +12,8 @@ import yaml
 
 from experiments.glue.sensitivity_record import Sensitivities
 from experiments.glue.study import Run, Study
+from tests.fake_study import METRICS
 
-METRIC = {"cola": "MCC", "mrpc": "F1", "stsb": "Pearson", "qqp": "F1"}
 BASE = {"cola": 58.9, "mrpc": 90.2, "rte": 68.0, "stsb": 89.3, "qqp": 88.5, "qnli": 92.0, "mnli": 84.6, "sst": 92.8}
 GAIN = {"adamax": 0.0, "sage": 0.6, "noisytune": 0.4, "pats": 1.6, "pats_variance": -9.0}
 WIDTH = {"adamax": 1.15, "sage": 1.05, "noisytune": 1.1, "pats": 0.8, "pats_variance": 1.3}
@@ -47,7 +47,7 @@ def finish(study: Study, run: Run, scores: Mapping[str, Sequence[float]], consta
     ]
     tasks = {
         task: {
-            "primary_metric": METRIC.get(task, "ACC"),
+            "primary_metric": METRICS.get(task, "ACC"),
             "history": (history := [{"epoch": e["epoch"], "step": e["step"], **e["tasks"][task]} for e in evals]),
             "best": max(history, key=lambda entry: entry["score"]),
             "last": history[-1],
@@ -73,7 +73,7 @@ def write_events(folder: Path, events: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _evaluation(task: str, score: float, constant: bool) -> dict[str, Any]:
-    return {"score": score, "metrics": {METRIC.get(task, "ACC"): score}, "constant": constant}
+    return {"score": score, "metrics": {METRICS.get(task, "ACC"): score}, "constant": constant}
 
 
 def _train_events(run: Run, tasks: Sequence[str], epochs: int) -> list[dict[str, Any]]:

@@ -8,13 +8,13 @@ from typing import Any
 from experiments.glue.study import Study
 from experiments.glue.table import study_tables
 from experiments.glue.tables.comparison import StudyTable
-from tests.fake_study import done, seeds_done, write_study
+from tests.fake_study import done, seeds_done, write_outcomes
 
 
 def tables_of(folder: Path, overrides: dict[str, str] | None = None, **settings: dict[str, Any]) -> list[StudyTable]:
     """Of one BERT-base run of each method on RTE, with these settings by method."""
     outcomes = [o for method in settings for o in seeds_done("bert_base/rte", method, [70.0])]
-    study = write_study(folder, outcomes)
+    study = write_outcomes(folder, outcomes)
     by_method = {("bert_base/rte", method): values for method, values in settings.items()}
     return study_tables(Study(folder, study.runs, overrides or {}, by_method), ["last"], None, None, "permutation")
 
@@ -46,7 +46,7 @@ def test_other_rates_than_the_baselines_are_named(tmp_path: Path) -> None:
 
 def test_rates_that_were_varied_are_those_of_the_runs(tmp_path: Path) -> None:
     labels = ["adamax@learning_rate=1e-4", "pats@learning_rate=1e-4", "pats@learning_rate=3e-4@train_fraction=0.5"]
-    study = write_study(tmp_path, [done("minilm/rte", label, 1, rte=1.0) for label in [*labels, "adamax"]])
+    study = write_outcomes(tmp_path, [done("minilm/rte", label, 1, rte=1.0) for label in [*labels, "adamax"]])
     settings = {("minilm/rte", method): {"learning_rate": 1e-3} for method in ("adamax", "pats")}
     study = Study(tmp_path, study.runs, {}, settings)
     assert [table.remarks for table in study_tables(study, ["last"], None, None, "permutation")] == [(), (), ()]

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.glue.study import Outcome, Status, Study
 from experiments.glue.table import main
-from tests.fake_study import results, run, seeds_done, write_study
+from tests.fake_study import results, run, seeds_done, write_outcomes
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("table.md", "table.tex", "table.csv")
@@ -28,7 +28,7 @@ def study(tmp_path: Path) -> Path:
         for method, gain in (("adamax", 0.0), ("pats", 2.0))
         for outcome in seeds_done(f"minilm/{task}", method, [score + gain for score in scores])
     ]
-    return write_study(tmp_path / "my_study", outcomes).folder
+    return write_outcomes(tmp_path / "my_study", outcomes).folder
 
 
 def test_a_study_is_printed_and_written(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +61,7 @@ def test_flags_have_their_effect(study: Path, tmp_path: Path, capsys: pytest.Cap
 def test_a_study_with_nothing_done_shows_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     waiting = [Outcome(run("minilm/rte", m, 1), tmp_path, Status.WAITING) for m in ("adamax", "pats")]
     failed = Outcome(run("minilm/rte", "pats", 2), tmp_path, Status.FAILED, 3, "no such folder")
-    write_study(tmp_path / "study", [*waiting, failed])
+    write_outcomes(tmp_path / "study", [*waiting, failed])
     assert main([str(tmp_path / "study"), "--which", "last"]) == 0
     printed = capsys.readouterr().out
     assert "- (1 failed, 1 unfinished)" in printed and "pats seed 2: no such folder" in printed
@@ -70,7 +70,7 @@ def test_a_study_with_nothing_done_shows_what_is_missing(tmp_path: Path, capsys:
 
 def test_one_seed_is_a_score_without_spread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = seeds_done("minilm/rte", "adamax", [54.5]) + seeds_done("minilm/rte", "pats", [90.0])
-    write_study(tmp_path / "study", outcomes)
+    write_outcomes(tmp_path / "study", outcomes)
     assert main([str(tmp_path / "study"), "--which", "last"]) == 0
     printed = capsys.readouterr().out
     assert "| adamax |     1 |   54.50 |" in printed and "better" not in printed
@@ -80,7 +80,7 @@ def test_one_seed_is_a_score_without_spread(tmp_path: Path, capsys: pytest.Captu
 def test_a_study_without_the_usual_baseline_is_shown_without_comparison(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_study(tmp_path / "study", seeds_done("minilm/rte", "pats", [54.5]))
+    write_outcomes(tmp_path / "study", seeds_done("minilm/rte", "pats", [54.5]))
     assert main([str(tmp_path / "study")]) == 0
     assert "Not compared" in capsys.readouterr().out
 

@@ -191,27 +191,9 @@ def noise_lambda(outcomes: Sequence[Outcome]) -> Collected:
             continue
         plain = [o for o in done(outcomes) if Group.of(o.run) == group._replace(varied=())]
         baseline = [outcome for outcome in plain if outcome.run.method == BASELINE]
-        panels: list[LinePanel] = []
         zero = [outcome for outcome in members if not float(dict(outcome.run.varied)[LAMBDA])]
         members = [outcome for outcome in members if outcome not in zero]
-        for task, metric in metrics_of(members).items():
-            lines = [_against_lambda(method, members, plain, task) for method in _methods(members)]
-            level = [o.score(task) for o in baseline if task in o.results["tasks"]]
-            key = Key(METHODS[BASELINE], BASELINE)
-            ticks = tuple(sorted({x for line in lines for x in line.x}))
-            exponent = math.floor(math.log10(ticks[(len(ticks) - 1) // 2]))  # so that most are short
-            panels.append(
-                LinePanel(
-                    title=task_text(task),
-                    x_label=f"Noise λ (10{str(exponent).translate(SUPERSCRIPT)})",
-                    y_label=points(metric),
-                    lines=tuple(line for line in lines if line.x),
-                    log_x=True,
-                    level=Series(key, (0.0,), (tuple(level),)) if level else None,
-                    x_ticks=ticks,
-                    x_unit=10.0**exponent,
-                )
-            )
+        panels = [_lambda_panel(task, metric, members, plain) for task, metric in metrics_of(members).items()]
         caption = f"Dev score after the last epoch against PATS's λ ({group.words()}); {BAND}."
         caption += f" The level line and its band are {METHODS[BASELINE]}, which has no λ." * bool(baseline)
         remarks = [f"{len(zero)} finished runs with λ 0 have no place on a logarithmic axis"] * bool(zero)
@@ -225,6 +207,23 @@ def noise_lambda(outcomes: Sequence[Outcome]) -> Collected:
             figures.append(FigureData(stem, caption, in_rows(panels), tuple(remarks)))
     return Collected(
         tuple(figures), "finished runs with several λ; experiments.glue.sweep --vary pats_lambda=5e-7,1e-6,2e-6"
+    )
+
+
+def _lambda_panel(task: str, metric: str, varied: Sequence[Outcome], plain: Sequence[Outcome]) -> LinePanel:
+    lines = [_against_lambda(method, varied, plain, task) for method in _methods(varied)]
+    level = tuple(o.score(task) for o in plain if o.run.method == BASELINE and task in o.results["tasks"])
+    ticks = tuple(sorted({x for line in lines for x in line.x}))
+    exponent = math.floor(math.log10(ticks[(len(ticks) - 1) // 2]))  # so that most are short
+    return LinePanel(
+        title=task_text(task),
+        x_label=f"Noise λ (10{str(exponent).translate(SUPERSCRIPT)})",
+        y_label=points(metric),
+        lines=tuple(line for line in lines if line.x),
+        log_x=True,
+        level=Series(Key(METHODS[BASELINE], BASELINE), (0.0,), (level,)) if level else None,
+        x_ticks=ticks,
+        x_unit=10.0**exponent,
     )
 
 
