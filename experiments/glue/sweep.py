@@ -72,7 +72,7 @@ def _check_combination(args: argparse.Namespace) -> None:
         adding = ("methods", "seeds", "data_dir", "init_checkpoint", "vary", "set", "search")
         refuse(adding, "would have no effect without --recipes")
     if args.search:
-        refuse(("methods", "vary", "only", "emit", "retry_failed"), "cannot go with --search")
+        refuse(("methods", "vary", "only", "emit"), "cannot go with --search")
     else:
         refuse(("trials",), "would have no effect without --search")
     if args.recipes and not (args.seeds and (args.methods or args.search)):
@@ -146,13 +146,15 @@ def run_search(folder: Path, args: argparse.Namespace) -> int:
         raise InputError(f"--search: one recipe at a time, got {', '.join(request.recipes)}")
 
     def work(study: Study, runs: Sequence[Run]) -> None:
-        Workers(study, slots, View()).work(runs)  # a grid of all trials would show nothing
+        # A grid of all trials would show nothing.
+        Workers(study, slots, View(), retry_failed=args.retry_failed).work(runs)
 
     try:
-        best = Search(folder, request, -(-len(slots) // len(request.seeds)), work).run(args.trials or TRIALS)
+        at_a_time = -(-len(slots) // len(request.seeds))
+        best = Search(folder, request, at_a_time, work, args.retry_failed).run(args.trials or TRIALS)
     except StoppedError as error:
         raise StoppedError(f"{error}; to go on: the same command again") from None
-    print(f"written: {best}\nnext: python train.py --config {best} --data_dir … --output_dir …")
+    print(f"written: {best}\nnext: python train.py --config {shlex.quote(str(best))} --data_dir … --output_dir …")
     return 0
 
 

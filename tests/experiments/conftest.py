@@ -51,9 +51,9 @@ class Sweeper:
         told = {"/seed_".join(name.rsplit("_", 1)): how for name, how in behaviour.items()}
         (self.folder / "behaviour.json").write_text(json.dumps(told), encoding="utf-8")
 
-    def __call__(self, flags: str = GRID) -> int:
+    def __call__(self, flags: str = GRID, folder: Path | None = None) -> int:
         """Sweep in this process."""
-        return sweep.main([*flags.split(), "--output_dir", str(self.study_folder)])
+        return sweep.main([*flags.split(), "--output_dir", str(folder or self.study_folder)])
 
     def start(self, flags: str = GRID) -> subprocess.Popen[str]:
         """Sweep in another process, at the head of a process group, as a shell would."""

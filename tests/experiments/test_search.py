@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import yaml
 from data_utils.errors import InputError
 from experiments.glue.recipes import load_recipe
 from experiments.glue.study import Run
-from experiments.glue.sweeps.search import BEST, DATABASE, search_space
+from experiments.glue.sweeps.search import BEST, JOURNAL, LOCK, search_space
 from tests.experiments.conftest import Sweeper
 
 optuna = pytest.importorskip("optuna", reason="the search needs Optuna")
@@ -20,7 +21,8 @@ FLAGS = "--recipes minilm/rte --seeds 1 --data_dir features --devices cpu --set 
 
 def trials(sweeper: Sweeper, method: str, seeds: str = "1") -> list[tuple[dict[str, float], float | None]]:
     """Values and score of all trials."""
-    storage = f"sqlite:///{sweeper.study_folder / DATABASE}"
+    backend = optuna.storages.journal.JournalFileBackend(str(sweeper.study_folder / JOURNAL))
+    storage = optuna.storages.JournalStorage(backend)
     found = optuna.load_study(study_name=f"minilm/rte {method} seeds {seeds}", storage=storage).trials
     return [(trial.params, trial.value) for trial in found]
 
@@ -94,6 +96,49 @@ def test_a_trial_that_fails_is_one_without_a_score(sweeper: Sweeper) -> None:
     assert [score is None for _, score in trials(sweeper, "adamax")] == [False, True, *[False] * 7]
 
 
+def test_trials_that_failed_are_tried_again_once_they_were_repaired(
+    sweeper: Sweeper, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates = ["1e-05", "3e-05", "5e-05", "7e-05", "8e-05", "0.0001", "0.0002", "0.0003", "0.0005"]
+    sweeper.behave(**{f"adamax@learning_rate={rate}_1": "crash" for rate in rates})
+    assert sweeper(f"{FLAGS} --search adamax") == 2
+    assert "all 9 trials failed" in capsys.readouterr().err
+    sweeper.behave(**{"adamax@learning_rate=3e-05_1": "crash"})
+    assert sweeper(f"{FLAGS} --search adamax") == 2, "nobody has repaired them, and nobody asks to try again"
+    assert sweeper("--devices cpu --retry_failed") == 1
+    assert len(sweeper.calls()) == 8
+    assert sweeper(f"{FLAGS} --search adamax") == 0, "their runs are done by now"
+    assert len(sweeper.calls()) == 8
+    assert "the best of 8 trials" in (sweeper.study_folder / BEST).read_text()
+    sweeper.behave()
+    assert sweeper(f"{FLAGS} --search adamax --retry_failed") == 0
+    assert len(sweeper.calls()) == 9
+    assert "the best of 9 trials" in (sweeper.study_folder / BEST).read_text()
+
+
+@pytest.mark.parametrize("name", ["a%41b", "{a}", "100 % é?q#1"])
+def test_a_study_may_have_any_name(sweeper: Sweeper, name: str) -> None:
+    folder = sweeper.folder / name
+    assert sweeper(f"{FLAGS} --search pats --trials 1", folder=folder) == 0
+    assert {BEST, JOURNAL, LOCK} <= {path.name for path in folder.iterdir()}
+
+
+def test_one_search_at_a_time(sweeper: Sweeper, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweeper(f"{FLAGS} --search pats --trials 1") == 0
+    with (sweeper.study_folder / LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert sweeper(f"{FLAGS} --search pats --trials 2") == 2
+    assert "another search is under way in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["garbage\n{}\n", "[1]\n", '{"op_code": 99}\n', '{"op_code": 0}\n'])
+def test_a_damaged_journal_is_named(sweeper: Sweeper, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sweeper.study_folder.mkdir(parents=True)
+    (sweeper.study_folder / JOURNAL).write_text(damage)
+    assert sweeper(f"{FLAGS} --search pats --trials 1") == 2
+    assert f"{JOURNAL}: not a journal of Optuna's" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -110,7 +155,7 @@ def test_what_cannot_be_searched_is_refused(
 ) -> None:
     assert sweeper(flags) == 2
     assert message in capsys.readouterr().err
-    assert not (sweeper.study_folder / DATABASE).exists()
+    assert not (sweeper.study_folder / JOURNAL).exists()
 
 
 def test_without_optuna_one_is_told_what_to_install(

@@ -1,15 +1,16 @@
 """A search over the paper's Table 3 with Optuna: every trial is a recipe with other values, over some seeds.
 
-The runs of trials are runs of the study like all others. The trials themselves are in `search.db`; the same command
-again goes on where it was. One search at a time on a study.
+The runs of trials are runs of the study like all others. The trials themselves are in `search.log`, a journal of
+Optuna's; the same command again goes on where it was, and tries anew what has failed and was repaired since.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError, StoppedError
 from data_utils.strict import read_yaml_mapping
 from experiments.glue.recipes import FOLDER, load_recipe
-from experiments.glue.study import Outcome, Run, Settings, Status, Study, changing
+from experiments.glue.study import STUDY_FILE, Outcome, Run, Settings, Status, Study, changing
 from experiments.glue.sweeps.plan import Request, check, has_use_for, normal
 
-DATABASE, BEST = "search.db", "best_recipe.yml"
+JOURNAL, LOCK, BEST = "search.log", "search.lock", "best_recipe.yml"
 SPACE = FOLDER / "search.yml"
 
 Space = Mapping[str, Sequence[float]]
@@ -52,6 +53,7 @@ class Search:
         request: one recipe, one method, and the seeds of each trial.
         at_a_time: trials that are run together, so that no device waits.
         work: brings runs of a study to their end.
+        retry_failed: try all failed trials again, not only those whose runs have been repaired since.
         say: prints a line.
     """
 
@@ -59,6 +61,7 @@ class Search:
     request: Request
     at_a_time: int
     work: Work
+    retry_failed: bool = False
     say: Callable[[str], None] = print
 
     @property
@@ -73,7 +76,7 @@ class Search:
 
     @property
     def name(self) -> str:
-        """In the database: scores over other seeds are those of another search."""
+        """In the journal: scores over other seeds are those of another search."""
         return f"{self.recipe} {self.method} seeds {','.join(map(str, self.request.seeds))}"
 
     def run(self, trials: int) -> Path:
@@ -82,27 +85,47 @@ class Search:
         Where the whole grid has no more points than that, each of them is one trial; else Optuna's TPE chooses.
 
         Raises:
-            InputError: Optuna is not there; settings that contradict the study's; no trial has a score.
+            InputError: Optuna is not there; settings that contradict the study's; no trial has a score; another search
+                is under way here; the journal is damaged.
             StoppedError: a signal came, or a run was killed.
         """
         optuna = _import_optuna()
         space = search_space(load_recipe(self.recipe, self.method).settings)
-        with changing(self.folder) as study:  # whether it can be extended, before there is a database
+        with changing(self.folder) as study:  # whether it can be extended, before there is a journal
             self._with_trial(study, {flag: values[0] for flag, values in space.items()})
-        tried = optuna.create_study(
-            storage=f"sqlite:///{self.folder / DATABASE}",
-            study_name=self.name,
-            direction="maximize",
-            load_if_exists=True,
-        )
-        if math.prod(map(len, space.values())) <= trials:
-            for values in itertools.product(*space.values()):
-                tried.enqueue_trial(dict(zip(space, values, strict=True)), skip_if_exists=True)
-            trials = len(tried.trials)
-        while batch := _next_trials(optuna, tried, space, min(self.at_a_time, trials - _finished(tried))):
-            self._try(optuna, tried, batch)
-            self._write_best(optuna, tried)
-        return self._write_best(optuna, tried, required=True)
+        with _alone(self.folder):
+            tried = self._open(optuna)
+            self._enqueue_failed(optuna, tried)
+            if math.prod(map(len, space.values())) <= trials:
+                for values in itertools.product(*space.values()):
+                    tried.enqueue_trial(dict(zip(space, values, strict=True)), skip_if_exists=True)
+                trials = len(_current(tried))
+            while batch := _next_trials(optuna, tried, space, min(self.at_a_time, trials - _finished(tried))):
+                self._try(optuna, tried, batch)
+                self._write_best(optuna, tried)
+            return self._write_best(optuna, tried, required=True)
+
+    def _open(self, optuna: Any) -> Any:
+        """The trials so far, as an Optuna study."""
+        path = self.folder / JOURNAL
+        backend = optuna.storages.journal.JournalFileBackend(str(path))
+        try:
+            storage = optuna.storages.JournalStorage(backend)
+            return optuna.create_study(storage=storage, study_name=self.name, direction="maximize", load_if_exists=True)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+            raise InputError(
+                f"{path}: not a journal of Optuna's ({error!r}); without it a search begins anew, and takes over the "
+                "runs that are done"
+            ) from None
+
+    def _enqueue_failed(self, optuna: Any, tried: Any) -> None:
+        """Have trials tried again that failed, if their runs are to be, or have come to their end since."""
+        study = Study.load(self.folder) if (self.folder / STUDY_FILE).exists() else Study(self.folder, ())
+        for trial in _current(tried):
+            if trial.state is optuna.trial.TrialState.FAIL and trial.params:
+                outcomes = map(study.outcome, self._runs(trial.params))
+                if self.retry_failed or not any(outcome.status is Status.FAILED for outcome in outcomes):
+                    tried.enqueue_trial(trial.params)
 
     def _with_trial(self, study: Study, values: Mapping[str, float]) -> Study:
         varied = {flag: (normal(repr(value)),) for flag, value in values.items()}
@@ -158,8 +181,33 @@ def mean_score(outcomes: Sequence[Outcome]) -> float | None:
     return statistics.fmean(float(outcome.results["average"]["last"]) for outcome in outcomes)
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other searches out of a study; InputError where one is under way, which would try the same values."""
+    import fcntl  # not on Windows
+
+    with (folder / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"--output_dir {folder}: another search is under way in it") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def _current(tried: Any) -> list[Any]:
+    """All trials but those that failed and were tried again later."""
+    by_values: dict[tuple[Any, ...], list[Any]] = {}
+    for trial in tried.trials:
+        values = trial.params or trial.system_attrs.get("fixed_params", {"trial": trial.number})
+        by_values.setdefault(tuple(sorted(values.items())), []).append(trial)
+    failed = {trial.number for same in by_values.values() for trial in same[:-1] if trial.state.name == "FAIL"}
+    return [trial for trial in tried.trials if trial.number not in failed]
+
+
 def _finished(tried: Any) -> int:
-    return sum(trial.state.is_finished() for trial in tried.trials)
+    return sum(trial.state.is_finished() for trial in _current(tried))
 
 
 def _next_trials(optuna: Any, tried: Any, space: Space, count: int) -> dict[int, dict[str, float]]:
