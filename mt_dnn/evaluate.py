@@ -117,6 +117,20 @@ def is_constant(predicted: np.ndarray, labels: np.ndarray) -> bool:
     return bool(np.ptp(predicted) <= tolerance)
 
 
+def majority_score(data: TaskData) -> float | None:
+    """The score of giving every dev row the most frequent training label, in points; None for a regression."""
+    if data.task.task_type is not TaskType.Classification:
+        return None
+    label = int(np.bincount(data.train.labels).argmax())
+    certain = np.eye(data.task.n_class)[label]
+    scores = [
+        compute_metrics(data.task, np.full(rows, label), np.tile(certain, (rows, 1)), features.labels)
+        for features in data.dev.values()
+        for rows in [len(features)]
+    ]
+    return sum(one[data.task.primary_metric] for one in scores) / len(scores)
+
+
 def mean_score(evaluation: Mapping[str, dict[str, Any]]) -> float:
     """The mean of the tasks' scores."""
     return sum(task["score"] for task in evaluation.values()) / len(evaluation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class History:
                 raise ValueError(f"an evaluation with the scores {scores}")
 
     def of_task(self, task: TaskDef) -> dict[str, Any]:
-        """A task's part of `results.json`: its own best evaluation, its last one, and all of them."""
+        """A task's scores: its own best evaluation, its last one, and all of them."""
         history = [{"epoch": e["epoch"], "step": e["step"], **e["tasks"][task.name]} for e in self.evaluations]
         best = max(history, key=lambda entry: entry["score"])  # the first of equals
         return {"primary_metric": task.primary_metric, "best": best, "last": history[-1], "history": history}
@@ -61,9 +61,10 @@ class History:
         means = [e["mean"] for e in self.evaluations]
         return {"best": max(means), "last": means[-1]}
 
-    def results(self, tested: Sequence[TaskDef]) -> dict[str, Any]:
-        """The scores of `results.json`, in points out of 100."""
-        return {"tasks": {task.name: self.of_task(task) for task in tested}, "average": self.average()}
+    def results(self, tested: Sequence[TaskDef], majority: Mapping[str, float | None]) -> dict[str, Any]:
+        """The scores of `results.json`, in points out of 100; `majority`: `majority_score` by task."""
+        tasks = {task.name: {**self.of_task(task), "majority_score": majority[task.name]} for task in tested}
+        return {"tasks": tasks, "average": self.average()}
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:
@@ -85,17 +86,21 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """A few lines for the end of a run: last and best score of each task."""
-    rows = [("task", "metric", "last", "best", "epoch")]
+    """A few lines for the end of a run: last and best score of each task, and that of its most frequent label."""
+    rows = [("task", "metric", "last", "best", "epoch", "majority")]
     for name, task in results["tasks"].items():
         scores = (f"{task[which]['score']:.2f}" for which in ("last", "best"))
-        rows.append((name, task["primary_metric"], *scores, f"{round(task['best']['epoch'], 2):g}"))
+        majority = task.get("majority_score")
+        epoch = f"{round(task['best']['epoch'], 2):g}"
+        rows.append((name, task["primary_metric"], *scores, epoch, "" if majority is None else f"{majority:.2f}"))
     if len(results["tasks"]) > 1:
-        rows.append(("mean", "", *(f"{results['average'][which]:.2f}" for which in ("last", "best")), ""))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
-        cells += [row[i].rjust(widths[i]) for i in (2, 3, 4)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+        rows.append(("mean", "", *(f"{results['average'][which]:.2f}" for which in ("last", "best")), "", ""))
+    if not any(row[-1] for row in rows[1:]):
+        rows = [row[:-1] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

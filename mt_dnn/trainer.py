@@ -15,7 +15,7 @@ from mt_dnn.batching import Collator
 from mt_dnn.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.config import TrainConfig
 from mt_dnn.durable import damage, write_folder, writing
-from mt_dnn.evaluate import Evaluator
+from mt_dnn.evaluate import Evaluator, majority_score
 from mt_dnn.interrupt import InterruptedRun, StopSignals
 from mt_dnn.model import export_model
 from mt_dnn.report import Report
@@ -287,7 +287,8 @@ class Trainer:
             "versions": versions(),
         }
         self.report.end()
-        results = at.history.results(self.state.tested) | about
+        majority = {task.name: majority_score(self.state.data[task.name]) for task in self.state.tested}
+        results = at.history.results(self.state.tested, majority) | about
         with self.ranks.together():
             if self.ranks.first:
                 write_results(self.folder / "results.json", results)

@@ -56,6 +56,20 @@ def test_scores_by_method_and_task() -> None:
     assert score_grid(study_tables()[1]).header == ["method", "seeds", "rte ACC"]  # one task has no average
 
 
+def test_the_most_frequent_label_stands_below_the_methods() -> None:
+    outcomes = [*seeds_done("minilm/rte", "adamax", [52.0, 53.0]), *seeds_done("minilm/rte", "pats", [54.0, 55.0])]
+    outcomes += [*seeds_done("minilm/stsb", "adamax", [80.0, 81.0]), *seeds_done("minilm/stsb", "pats", [80.0, 81.0])]
+    for outcome in outcomes:
+        outcome.results["tasks"][outcome.run.task]["majority_score"] = 52.71 if outcome.run.task == "rte" else None
+    (table,) = compare(outcomes)
+    assert score_grid(table).rows[-1] == ["majority", "", "52.71", "-", "-"]
+    assert notes(table)[1].endswith("Not above it, so nothing was learned that the score shows: adamax on rte.")
+    rows = list(csv.DictReader(io.StringIO(csv_text([table]))))
+    assert {(row["task"], row["majority"]) for row in rows} == {("rte", "52.71"), ("stsb", ""), ("all", "")}
+    outcomes[0].results["tasks"]["rte"]["majority_score"] = 47.29  # of another share of the data
+    assert compare(outcomes)[0].majority == {}
+
+
 CELLS = [
     (Cell(), True, "-"),
     (Cell({1: 54.5}), False, "54.50"),

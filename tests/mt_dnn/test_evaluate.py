@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from mt_dnn.evaluate import is_constant
+from data_utils.features import FeatureSet
+from mt_dnn.data import TaskData
+from mt_dnn.evaluate import is_constant, majority_score
 
 RATED = np.array([0.0, 2.5, 5.0], dtype=np.float32)
 
@@ -26,3 +31,24 @@ def test_a_collapsed_model_is_one_that_says_the_same_of_all_rows(
     predicted: list[float], labels: np.ndarray, constant: bool
 ) -> None:
     assert is_constant(np.array(predicted), labels) is constant
+
+
+def test_the_majority_is_that_of_the_training_rows_scored_on_the_dev_rows(
+    make_features: Callable[..., FeatureSet],
+) -> None:
+    def split(labels: list[float]) -> FeatureSet:
+        features = make_features([np.arange(4)] * len(labels), labels)
+        task = replace(features.task, n_class=2, labels=("no", "yes"), metric_meta=("ACC", "F1"))
+        return replace(features, task=task)
+
+    train, one, other = split([1, 1, 0]), split([1, 0, 1, 0, 0]), split([1])
+    data = TaskData(train.task, train, {"matched_dev": one, "mismatched_dev": other})
+    assert train.task.primary_metric == "F1"
+    f1 = 100 * 2 * (2 / 5) * 1 / (2 / 5 + 1)  # of five "yes" two are right, and both that there are are found
+    assert majority_score(data) == pytest.approx((f1 + 100) / 2)
+    assert majority_score(replace(data, train=split([0, 0, 1]))) == 0.0
+
+
+def test_a_regression_has_no_majority(make_features: Callable[..., FeatureSet]) -> None:
+    features = make_features([np.arange(4)] * 2, [0.5, 1.5])
+    assert majority_score(TaskData(features.task, features, {"dev": features})) is None

@@ -67,6 +67,7 @@ class StudyTable:
         cells: by (label, task); a method that does not belong to a task has an empty one.
         baselines: the label that each label is compared with, whether or not the study has it.
         paper: Table 1's scores by (label, task), where the encoder is the same.
+        majority: points by task for always giving the most frequent label, where the runs say it.
         differences: all comparisons with the baseline.
         seeds_needed: for every method and task, so that each comparison could be significant; None without any.
         remarks: further notes, such as those of `remarks`.
@@ -81,6 +82,7 @@ class StudyTable:
     cells: Mapping[tuple[str, str], Cell]
     baselines: Mapping[str, str]
     paper: Mapping[tuple[str, str], float]
+    majority: Mapping[str, float]
     differences: tuple[Difference, ...]
     seeds_needed: int | None
     remarks: tuple[str, ...] = ()
@@ -92,6 +94,11 @@ class StudyTable:
     def paper_average(self, method: str) -> float | None:
         """The same for the paper's scores of these tasks."""
         return _mean([self.paper.get((method, task)) for task in self.tasks])
+
+    @property
+    def majority_average(self) -> float | None:
+        """The same for always giving the most frequent label."""
+        return _mean([self.majority.get(task) for task in self.tasks])
 
 
 def read_paper_scores(path: Path = PAPER) -> PaperScores:
@@ -176,10 +183,12 @@ def _table(
 ) -> StudyTable:
     baselines = {outcome.run.label: _counterpart(outcome.run, baseline) for outcome in members}
     methods = tuple(sorted(baselines, key=lambda label: label != baselines[label]))  # stable: else in their order
-    cells, metrics = {}, {}
+    cells, metrics, majority = {}, {}, {}
     for task in columns:
         runs = [outcome for outcome in members if outcome.run.task in (task, MTL)]
         metrics[task] = _metric(runs, task)
+        if (score := _majority(runs, task)) is not None:
+            majority[task] = score
         for method in methods:
             cells[method, task] = _cell([outcome for outcome in runs if outcome.run.label == method], task, which)
     scores = {key: cell.scores for key, cell in cells.items() if cell != Cell()}
@@ -195,6 +204,7 @@ def _table(
         cells=cells,
         baselines=baselines,
         paper={(m, task): rows[m][task] for m in methods if m in rows for task in columns if task in rows[m]},
+        majority=majority,
         differences=tuple(compared),
         seeds_needed=needed,
     )
@@ -213,6 +223,12 @@ def _metric(outcomes: Sequence[Outcome], task: str) -> str | None:
         (first, one), (second, other), *_ = seen.items()
         raise InputError(f"{task} is scored by {first} in {one} and by {second} in {other}: they cannot be compared")
     return next(iter(seen), None)
+
+
+def _majority(outcomes: Sequence[Outcome], task: str) -> float | None:
+    """The score of a task's most frequent label; None where runs do not say it, or have seen other shares of data."""
+    scores = {o.results["tasks"][task].get("majority_score") for o in outcomes if o.status is Status.DONE}
+    return scores.pop() if len(scores) == 1 else None
 
 
 def _cell(outcomes: Sequence[Outcome], task: str, which: str) -> Cell:

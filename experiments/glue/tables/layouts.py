@@ -16,7 +16,7 @@ NOTHING = "-"
 ALL_TASKS = "all tasks"
 MAX_MESSAGE = 160
 CSV_COLUMNS = (
-    "encoder setting varied task metric method which n mean std failed collapsed unfinished paper "
+    "encoder setting varied task metric method which n mean std failed collapsed unfinished paper majority "
     "baseline pairs delta ci_low ci_high p p_holm verdict"
 ).split()
 EPOCH = {"last": "last epoch", "best": "best epoch"}
@@ -53,6 +53,9 @@ def score_grid(table: StudyTable) -> Grid:
         if any(name == method for name, _ in table.paper):
             scores = [_points(table.paper.get((method, task))) for task in table.tasks]
             rows.append([f"{method}, paper", "", *scores] + [_points(table.paper_average(method))] * several)
+    if table.majority:
+        scores = [_points(table.majority.get(task)) for task in table.tasks]
+        rows.append(["majority", "", *scores] + [_points(table.majority_average)] * several)
     return Grid(["method", "seeds", *heads] + ["average"] * several, rows, 1)
 
 
@@ -86,12 +89,24 @@ def notes(table: StudyTable) -> list[str]:
     found = ["Dev scores in points out of 100: mean ± sample standard deviation over seeds."]
     if table.which == "best":
         found.append("Each run's best epoch on each task is chosen by the dev scores shown: unseen data gives less.")
+    if table.majority:
+        found.append("majority: what always giving the most frequent training label scores." + _not_learned(table))
     if table.paper:
         found.append(
             "paper: its Table 1, means of five seeds, of last or best epochs, which it does not say; its average is "
             "taken over the tasks shown here."
         )
     return [*found, *table.remarks, *_odd_runs(table), *_statistics(table)]
+
+
+def _not_learned(table: StudyTable) -> str:
+    """A warning for the means that are no higher than that."""
+    low = {
+        task: [m for m in table.methods if (mean := table.cells[m, task].mean) is not None and mean <= score]
+        for task, score in table.majority.items()
+    }
+    found = [f"{', '.join(methods)} on {task}" for task, methods in low.items() if methods]
+    return f" Not above it, so nothing was learned that the score shows: {'; '.join(found)}." if found else ""
 
 
 def _odd_runs(table: StudyTable) -> list[str]:
@@ -207,10 +222,12 @@ def csv_text(tables: Iterable[StudyTable]) -> str:
             for task in table.tasks:
                 cell = table.cells[method, task]
                 if cell != Cell():
-                    row = _csv_cell(cell) | {"metric": table.metrics[task], "paper": table.paper.get((method, task))}
+                    row = _csv_cell(cell) | {"metric": table.metrics[task], "majority": table.majority.get(task)}
+                    row |= {"paper": table.paper.get((method, task))}
                     writer.writerow(_csv_row(table, method, task, row, compared.get((method, task))))
             if len(table.tasks) > 1:
                 row = {"mean": table.average(method), "paper": table.paper_average(method)}
+                row |= {"majority": table.majority_average}
                 writer.writerow(_csv_row(table, method, "all", row, compared.get((method, None))))
     return file.getvalue()
 
