@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 if not __package__:  # started by its path, when only this folder is on sys.path
@@ -64,7 +65,8 @@ def write_figures(
     with style():
         for name, found in collected.items():
             for data in found.figures:
-                written += _write(data, folder, formats)
+                caption = f"{data.caption} {study.changes}".rstrip()
+                written += _write(replace(data, caption=caption), folder, formats)
                 lines += [f"{data.stem}: {remark}" for remark in data.remarks]
             if not found.figures:
                 lines.append(f"skipped: {name} needs {found.needs}")

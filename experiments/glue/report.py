@@ -61,7 +61,8 @@ def report(study: Study, page: Path, which: str, baseline: str | None) -> Html:
         ("All runs", all_runs(study, outcomes, page)),
         ("How to reproduce it", commands(study, outcomes, which, baseline, page)),
     ]
-    return document(title, [element("p", ABOUT), element("p", counts(outcomes))], sections)
+    head = [element("p", text) for text in (ABOUT, study.changes, counts(outcomes)) if text]
+    return document(title, head, sections)
 
 
 def _parser() -> Parser:

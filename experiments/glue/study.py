@@ -199,6 +199,12 @@ class Study:
         )
         return replace(self, settings={**settings, **self.settings})
 
+    @property
+    def changes(self) -> str:
+        """A sentence for tables and captions: what all runs have in place of their recipes' settings, or ""."""
+        changed = ", ".join(f"{flag} {value}" for flag, value in self.overrides.items())
+        return f"Not as in the recipes: {changed}." if changed else ""
+
     def flags(self, run: Run) -> list[str]:
         """A run as arguments of train.py, all but `--resume`.
 

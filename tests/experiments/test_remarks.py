@@ -31,7 +31,8 @@ def test_the_papers_encoder_by_any_path_and_no_other(tmp_path: Path) -> None:
 
 def test_settings_that_are_not_the_papers_are_named(tmp_path: Path) -> None:
     (table,) = tables_of(tmp_path, {"epochs": "3"}, adamax={})
-    assert table.paper and "here (--set) epochs 3" in table.remarks[0]
+    assert table.paper
+    assert table.remarks == ("Not as in the recipes: epochs 3. So the paper's scores are of other settings.",)
 
 
 def test_other_rates_than_the_baselines_are_named(tmp_path: Path) -> None:

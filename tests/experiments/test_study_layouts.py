@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -158,8 +160,8 @@ def test_markdown_is_aligned_and_its_cells_are_whole() -> None:
 
 def test_latex_is_well_formed() -> None:
     text = latex(study_tables())
-    for environment in ("table", "tabular"):
-        assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") == 4
+    for environment, count in (("table", 2), ("table*", 2), ("adjustbox", 4), ("tabular", 4)):
+        assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") == count
     for rule in ("toprule", "midrule", "bottomrule"):
         assert text.count(rf"\{rule}") == 4
     for body in re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", text, flags=re.S):
@@ -171,9 +173,22 @@ def test_latex_is_well_formed() -> None:
 
 
 def test_latex_escapes() -> None:
+    assert latex_text("-0.36 to +1.50, 1e-06, sign-flip, 2-3, -") == "$-$0.36 to +1.50, 1e-06, sign-flip, 2-3, -"
     assert latex_text(r"50% of a_b & c^2 \x {~} #$ ± <1|") == (
         r"50\% of a\_b \& c\textasciicircum{}2 \textbackslash{}x \{\textasciitilde{}\} \#\$ $\pm$ $<$1$|$"
     )
+
+
+@pytest.mark.parametrize("layout", ["", "[twocolumn]"])
+def test_latex_compiles_and_no_table_is_too_wide(layout: str, tmp_path: Path) -> None:
+    if shutil.which("pdflatex") is None:
+        pytest.skip("needs pdflatex, with the packages booktabs and adjustbox")
+    head = rf"\documentclass{layout}{{article}}\usepackage{{booktabs,adjustbox}}\begin{{document}}"
+    (tmp_path / "paper.tex").write_text(f"{head}\n{latex(study_tables())}\n\\end{{document}}\n", encoding="utf-8")
+    call = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"]
+    finished = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert finished.returncode == 0, finished.stdout[-2000:]
+    assert "Overfull" not in finished.stdout
 
 
 def test_csv_has_a_row_for_everything() -> None:

@@ -15,6 +15,7 @@ from experiments.glue.tables.significance import LEVEL, MIN_BOOTSTRAP_PAIRS, Ver
 NOTHING = "-"
 ALL_TASKS = "all tasks"
 MAX_MESSAGE = 160
+MAX_COLUMNS = 5  # of a LaTeX table inside one of two columns
 CSV_COLUMNS = (
     "encoder setting varied task metric method which n mean std failed collapsed unfinished paper majority "
     "baseline pairs delta ci_low ci_high p p_holm verdict"
@@ -189,7 +190,7 @@ LATEX |= {character: f"\\{character}" for character in "&%$#_{}"} | {character: 
 
 def latex(tables: Iterable[StudyTable]) -> str:
     """All tables as LaTeX floats."""
-    parts = [r"% needs \usepackage{booktabs}"]
+    parts = [r"% needs \usepackage{booktabs} and \usepackage{adjustbox}"]
     for table in tables:
         parts.append(_latex_table(score_grid(table), title(table), notes(table)))
         if table.differences:
@@ -201,14 +202,19 @@ def _latex_table(grid: Grid, caption: str, remarks: Sequence[str]) -> str:
     header, *rows = (" & ".join(map(latex_text, row)) + r" \\" for row in [grid.header, *grid.rows])
     columns = "l" * grid.words + "r" * (len(grid.header) - grid.words)
     remark = [r"\par\smallskip\footnotesize " + " ".join(map(latex_text, remarks))] * bool(remarks)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex_text(caption)}}}", rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [r"\toprule", header, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", *remark, r"\end{table}"]
-    return "\n".join(lines)
+    float_name = (
+        "table*" if len(grid.header) > MAX_COLUMNS else "table"
+    )  # the first spans both columns, if there are two
+    lines = [rf"\begin{{{float_name}}}", r"\centering", rf"\caption{{{latex_text(caption)}}}"]
+    lines += [r"\begin{adjustbox}{max width=\linewidth}", rf"\begin{{tabular}}{{{columns}}}"]
+    lines += [r"\toprule", header, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}"]
+    return "\n".join([*lines, *remark, rf"\end{{{float_name}}}"])
 
 
 def latex_text(text: str) -> str:
-    """Escape all characters that mean something to LaTeX."""
-    return "".join(LATEX.get(character, character) for character in text)
+    """Escape all characters that mean something to LaTeX; a number's minus is one, and no hyphen."""
+    escaped = "".join(LATEX.get(character, character) for character in text)
+    return re.sub(r"(?<![\w-])-(?=\d)", "$-$", escaped)
 
 
 def csv_text(tables: Iterable[StudyTable]) -> str:

@@ -38,9 +38,8 @@ def remarks(study: Study, table: StudyTable, paper: PaperScores) -> tuple[str, .
         for encoder, ours, own in sorted(_other_checkpoints(study))
         if encoder == table.group.encoder and encoder in paper
     ]
-    if table.paper and study.overrides:
-        changed = ", ".join(f"{flag} {value}" for flag, value in study.overrides.items())
-        found.append(f"The paper's scores are not of these settings: here (--set) {changed}.")
+    if study.changes:
+        found.append(study.changes + " So the paper's scores are of other settings." * bool(table.paper))
     if apart := [f"{method} on {', '.join(tasks)}" for method, tasks in _other_rates(study, table).items()]:
         found.append(
             f"Learning rates are not the baseline's for {'; '.join(apart)}: differences there are of method and rate "
