@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.glue.plots.data import Key, file_stem, keys_of
+from experiments.glue.plots.data import Key, file_stem, keys_of, number_text
 from experiments.glue.plots.drawing import legend_entries
 from experiments.glue.plots.sensitivity import curve, data_share, distributions
 from experiments.glue.plots.sources import RunCurves, learning_curves, noise_lambda, seeds
@@ -225,10 +225,17 @@ def test_many_recipes_stand_two_in_a_row(tmp_path: Path) -> None:
     assert [panel.title.split(",")[0] for panel in rows[0]] == ["CoLA", "CoLA", "MRPC", "MRPC"]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(2e-6, "2e-6"), (0.0002, "2e-4"), (1.5e-10, "1.5e-10"), (0.2, "0.2"), (100, "100"), (0, "0")]
+)
+def test_numbers_are_short(value: float, text: str) -> None:
+    assert number_text(value) == text
+
+
 def test_variations_stand_apart_and_by_their_size() -> None:
     runs = [rte("pats", 1, pats_lambda=value) for value in ("1e-05", "5e-07", "2e-06")]
     keys = keys_of(runs)
-    assert [key.text for key in keys.values()] == ["PATS, λ 5e-07", "PATS, λ 2e-06", "PATS, λ 1e-05"]
+    assert [key.text for key in keys.values()] == ["PATS, λ 5e-7", "PATS, λ 2e-6", "PATS, λ 1e-5"]
     shades = [key.paleness for key in keys.values()]
     assert shades == sorted(shades, reverse=True) and shades[-1] == 0 and len(set(shades)) == 3
     assert file_stem("seeds", Group.of(runs[0])) == "seeds_minilm_by_pats_lambda"

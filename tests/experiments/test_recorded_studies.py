@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,13 @@ def test_the_page_has_the_scores_of_the_last_epoch(folder: Path) -> None:
     rows = [line for line in last.splitlines() if line.startswith("|")]
     assert len(rows) > 3
     assert [row for row in rows if row not in PAGE] == []
+
+
+def test_captions_on_the_page_are_those_of_its_figures() -> None:
+    shown = re.findall(r"^!\[.+\]\((studies/.+)\.png\)\n(.+)$", PAGE, flags=re.M)
+    assert len(shown) >= 5
+    for figure, caption in shown:
+        assert caption == (GLUE / f"{figure}.txt").read_text(encoding="utf-8").strip()
 
 
 def test_every_run_is_recorded_and_on_the_page(folder: Path) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from experiments.glue.pages.figures import COLOURS, inline_svg
+from experiments.glue.pages.figures import COLOURS, inline_svg, page_colour
 from experiments.glue.pages.page import VOID, element, escaped
 from experiments.glue.pages.scores import finding
 from experiments.glue.report import main
@@ -222,6 +222,21 @@ def test_figures_are_drawings_with_captions_and_missing_ones_say_what_they_need(
     styles = " ".join(attributes.get("style") or "" for _, attributes in page.elements)
     for drawn, own in COLOURS.items():  # a colour that the drawing does not use any more would not be found
         assert own in styles and drawn not in styles, drawn
+
+
+@pytest.mark.parametrize(
+    ("drawn", "shown"),
+    [
+        ("#0072b2", "var(--blue)"),
+        ("#80b9d9", "color-mix(in srgb, var(--blue) 50%, var(--paper))"),
+        ("#8c8c8c", "color-mix(in srgb, currentColor 45%, var(--paper))"),
+        ("#009e73", "#009e73"),  # light enough on dark paper
+        ("#80cfb9", "color-mix(in srgb, #009e73 50%, var(--paper))"),
+        ("#e6e6e6", "var(--grid)"),
+    ],
+)
+def test_pale_colours_go_towards_the_page(drawn: str, shown: str) -> None:
+    assert page_colour(drawn) == shown
 
 
 def test_drawings_on_one_page_keep_their_ids_apart() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from experiments.glue.figures import FIGURES, write_figures
 from experiments.glue.pages.page import Html, bullets, element
-from experiments.glue.plots.style import ONE_COLUMN
+from experiments.glue.plots.style import LOOKS, ONE_COLUMN
 from experiments.glue.study import Study
 
 POINTS_AN_INCH = 72
@@ -21,6 +22,8 @@ COLOURS = {  # of `plots.style`, which draws on white, by what they become in a 
     "#595959": "var(--soft)",
     "#0072b2": "var(--blue)",
 }
+MOST_PALE = 0.3  # the least share of a method's colour in what is mixed with white
+COLOUR = re.compile("#[0-9a-f]{6}")
 REFERENCE = re.compile(r"#([\w.-]+)")
 
 
@@ -90,6 +93,19 @@ def _attribute(name: str, value: str, prefix: str) -> str:
     if name == "href" or value.startswith("url(#"):
         return REFERENCE.sub(rf"#{prefix}-\1", value)
     if name == "style":
-        for colour, own in COLOURS.items():
-            value = value.replace(colour, own)
+        return COLOUR.sub(lambda match: page_colour(match[0]), value)
     return value
+
+
+def page_colour(drawn: str) -> str:
+    """What a colour of a drawing is on the page: what was mixed with white is mixed with the page's paper."""
+    if drawn in COLOURS:
+        return COLOURS[drawn]
+    mixed = [int(drawn[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    for look in LOOKS.values():
+        shares = [(1 - mix) / (1 - part) for mix, part in zip(mixed, look.colour, strict=True)]
+        if max(shares) - min(shares) < 0.02 and MOST_PALE < min(shares) < 0.99:
+            base = "#" + "".join(f"{round(255 * part):02x}" for part in look.colour)
+            share = 100 * statistics.fmean(shares)
+            return f"color-mix(in srgb, {COLOURS.get(base, base)} {share:.0f}%, var(--paper))"
+    return drawn

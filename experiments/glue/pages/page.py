@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from data_utils.strict import printable
 
-VOID = frozenset({"meta"})
+VOID = frozenset({"meta", "wbr"})
 
 STYLE = """
 :root {
@@ -42,7 +42,11 @@ dd { margin: 0 0 0.5rem 1.25rem; }
 code, pre { font: 0.9em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre { background: var(--shade); padding: 0.75rem 1rem; border-radius: 6px; overflow-x: auto; }
 summary { cursor: pointer; font-weight: 600; padding: 0.35rem 0; }
-.scroll { overflow-x: auto; margin: 1rem 0; }
+.scroll { overflow-x: auto; margin: 1rem 0; background: /* an edge is shaded where there is more beyond it */
+  linear-gradient(to right, var(--paper) 40%, transparent) 0 0 / 3rem 100% no-repeat local,
+  linear-gradient(to left, var(--paper) 40%, transparent) 100% 0 / 3rem 100% no-repeat local,
+  linear-gradient(to right, var(--rule), transparent) 0 0 / 1rem 100% no-repeat scroll,
+  linear-gradient(to left, var(--rule), transparent) 100% 0 / 1rem 100% no-repeat scroll; }
 .scroll:focus-visible, pre:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 table { border-collapse: collapse; min-width: min(100%, 30rem); }
 caption { text-align: left; font-weight: 600; padding-bottom: 0.4rem; }
@@ -62,7 +66,7 @@ figure .narrow { max-width: 30rem; }
 figure .wide { min-width: 36rem; }
 @media (max-width: 40rem) {
   th, td { padding: 0.35rem 0.5rem; }
-  tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 8.25rem; }
+  tbody th { white-space: normal; }
 }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
@@ -117,7 +121,7 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], wo
 
     def cell(i: int, text: str) -> Html:
         if not i:
-            return element("th", text, scope="row")
+            return element("th", Html(escaped(text).replace("@", "@<wbr>")), scope="row")
         return element("td", text) if i < words else element("td", text, class_="number")
 
     heads = (

@@ -201,7 +201,8 @@ def settings(study: Study, page: Path) -> list[Html]:
         element("p", "In place of the recipes' own values (--set): ", overrides or "nothing", "."),
         element("p", "Varied (--vary), as methods' names say: ", ", ".join(varied) or "nothing", "."),
         table("The same in all runs", ["flag", "value"], [[flag, _value(first, flag)] for flag in of_all], 2),
-        table("The same for all methods of a recipe", ["recipe", *of_recipes], by_recipe, 1 + len(of_recipes)),
+        *[table("The same for all methods of a recipe", ["recipe", *of_recipes], by_recipe, 1 + len(of_recipes))]
+        * bool(of_recipes),
         table("By method", ["recipe", "method", *of_methods], by_method, 2 + len(of_methods)),
     ]
 

@@ -18,16 +18,15 @@ WORDS = {  # for one method, and for several
 }
 TELLING = (Verdict.BETTER, Verdict.WORSE)
 ALL_TOGETHER = f"{ALL_TASKS} taken together"
-CAUTION = (
-    "“Cannot be told apart” means that these seeds do not decide it, and not that two methods are equal. "
-    "What failed or is unfinished is part of no comparison."
-)
+UNDECIDED = "“Cannot be told apart” means that these seeds do not decide it, and not that two methods are equal. "
+LEFT_OUT = "What failed or is unfinished is part of no comparison."
 
 
 def in_short(tables: Sequence[StudyTable]) -> list[Html]:
     """A sentence for each table: which methods can be told apart from the baseline, and which cannot."""
     sentences = [element("span", element("strong", f"{title(one)}: "), finding(one)) for one in tables]
-    return [bullets(sentences), element("p", CAUTION, class_="notes")]
+    undecided = any(d.verdict is Verdict.NOT_DISTINGUISHABLE for one in tables for d in one.differences)
+    return [bullets(sentences), element("p", UNDECIDED * undecided + LEFT_OUT, class_="notes")]
 
 
 def finding(table: StudyTable) -> str:

@@ -137,11 +137,12 @@ class StripRow:
 
 @dataclass(frozen=True)
 class StripPanel:
-    """One row of dots a method."""
+    """One row of dots a method; `majority`: the score of always giving the most frequent label, if it is known."""
 
     title: str
     x_label: str
     rows: tuple[StripRow, ...]
+    majority: float | None = None
 
     @property
     def y_label(self) -> tuple[str, ...]:
@@ -238,9 +239,25 @@ def _number(value: str) -> tuple[float, str]:
         return float("inf"), value
 
 
+def number_text(value: float) -> str:
+    """A number as figures have it: 0.2, 100, 2e-6."""
+    text = f"{value:.6g}"
+    if 0 < abs(value) < 0.01 and "e" not in text:
+        text = f"{value:.5e}"
+    mantissa, _, exponent = text.partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}" if exponent else text
+
+
 def _text(run: Run) -> str:
-    varied = [f"{VARIED.get(name, name)} {value}" for name, value in run.varied]
+    varied = [f"{VARIED.get(name, name)} {_value_text(value)}" for name, value in run.varied]
     return ", ".join([METHODS.get(run.method, run.method), *varied])
+
+
+def _value_text(value: str) -> str:
+    try:
+        return number_text(float(value))
+    except ValueError:
+        return value
 
 
 def task_text(task: str) -> str:

@@ -14,6 +14,7 @@ from experiments.glue.plots.data import (
     Panel,
     Series,
     StripPanel,
+    number_text,
 )
 from experiments.glue.plots.style import ONE_COLUMN, TWO_COLUMNS, look_of, new_figure
 
@@ -42,7 +43,8 @@ def draw(data: FigureData) -> Figure:
             repeated = j > 0 and panel.y_label == row[j - 1].y_label
             _draw_panel(figure.add_subplot(grid[i, j]), panel, repeated=repeated)
     if entries:
-        handles = [_handle(key, text) for text, key in entries.items()]
+        marked = any(isinstance(panel, LinePanel) and _has_markers(panel) for row in data.rows for panel in row)
+        handles = [_handle(key, text, marked=marked) for text, key in entries.items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=min(in_legend, len(entries)), frameon=False)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # each run of it moves things a little, and files depended on those before them
@@ -83,10 +85,15 @@ def _draw_panel(axes: Axes, panel: Panel, *, repeated: bool) -> None:
     _draw_lines(axes, panel) if isinstance(panel, LinePanel) else _draw_densities(axes, panel)
 
 
-def _handle(key: Key, text: str) -> Any:
+def _handle(key: Key, text: str, *, marked: bool) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], **look_of(key).line, label=text)
+    look = look_of(key)
+    return Line2D([], [], **look.line, marker=look.marker if marked else "", label=text)
+
+
+def _has_markers(panel: LinePanel) -> bool:
+    return any(len(series.x) < MANY_POINTS for series in panel.lines)
 
 
 def _draw_lines(axes: Axes, panel: LinePanel) -> None:
@@ -97,7 +104,7 @@ def _draw_lines(axes: Axes, panel: LinePanel) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     if panel.x_ticks:
-        axes.set_xticks(panel.x_ticks, [f"{x / panel.x_unit:g}" for x in panel.x_ticks])
+        axes.set_xticks(panel.x_ticks, [number_text(x / panel.x_unit) for x in panel.x_ticks])
         axes.set_xticks([], minor=True)
     if panel.level:
         look = look_of(panel.level.key)
@@ -111,7 +118,9 @@ def _draw_series(axes: Axes, series: Series) -> None:
     look = look_of(series.key)
     marker = look.marker if len(series.x) < MANY_POINTS else ""
     axes.plot(series.x, series.mean, **look.line, marker=marker, label=series.key.text)
-    if series.seeds != {1}:
+    if len(series.x) == 1:
+        axes.vlines(series.x, series.low, series.high, color=look.colour, linewidth=0.6)  # a band would have no width
+    elif series.seeds != {1}:
         axes.fill_between(series.x, series.low, series.high, color=look.colour, alpha=0.15, linewidth=0)
 
 
@@ -128,9 +137,11 @@ def _draw_strip(axes: Axes, panel: StripPanel, *, named: bool) -> None:
             x, y = [row.scores[seed] for seed in own], [place + offsets[seed] for seed in own]
             axes.scatter(x, y, s=11, marker=marker, color=look.colour, alpha=0.75, linewidths=edge)
         if row.n > 1:  # else it would hide the only dot
-            axes.vlines(row.mean, place - 0.42, place + 0.42, color=look.colour, linewidth=1.8)
+            axes.vlines(row.mean, place - 0.42, place + 0.42, color=look.colour, linewidth=1.8, zorder=0.9)
     low, high = axes.get_xlim()
     axes.set_xlim(low, high)
+    if panel.majority is not None and low <= panel.majority <= high:
+        axes.axvline(panel.majority, color="0.35", linestyle=":", linewidth=0.8, zorder=0.8)
     for place, row in enumerate(panel.rows):
         where = _widest_gap([low, high, *row.scores.values(), *([] if row.mean is None else [row.mean])])
         axes.text(where, place, row.remark, fontsize=6.5, color="0.35", ha="center", va="center")
@@ -150,7 +161,7 @@ def _draw_densities(axes: Axes, panel: DensityPanel) -> None:
     axes.set_xscale("log")
     for curve in panel.curves:
         line = look_of(curve.key).line
-        axes.stairs(curve.density, curve.edges, linewidth=1.1, label=curve.key.text, **line)
+        axes.stairs(curve.density, curve.edges, baseline=None, linewidth=1.1, label=curve.key.text, **line)
         axes.axvline(curve.median, linewidth=0.7, **line)
     axes.set_ylim(bottom=0)
     if panel.curves:

@@ -163,15 +163,19 @@ def seeds(outcomes: Sequence[Outcome]) -> Collected:
                 task_text(task),
                 points(table.metrics[task]),
                 tuple(strip_row(key, table.cells[label, task]) for label, key in keys.items()),
+                table.majority.get(task),
             )
             for task in table.tasks
         ]
         counts = sorted({row.n for panel in panels for row in panel.rows})
         n = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
         caption = (
-            f"Dev score after the last epoch ({group.words()}; {n} seeds a method): a dot for each seed, a bar at "
-            "their mean; a cross is a run that collapsed (all dev rows got one prediction), and counts in the mean."
+            f"Dev score after the last epoch ({group.words()}; {n} seeds a method): a dot for each seed, in their "
+            "order from top to bottom, a bar at their mean; a cross is a run that collapsed (all dev rows got one "
+            "prediction), and counts in the mean."
         )
+        if table.majority:
+            caption += " A dotted line, where it is in sight: always giving the most frequent label."
         figures.append(FigureData(file_stem("seeds", group), caption, in_rows(panels)))
     return Collected(tuple(figures), "results.json of finished runs; experiments.glue.sweep finishes them")
 
@@ -214,16 +218,17 @@ def _lambda_panel(task: str, metric: str, varied: Sequence[Outcome], plain: Sequ
     lines = [_against_lambda(method, varied, plain, task) for method in _methods(varied)]
     level = tuple(o.score(task) for o in plain if o.run.method == BASELINE and task in o.results["tasks"])
     ticks = tuple(sorted({x for line in lines for x in line.x}))
-    exponent = math.floor(math.log10(ticks[(len(ticks) - 1) // 2]))  # so that most are short
+    exponent = math.floor(math.log10(ticks[(len(ticks) - 1) // 2]))
+    close = ticks[-1] < 30 * ticks[0]  # then ticks stand close together, and must be short
     return LinePanel(
         title=task_text(task),
-        x_label=f"Noise λ (10{str(exponent).translate(SUPERSCRIPT)})",
+        x_label=f"Noise λ (10{str(exponent).translate(SUPERSCRIPT)})" if close else "Noise λ",
         y_label=points(metric),
         lines=tuple(line for line in lines if line.x),
         log_x=True,
         level=Series(Key(METHODS[BASELINE], BASELINE), (0.0,), (level,)) if level else None,
         x_ticks=ticks,
-        x_unit=10.0**exponent,
+        x_unit=10.0**exponent if close else 1.0,
     )
 
 

@@ -201,7 +201,7 @@ def latex(tables: Iterable[StudyTable]) -> str:
 def _latex_table(grid: Grid, caption: str, remarks: Sequence[str]) -> str:
     header, *rows = (" & ".join(map(latex_text, row)) + r" \\" for row in [grid.header, *grid.rows])
     columns = "l" * grid.words + "r" * (len(grid.header) - grid.words)
-    remark = [r"\par\smallskip\footnotesize " + " ".join(map(latex_text, remarks))] * bool(remarks)
+    remark = [r"\par\smallskip\raggedright\footnotesize " + " ".join(map(latex_text, remarks))] * bool(remarks)
     float_name = (
         "table*" if len(grid.header) > MAX_COLUMNS else "table"
     )  # the first spans both columns, if there are two
