@@ -45,6 +45,8 @@ def entry_point(main: Main) -> Callable[..., int]:
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
+        with contextlib.suppress(AttributeError):  # a stream that is something else, as in notebooks
+            sys.stdout.reconfigure(errors="replace")  # for terminals that cannot show ± or λ
         try:
             return main(argv)
         except InputError as error:

@@ -180,13 +180,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; 0 when done, 2 when there is no such recipe or method."""
     parser = Parser(description="Print a recipe as settings of train.py, or all recipes' names.", allow_abbrev=False)
     parser.add_argument("recipe", nargs="?", help="such as bert_base/rte; none: list all recipes with their methods")
-    parser.add_argument("--method", default="pats", help="a method of the recipe (default: pats)")
+    parser.add_argument("--method", help="a method of the recipe (default: pats)")
     parser.add_argument("--flags", action="store_true", help="as arguments of train.py, one a line, and not as YAML")
     args = parser.parse_args(argv)
     if args.recipe is None:
+        if args.method is not None or args.flags:
+            raise InputError("--method and --flags would have no effect without a recipe, such as bert_base/rte")
         print("\n".join(f"{name}: {', '.join(methods_of(name))}" for name in recipe_names()))
         return 0
-    recipe = load_recipe(args.recipe, args.method)
+    recipe = load_recipe(args.recipe, args.method or "pats")
     print("\n".join(recipe.to_flags()) if args.flags else recipe.to_yaml())
     return 0
 

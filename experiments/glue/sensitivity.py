@@ -14,6 +14,7 @@ already with the same settings and weights is left as it is.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +31,10 @@ from tqdm import tqdm
 from data_utils.atomic import sha256_of
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, StoppedError, entry_point, raise_all
+from data_utils.strict import read_yaml_mapping
 from experiments.glue.sensitivity_record import SUMMARY_FILE, Sensitivities
 from experiments.glue.study import Status, Study
+from experiments.glue.sweeps.plan import ROOT
 from module.losses import LOSSES
 from module.optim import encoder_param_groups
 from module.optim.sensitivity import sensitivity_
@@ -127,7 +130,10 @@ class Measurement:
             raise InputError(f"{folder}: no config.yaml; expected the --output_dir of a train.py run")
         flags = [f"--config={folder / 'config.yaml'}", f"--device={self.device}"]
         flags += ["--no-fp16", "--no-bf16", "--no-fsdp", "--no-dry_run"]
-        flags += [] if self.data_dir is None else [f"--data_dir={self.data_dir}"]
+        saved = read_yaml_mapping(folder / "config.yaml")
+        paths = {flag: str(saved[flag]) for flag in ("data_dir", "task_def") if flag in saved}
+        paths |= {} if self.data_dir is None else {"data_dir": self.data_dir}
+        flags += [f"--{flag}={_found(path)}" for flag, path in paths.items()]
         return load_config(flags, description="")
 
     def _rows(self, data: dict[str, TaskData]) -> dict[str, TaskData]:
@@ -138,6 +144,11 @@ class Measurement:
             name: TaskData(item.task, share_of(item.train, shares[name], BATCHES_SEED), {})
             for name, item in data.items()
         }
+
+
+def _found(path: str) -> str:
+    """A path of a run; a study's runs started in the repository's root, wherever this was started."""
+    return path if os.path.exists(path) or not (ROOT / path).exists() else str(ROOT / path)
 
 
 def _check_best(best: Path, data: dict[str, TaskData]) -> None:

@@ -157,11 +157,13 @@ class Study:
             overrides = {str(flag): str(value) for flag, value in raw.get("overrides", {}).items()}
             recipes = raw.get("settings", {}).items()
             settings = {(recipe, method): dict(one) for recipe, row in recipes for method, one in row.items()}
+            for one in settings.values():
+                float(one.get("learning_rate", 0))  # tables compare them
             return cls(folder, runs, overrides, settings)
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; expected the --output_dir of experiments.glue.sweep") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-            raise InputError(f"{path}: not a study's list of runs: {error}") from None
+            raise InputError(f"{path}: not a study's list of runs: {' '.join(str(error).split())}") from None
 
     def save(self) -> None:
         """Write the list of runs; a crash leaves the old or the new one."""
@@ -234,15 +236,11 @@ class Study:
     def outcome(self, run: Run) -> Outcome:
         """Where a run stands; InputError for files that are damaged."""
         folder, log = self.run_folder(run), self.log_file(run).with_suffix(".json")
-        try:
-            ended = json.loads(log.read_bytes()) if log.is_file() else {"attempts": 0, "exit_code": 0, "message": ""}
-            attempts, message = int(ended["attempts"]), printable(str(ended["message"]))
-            if (folder / "results.json").is_file():
-                return Outcome(run, folder, Status.DONE, attempts, results=_results(folder / "results.json"))
-            if ended["exit_code"]:
-                return Outcome(run, folder, Status.FAILED, attempts, message)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{folder}: cannot be read: {error!r}") from None
+        attempts, failed, message = _last_attempt(log) if log.is_file() else (0, False, "")
+        if (folder / "results.json").is_file():
+            return Outcome(run, folder, Status.DONE, attempts, results=_results(folder / "results.json"))
+        if failed:
+            return Outcome(run, folder, Status.FAILED, attempts, message)
         return Outcome(run, folder, Status.CUT if folder.exists() else Status.WAITING, attempts)
 
     def outcomes(self) -> list[Outcome]:
@@ -281,11 +279,25 @@ def _run(entry: Mapping[str, Any]) -> Run:
     return run
 
 
+def _last_attempt(path: Path) -> tuple[int, bool, str]:
+    """What `note_attempt` wrote: how many attempts there were, whether the last one failed, and what it said."""
+    try:
+        ended = json.loads(path.read_bytes())
+        return int(ended["attempts"]), bool(ended["exit_code"]), printable(str(ended["message"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        cure = "remove it: it only says how the run's last attempt ended"
+        raise InputError(f"{path}: cannot be read ({error!r}); {cure}") from None
+
+
 def _results(path: Path) -> Mapping[str, Any]:
-    """A run's `results.json`; an error of any kind if it lacks what every reader needs."""
-    results = json.loads(path.read_bytes())
-    for name, task in results["tasks"].items():
-        scores = [float(task[which]["score"]) for which in ("last", "best")]
-        if not all(map(math.isfinite, scores)) or not isinstance(task["primary_metric"], str):
-            raise ValueError(f"{name} has the scores {scores} of {task['primary_metric']}")
-    return results
+    """A run's `results.json`; InputError if it lacks what every reader needs."""
+    try:
+        results: Mapping[str, Any] = json.loads(path.read_bytes())
+        for name, task in results["tasks"].items():
+            scores = [float(task[which]["score"]) for which in ("last", "best")]
+            if not all(map(math.isfinite, scores)) or not isinstance(task["primary_metric"], str):
+                raise ValueError(f"{name} has the scores {scores} of {task['primary_metric']}")
+        return results
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        cure = "remove it, and the sweep has the run write it anew from its last checkpoint"
+        raise InputError(f"{path}: cannot be read ({error!r}); {cure}") from None

@@ -19,11 +19,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+if not __package__:  # started by its path, when only this folder is on sys.path
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, StoppedError, entry_point
 from experiments.glue.study import Run, Status, Study, changing
 from experiments.glue.sweeps.board import Board, State
-from experiments.glue.sweeps.devices import AUTO, find_slots
+from experiments.glue.sweeps.devices import AUTO, Slot, find_slots
 from experiments.glue.sweeps.live import View, make_view
 from experiments.glue.sweeps.plan import Request, assignments, check, names, seeds, variations
 from experiments.glue.sweeps.search import Search
@@ -65,17 +68,17 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _check_combination(args: argparse.Namespace) -> None:
     def refuse(names: Sequence[str], reason: str) -> None:
-        if given := [f"--{name}" for name in names if getattr(args, name)]:
+        if given := [f"--{name}" for name in names if getattr(args, name) not in (None, False, [])]:
             raise InputError(f"{', '.join(given)}: {reason}")
 
-    if not args.recipes:
+    if args.recipes is None:
         adding = ("methods", "seeds", "data_dir", "init_checkpoint", "vary", "set", "search")
         refuse(adding, "would have no effect without --recipes")
     if args.search:
         refuse(("methods", "vary", "only", "emit"), "cannot go with --search")
     else:
         refuse(("trials",), "would have no effect without --search")
-    if args.recipes and not (args.seeds and (args.methods or args.search)):
+    if args.recipes is not None and None in (args.seeds, args.methods or args.search):
         raise InputError("--recipes needs --seeds and --methods (or --search)")
     if args.emit:
         refuse(("devices", "runs_per_device", "retry_failed", "only"), "would have no effect with --emit")
@@ -94,6 +97,11 @@ def request_from(args: argparse.Namespace) -> Request:
         data_dir=args.data_dir,
         init_checkpoint=args.init_checkpoint,
     )
+
+
+def slots_from(args: argparse.Namespace) -> list[Slot]:
+    """Where runs can be; `InputError` for devices that are not there."""
+    return find_slots(*(AUTO if given is None else given for given in (args.devices, args.runs_per_device)))
 
 
 def extend(folder: Path, request: Request) -> Study:
@@ -141,7 +149,7 @@ def _again(folder: Path) -> str:
 
 def run_search(folder: Path, args: argparse.Namespace) -> int:
     """Search for the best values of a method on a recipe."""
-    request, slots = request_from(args), find_slots(args.devices or AUTO, args.runs_per_device or AUTO)
+    request, slots = request_from(args), slots_from(args)
     if len(request.recipes) != 1:
         raise InputError(f"--search: one recipe at a time, got {', '.join(request.recipes)}")
 
@@ -165,8 +173,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = Path(args.output_dir)
     if args.search:
         return run_search(folder, args)
-    slots = [] if args.emit else find_slots(args.devices or AUTO, args.runs_per_device or AUTO)
-    study = extend(folder, request_from(args)) if args.recipes else Study.load(folder)
+    slots = [] if args.emit else slots_from(args)
+    study = Study.load(folder) if args.recipes is None else extend(folder, request_from(args))
     runs = chosen(study, args.only)
     if args.emit:
         left = [run for run in runs if study.outcome(run).status in (Status.WAITING, Status.CUT)]
@@ -177,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         board = Workers(study, slots, make_view(), retry_failed=args.retry_failed).work(runs)
     except StoppedError as error:
         raise StoppedError(f"{error}; to go on: {_again(folder)}") from None
-    print(summary(study, board))
+    View().say(summary(study, board))  # nor does output that nobody reads make finished runs failed ones
     return 0 if set(board.states.values()) <= {State.DONE, State.COLLAPSED} else 1
 
 

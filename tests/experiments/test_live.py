@@ -118,6 +118,20 @@ def test_the_grid_has_a_symbol_for_every_run(tmp_path: Path) -> None:
     assert "2 done (1 collapsed), 1 failed, 1 running, 1 waiting" in lines
 
 
+def test_a_grid_that_is_too_wide_becomes_a_long_one() -> None:
+    rich = pytest.importorskip("rich.console", reason="the grid needs rich")
+    values = ("5e-07", "8e-07", "1e-06", "2e-06", "3e-06")
+    runs = [run("minilm/rte", f"pats@pats_lambda={value}", seed) for value in values for seed in range(1, 11)]
+    view = Grid()
+    view.board = Board(1)
+    view.board.states = dict.fromkeys(runs, State.DONE) | {runs[-1]: State.FAILED}
+    console = rich.Console(width=80, record=True, file=io.StringIO())
+    console.print(view.render())
+    lines = [" ".join(line.replace("│", " ").split()) for line in console.export_text().splitlines()]
+    assert f"minilm/rte pats@pats_lambda=5e-07 {'✓' * 10}" in lines
+    assert f"minilm/rte pats@pats_lambda=3e-06 {'✓' * 9}✗" in lines
+
+
 class Terminal(io.StringIO):
     """What claims to be a terminal."""
 
@@ -131,11 +145,14 @@ def test_a_terminal_gets_the_grid_and_everything_else_lines(monkeypatch: pytest.
     pytest.importorskip("rich", reason="the grid needs rich")
     assert type(make_view()) is View  # under pytest, standard output is a file
     monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+    assert type(make_view()) is View
+    monkeypatch.setenv("TERM", "xterm-256color")
     assert type(make_view()) is Grid
     monkeypatch.setattr(Terminal, "encoding", "ascii")
     assert type(make_view()) is View
     monkeypatch.setattr(Terminal, "encoding", "utf-8")
-    monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
     assert type(make_view()) is View
 
 

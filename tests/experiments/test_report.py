@@ -338,7 +338,7 @@ def test_no_study_and_damaged_runs_are_named(tmp_path: Path, capsys: pytest.Capt
     assert main([str(tmp_path)]) == 2 and "study.yml: no such file" in capsys.readouterr().err
     study = plausible_study(tmp_path / "study", methods=("pats",), seeds=1)
     (study.run_folder(rte("pats", 1)) / "results.json").write_text("{}", encoding="utf-8")
-    assert main([str(study.folder)]) == 2 and "seed_1: cannot be read" in capsys.readouterr().err
+    assert main([str(study.folder)]) == 2 and "seed_1/results.json: cannot be read" in capsys.readouterr().err
 
 
 def test_elements_escape_whatever_is_not_markup() -> None:

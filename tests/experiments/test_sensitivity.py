@@ -176,6 +176,14 @@ def test_the_features_may_have_moved(run: Path, workshop: Workshop, tmp_path: Pa
     assert main(["--checkpoint", str(run), "--data", str(moved)]) == 0
 
 
+def test_a_study_is_measured_from_any_folder(
+    run: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task definitions of its runs are where the repository is, as by default."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert main(["--checkpoint", str(run)]) == 0
+
+
 def break_nothing(run: Path) -> None:
     pass
 

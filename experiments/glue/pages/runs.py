@@ -167,7 +167,8 @@ def mean_speed(outcomes: Iterable[Outcome]) -> float | None:
 def _versions(outcomes: Iterable[Outcome]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
     for outcome in outcomes:
-        for name, version in dict(outcome.results.get("versions") or {}).items():
+        versions = outcome.results.get("versions")
+        for name, version in versions.items() if isinstance(versions, Mapping) else ():
             found.setdefault(str(name), []).append(str(version))
     return dict(sorted(found.items()))
 

@@ -44,14 +44,15 @@ def load_records(outcomes: Sequence[Outcome]) -> list[tuple[Outcome, Sensitiviti
         InputError: damaged files; runs that were measured in different ways.
     """
     found = [(outcome, record) for outcome in outcomes if (record := Sensitivities.load(outcome.folder)) is not None]
-    ways: dict[tuple[object, ...], Outcome] = {}
+    ways: dict[tuple[str, ...], Outcome] = {}
     for outcome, record in found:
-        ways.setdefault(tuple(record.settings.get(name) for name in ("which", "batch_size", "max_rows")), outcome)
+        ways.setdefault(tuple(str(record.settings.get(name)) for name in ("which", "batch_size", "max_rows")), outcome)
     if len(ways) > 1:
         (one, first), (other, second), *_ = ways.items()
         raise InputError(
             f"{first.folder} and {second.folder}: their sensitivities were measured with which, batch_size, max_rows "
-            f"{one} and {other}, and cannot be compared: run experiments.glue.sensitivity --study with the same flags"
+            f"{', '.join(one)} and {', '.join(other)}, and cannot be compared: run experiments.glue.sensitivity --study "
+            "with the same flags"
         )
     return found
 

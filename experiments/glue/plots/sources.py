@@ -69,7 +69,7 @@ class RunCurves:
         try:
             events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
             return cls(_scores(events), _losses(events))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise InputError(f"{path}: not the events of a train.py run ({error!r})") from None
 
 

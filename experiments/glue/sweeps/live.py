@@ -12,6 +12,7 @@ from experiments.glue.study import Outcome, Run, Status
 from experiments.glue.sweeps.board import ENDED, Board, State, duration
 
 REFRESH_SECONDS = 1.0
+MEASURED_WIDTH = 10_000  # of a terminal that has room for everything
 LOOKS = {  # symbol and colour
     State.WAITING: ("·", "dim"),
     State.RUNNING: ("▶", "cyan"),
@@ -123,18 +124,24 @@ class Grid(View):
         return Group(*parts)
 
     def _grid(self) -> Any:
+        """Recipes × methods; where the terminal is too narrow for that, a line for each of both together."""
         from rich.table import Table
         from rich.text import Text
 
-        states = self.board.states
-        labels = list(dict.fromkeys(run.label for run in states))
-        table = Table("recipe", *labels, title=None)
-        for recipe in dict.fromkeys(run.recipe for run in states):
-            cells = [Text() for _ in labels]
-            for run in sorted(run for run in states if run.recipe == recipe):
-                cells[labels.index(run.label)].append(*LOOKS[states[run]])
-            table.add_row(recipe, *cells)
-        return table
+        seeds: dict[tuple[str, str], Text] = {}
+        for run in sorted(self.board.states):
+            seeds.setdefault((run.recipe, run.label), Text()).append(*LOOKS[self.board.states[run]])
+        recipes, labels = (list(dict.fromkeys(part)) for part in zip(*self._kinds(), strict=True))
+        wide = Table("recipe", *labels)
+        for recipe in recipes:
+            wide.add_row(recipe, *(seeds.get((recipe, label), "") for label in labels))
+        long = Table("recipe", "method", "seeds")
+        for kind in dict.fromkeys(self._kinds()):
+            long.add_row(*kind, seeds[kind])
+        return _Fitting(wide, long)
+
+    def _kinds(self) -> list[tuple[str, str]]:
+        return [(run.recipe, run.label) for run in self.board.states]
 
     def _under_way(self) -> Any:
         from rich.table import Table
@@ -146,12 +153,26 @@ class Grid(View):
         return table
 
 
+class _Fitting:
+    """Of two renderings the first, where the terminal is wide enough for it."""
+
+    def __init__(self, wide: Any, narrow: Any) -> None:
+        self.wide = wide
+        self.narrow = narrow
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.measure import Measurement
+
+        fits = Measurement.get(console, options.update(width=MEASURED_WIDTH), self.wide).maximum <= options.max_width
+        yield self.wide if fits else self.narrow
+
+
 def make_view() -> View:
     """The grid where standard output is a terminal that can show it and `rich` is there, else plain lines."""
     if not sys.stdout.isatty() or not (sys.stdout.encoding or "").lower().startswith("utf"):
         return View()
     try:
-        import rich  # noqa: F401  # optional: `pip install .[study]`
+        from rich.console import Console  # optional: `pip install .[study]`
     except ImportError:
         return View()
-    return Grid()
+    return View() if Console().is_dumb_terminal else Grid()  # a dumb one cannot draw over what it has drawn

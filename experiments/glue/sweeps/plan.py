@@ -60,6 +60,7 @@ class Request:
         raise_all([f"--vary {flag}: is fixed by --set" for flag in self.varied if flag in overrides])
         pairs = list(itertools.product(self.recipes, self.methods))
         settings = {pair: self._settings(*pair, study, overrides) for pair in pairs}
+        self._check_used(settings.values(), {} if study.runs else overrides)
         runs = [
             Run(recipe, method, varied, seed)
             for recipe, seed in itertools.product(self.recipes, self.seeds)  # so that methods can soon be compared
@@ -68,6 +69,13 @@ class Request:
         ]
         extended = Study(study.folder, study.runs, overrides, study.settings)
         return extended.with_settings(settings).with_runs(runs)
+
+    def _check_used(self, settings: Iterable[Settings], overrides: Iterable[str]) -> None:
+        """Raise `InputError` for flags to vary, or to set from now on, that none of the methods has a use for."""
+        asked = {**dict.fromkeys(self.varied, "vary"), **dict.fromkeys(overrides, "set")}
+        unused = [flag for flag in asked if not any(has_use_for(flag, one) for one in settings)]
+        methods = ", ".join(self.methods)
+        raise_all([f"--{asked[flag]} {flag}: would have no effect with the methods {methods}" for flag in unused])
 
     def _settings(self, name: str, method: str, study: Study, overrides: Mapping[str, str]) -> Settings:
         recipe = load_recipe(name, method)
