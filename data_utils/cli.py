@@ -1,4 +1,4 @@
-"""`argparse` for entry points: every mistake is an `InputError`, so that it becomes one message and exit code 2."""
+"""What command lines share: `argparse` whose mistakes are one message and exit code 2, paths, times in words."""
 
 from __future__ import annotations
 
@@ -34,3 +34,11 @@ def path_text(text: str) -> str:
         reason = getattr(error, "strerror", error)
         raise argparse.ArgumentTypeError(f"{shown(text)} cannot be a path: {reason}") from None
     return text
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -36,6 +36,7 @@ def load_tokenizer(name_or_dir: str, flag: str = "--model") -> PreTrainedTokeniz
     """
     folder = Path(name_or_dir).expanduser()
     looks_local = name_or_dir.startswith((".", "/", "~")) or name_or_dir.count("/") > 1
+    looks_local |= "/" in name_or_dir and Path(name_or_dir).parent.is_dir()  # downloads/…, where there is a downloads
     if folder.is_file() or (looks_local and not folder.is_dir()):
         found = "is a file" if folder.is_file() else "no folder"
         raise InputError(f"{flag}: {found} {name_or_dir}; expected a model's folder or its hub name")

@@ -43,6 +43,7 @@ def check_place(name_or_dir: str) -> None:
     """Raise `ValueError` for a file, and for what looks like a folder but is none."""
     path = Path(name_or_dir)
     looks_local = name_or_dir.startswith((".", "/", "~")) or name_or_dir.count("/") > 1
+    looks_local |= "/" in name_or_dir and Path(name_or_dir).parent.is_dir()  # downloads/…, where there is a downloads
     if not path.is_dir() and (path.is_file() or path.suffix in LOOSE_WEIGHTS):
         raise ValueError(
             f"{name_or_dir!r} is a file of weights; give a Hugging Face model folder or a hub name instead"

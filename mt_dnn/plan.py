@@ -35,17 +35,30 @@ def describe(
     lines = [
         f"method   {method.optimizer_name}{noisytune}, learning rate {method.learning_rate:g}, "
         f"warmup {loop.warmup:g}, seed {loop.seed}",
+        *_values(method),
         f"encoder  {config.data.init_checkpoint} ({encoder.config.model_type}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device.type}{spread}, {precision}, "
         f"rows {'packed' if packing else 'padded'}",
-        f"updates  {len(sampler):,} an epoch of {rows} rows, {len(sampler) * loop.epochs:,} in {loop.epochs} epochs, "
-        f"sampler {loop.sampler}",
+        f"updates  {len(sampler):,} an epoch of {rows} rows, {len(sampler) * loop.epochs:,} in {loop.epochs} "
+        f"epoch{'s' * (loop.epochs > 1)}, sampler {loop.sampler}",
+        *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
         "",
         *_table(_task_rows(config, data, sampler)),
         "",
         *_table(_group_rows(method, optimizer)),
     ]
     return "\n".join(lines)
+
+
+def _values(method: MethodConfig) -> list[str]:
+    """A line with what is the method's own."""
+    spec = OPTIMIZERS[method.optimizer_name]
+    if spec.perturbs:
+        return [
+            f"         lambda {method.pats_lambda:g}, gamma {method.pats_gamma:g}, beta {method.pats_beta:g}, "
+            f"p {method.pats_p:g}, noise form {method.pats_noise_form}"
+        ]
+    return [f"         beta0 {method.sage_beta:g}"] if spec.adapts else []
 
 
 def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: MultiTaskSampler) -> list[tuple[str, ...]]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
+from data_utils.cli import duration
 from mt_dnn.checkpoint import Saved
 from mt_dnn.run_log import RunLog
 from mt_dnn.run_state import RunState
 from mt_dnn.sampling import Draw
 from mt_dnn.sensitivity_log import log_sensitivity
 from mt_dnn.update import Updated
+
+QUIET_SECONDS = 30.0
+"""The longest time without a line while a run trains, but for evaluations and single updates."""
 
 
 class Report:
@@ -27,6 +32,8 @@ class Report:
         self.log = log
         self.say = say
         self.state = state
+        self._told = (state.progress.rows, state.progress.train_seconds)  # at the last line about updates
+        self._told_at = time.monotonic()
 
     def start(self, **settings: Any) -> None:
         """The first event: settings, tasks and their rows."""
@@ -40,20 +47,37 @@ class Report:
         }
         self.log.event("start", 0, **settings, tasks=tasks)
 
-    def updates(self, last: Updated, label: str) -> None:
-        """The updates since the last time: mean losses by task, the last one's norm and rate."""
+    def updates(self, last: Updated, label: str, to_come: int) -> None:
+        """The updates since the last time: mean losses by task, the last one's norm and rate; how many are to come."""
         at, losses = self.state.progress, self.state.losses.means()
         rate = self.state.schedule.get_last_lr()[0]
         norm = last.grad_norm if math.isfinite(last.grad_norm) else None  # of an update that was not applied
         self.log.event("train", at.step, epoch=at.epoch, loss=losses, learning_rate=rate, grad_norm=norm)
         curves = {f"loss/{task}": value for task, value in losses.items()} | {"learning_rate": rate}
         curves |= {} if norm is None else {"grad_norm": norm}
-        self._curves(curves | {"samples_per_second": at.samples_per_second})
+        speed = self._speed()
+        self._curves(curves | {"samples_per_second": speed})
         by_task = "  ".join(f"{task} {value:.4f}" for task, value in losses.items()) or "-"
         skipped = f"  {at.skipped} skipped" if at.skipped else ""
         skipped += f"  {at.overflows} overflowed" if at.overflows else ""
-        self.say(f"{label}  loss {by_task}  lr {rate:.2e}  {at.samples_per_second:.0f} samples/s{skipped}")
+        self.say(f"{label}  loss {by_task}  lr {rate:.2e}  {speed:.0f} samples/s{skipped}{self._left(to_come)}")
         self.state.losses.clear()
+
+    def alive(self, label: str, to_come: int) -> None:
+        """A sign of life between two training events, on the console alone."""
+        if time.monotonic() - self._told_at >= QUIET_SECONDS:
+            self.say(f"{label}  {self._speed():.0f} samples/s{self._left(to_come)}")
+
+    def _speed(self) -> float:
+        """Training rows a second, in the updates since the last time."""
+        at, (rows, seconds) = self.state.progress, self._told
+        self._told, self._told_at = (at.rows, at.train_seconds), time.monotonic()
+        return (at.rows - rows) / max(at.train_seconds - seconds, 1e-9)
+
+    def _left(self, to_come: int) -> str:
+        """How long the updates that are to come will take, with what falls due between them, as those before did."""
+        at = self.state.progress
+        return f"  about {duration(at.wall_seconds / at.step * to_come)} left" if to_come else ""
 
     def sensitivities(self) -> None:
         """How sensitive the parameters are. All processes must tell at once."""

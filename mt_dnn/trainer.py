@@ -144,6 +144,10 @@ class Trainer:
         stopped = 0 < loop.early_stopping <= at.history.since_best
         return at.epoch >= loop.epochs or stopped
 
+    def _to_come(self) -> int:
+        """Updates of the whole run that are still to do, unless it stops early."""
+        return len(self.sampler) * self.config.loop.epochs - self.state.progress.step
+
     def _run_epoch(self) -> None:
         """The updates of one pass that are still to do, and what falls due after each of them."""
         at, output = self.state.progress, self.config.output
@@ -154,8 +158,11 @@ class Trainer:
             for draw in draws[at.position :]:
                 updated = self._train_on(draw)
                 bar.update()
+                where, to_come = f"{label}  update {at.position}/{len(draws)}", self._to_come()
                 if at.step % output.log_per_updates == 0 or at.position == len(draws):
-                    self.report.updates(updated, f"{label}  update {at.position}/{len(draws)}")
+                    self.report.updates(updated, where, to_come)
+                else:
+                    self.report.alive(where, to_come)
                 if output.sensitivity_per_updates and at.step % output.sensitivity_per_updates == 0:
                     self.report.sensitivities()
                 if at.position == len(draws):

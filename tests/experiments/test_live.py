@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from data_utils.cli import duration
 from experiments.glue.study import Outcome, Status
-from experiments.glue.sweeps.board import Board, Running, State, duration, last_event
+from experiments.glue.sweeps.board import Board, Running, State, last_event
 from experiments.glue.sweeps.live import Grid, View, make_view
 from tests.fake_study import done, run
 

@@ -111,7 +111,7 @@ def test_wrong_input_is_told_in_one_message(
 def test_an_empty_study_and_a_damaged_run_are_told(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (study / "runs/minilm/rte/pats/seed_4/results.json").write_text("{", encoding="utf-8")
     assert main([str(study)]) == 2
-    assert "rte/pats/seed_4: cannot be read" in capsys.readouterr().err
+    assert "rte/pats/seed_4/results.json: cannot be read" in capsys.readouterr().err
     Study(study, ()).save()
     assert main([str(study)]) == 2
     assert "a study without runs" in capsys.readouterr().err

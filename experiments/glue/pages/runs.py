@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from data_utils.cli import duration
 from experiments.glue.pages.page import Html, element, escaped, joined, table
 from experiments.glue.recipes import MTL
 from experiments.glue.sensitivity_record import Sensitivities
 from experiments.glue.study import STUDY_FILE, Outcome, Settings, Status, Study
-from experiments.glue.sweeps.board import duration
 from experiments.glue.tables.comparison import StudyTable
 from experiments.glue.tables.layouts import NOTHING
 

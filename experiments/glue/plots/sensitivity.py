@@ -51,8 +51,8 @@ def load_records(outcomes: Sequence[Outcome]) -> list[tuple[Outcome, Sensitiviti
         (one, first), (other, second), *_ = ways.items()
         raise InputError(
             f"{first.folder} and {second.folder}: their sensitivities were measured with which, batch_size, max_rows "
-            f"{', '.join(one)} and {', '.join(other)}, and cannot be compared: run experiments.glue.sensitivity --study "
-            "with the same flags"
+            f"{', '.join(one)} and {', '.join(other)}, and cannot be compared: run experiments.glue.sensitivity "
+            "--study with the same flags"
         )
     return found
 

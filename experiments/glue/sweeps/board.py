@@ -120,11 +120,3 @@ def last_event(path: Path) -> dict[str, Any] | None:
         if isinstance(event, dict) and (event.get("event") == "eval" or event.get("loss")):
             return event
     return None
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from data_utils.cli import duration
 from experiments.glue.study import Outcome, Run, Status
-from experiments.glue.sweeps.board import ENDED, Board, State, duration
+from experiments.glue.sweeps.board import ENDED, Board, State
 
 REFRESH_SECONDS = 1.0
 MEASURED_WIDTH = 10_000  # of a terminal that has room for everything
