@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 ENTRY_SCRIPTS = [ROOT / "scripts" / name for name in ("quickstart.sh", "run_recipe.sh", "test.sh")] + [ROOT / ".ci/run"]
 SCRIPTS = sorted({*ROOT.glob("scripts/**/*.sh"), *ENTRY_SCRIPTS})
 SHELLCHECK = shutil.which("shellcheck", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-FILE_IN_README = re.compile(r"(?<![\w./-])((?:scripts|experiments|docs|\.ci)/[\w./-]*\w|(?:train|prepro_std)\.py)")
+FILE_IN_README = re.compile(
+    r"(?<![\w./-])((?:scripts|experiments|docs|\.ci)/[\w./-]*\w|(?:train|prepro_std|predict)\.py)"
+)
 
 
 def bash(script: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,86 @@
+"""Predict with a model that `train.py` has trained: rows of features, or of a file of texts.
+
+    python predict.py --checkpoint runs/rte-pats --data_dir data/canonical_data/bert-base-uncased --split test
+    python predict.py --checkpoint runs/reviews --texts new.txt --output predictions.tsv
+
+Writes `uid`, `prediction` and the probability of each label, tab-separated, to standard output or to `--output`. A
+file of texts has one row a line, for pairs with a tab between the two; a row's uid is the number of its line. Of a
+dev split the scores are told, too. Exit codes: 0 done, 2 the input is wrong, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_utils.atomic import StagedFiles
+from data_utils.cli import Parser, path_text
+from data_utils.errors import InputError, entry_point, raise_all
+from data_utils.features import FeatureSet, load_features
+from data_utils.task_def import TaskDef
+from mt_dnn.config import DataConfig, LoopConfig
+from mt_dnn.data import TaskData, check_fits_encoder
+from mt_dnn.predict import TrainedModel, scores_in_words, write_predictions
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the flags; `InputError` for unknown ones, and for rows from two sources or from none."""
+    parser = Parser(description="Predict with a model that train.py has trained.", allow_abbrev=False)
+    parser.add_argument("--checkpoint", required=True, type=path_text, help="the --output_dir of a run, or its best/")
+    parser.add_argument("--task", help="which of the model's tasks (default: the only one)")
+    parser.add_argument("--data_dir", type=path_text, help="folder of features; needs --split")
+    parser.add_argument("--split", help="such as test, dev, matched_dev")
+    parser.add_argument("--texts", type=path_text, help="file with a row a line, in place of --data_dir and --split")
+    parser.add_argument("--output", type=path_text, help="file to write (default: standard output)")
+    parser.add_argument("--batch_size_eval", type=int, default=64, help="rows a forward pass (default: 64)")
+    parser.add_argument("--max_seq_len", type=int, default=512, help="rows are cut to so many tokens (default: 512)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
+    args = parser.parse_args(argv)
+    if (args.texts is None) == (args.data_dir is None) or (args.data_dir is None) != (args.split is None):
+        raise InputError("expected either --texts, or --data_dir and --split")
+    small = {"batch_size_eval": 1, "max_seq_len": 8}
+    values = {name: getattr(args, name) for name in small}
+    raise_all([f"--{n} must be at least {small[n]}, got {value}" for n, value in values.items() if value < small[n]])
+    return args
+
+
+def features_of(args: argparse.Namespace, trained: TrainedModel, task: TaskDef) -> FeatureSet:
+    """The rows to predict; `InputError` where they cannot be read, or are not for this model."""
+    if args.texts is not None:
+        return trained.read_texts(Path(args.texts), task, args.max_seq_len)
+    if args.split not in task.split_names:
+        raise InputError(f"--split {args.split}: {task.name} has {', '.join(task.split_names)}")
+    features = load_features(args.data_dir, task, args.split)
+    longest = min(args.max_seq_len, trained.model.encoder.max_length)
+    config = DataConfig(
+        data_dir=args.data_dir, init_checkpoint=str(trained.folder), train_datasets=task.name, max_seq_len=longest
+    )
+    check_fits_encoder(config, {task.name: TaskData(task, features, {})}, trained.model.encoder, trained.tokenizer)
+    return features
+
+
+@entry_point
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv`; returns the exit code."""
+    args = parse_args(argv)
+    trained = TrainedModel.load(args.checkpoint)
+    task = trained.task(args.task)
+    features = features_of(args, trained, task)
+    loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
+    predicted = trained.predict(features, loop, min(args.max_seq_len, trained.model.encoder.max_length))
+    if args.output is None:
+        write_predictions(sys.stdout, features, predicted)
+    else:
+        with StagedFiles() as staged, staged.path(Path(args.output)).open("w", encoding="utf-8", newline="") as file:
+            write_predictions(file, features, predicted)
+        print(f"written: {args.output}, {len(features):,} rows")
+    if features.split in task.dev_splits:
+        print(scores_in_words(features, predicted), file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""predict.py on models that train.py has made: the run's own scores, texts like features, and its bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import predict
+import train
+from tests.conftest import Workshop, flip_a_bit
+
+COMMON = ["--epochs", "2", "--learning_rate", "5e-3", "--bf16"]
+
+
+@pytest.fixture(scope="module")
+def runs(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Finished runs: of one task with one text, and of three tasks, two of them with two texts."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, tasks in (("one", "sst"), ("three", "cola,mnli,stsb")):
+        assert train.main(workshop.flags(folder / name, "--train_datasets", tasks, *COMMON)) == 0
+    return {name: folder / name for name in ("one", "three")}
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+@pytest.mark.parametrize(
+    ("run", "task", "split", "metric"),
+    [
+        ("one", "sst", "dev", "ACC"),
+        ("three", "mnli", "matched_dev", "matched_dev/ACC"),
+        ("three", "stsb", "dev", "Pearson"),
+    ],
+)
+def test_it_scores_what_the_run_scored(
+    run: str,
+    task: str,
+    split: str,
+    metric: str,
+    runs: dict[str, Path],
+    workshop: Workshop,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = ["--checkpoint", str(runs[run]), "--task", task, "--data_dir", str(workshop.data_dir), "--split", split]
+    assert predict.main([*flags, "--bf16"]) == 0
+    told = capsys.readouterr()
+    results = json.loads((runs[run] / "results.json").read_text())
+    means = {e["step"]: 0.0 for e in results["tasks"][task]["history"]}
+    for one in results["tasks"].values():
+        for entry in one["history"]:
+            means[entry["step"]] += entry["score"]
+    step = max(means, key=means.__getitem__)  # the evaluation that best/ is of; the first of equals
+    (entry,) = [entry for entry in results["tasks"][task]["history"] if entry["step"] == step]
+    assert f"{task} {split}: " in told.err and f"{metric.split('/')[-1]} {entry['metrics'][metric]:.2f}" in told.err
+    found = rows(told.out)
+    features = [json.loads(line) for line in (workshop.data_dir / f"{task}_{split}.json").read_text().splitlines()]
+    assert [row["uid"] for row in found] == [str(one["uid"]) for one in features]
+    if task != "stsb":
+        names = list(found[0])[2:]
+        for row in found:
+            probabilities = {name: float(row[name]) for name in names}
+            assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+            assert probabilities[row["prediction"]] == max(probabilities.values())
+
+
+@pytest.mark.parametrize(("run", "task", "split"), [("one", "sst", "test"), ("three", "mnli", "matched_test")])
+def test_texts_give_what_their_features_give(
+    run: str, task: str, split: str, runs: dict[str, Path], workshop: Workshop, tmp_path: Path
+) -> None:
+    canonical = workshop.data_dir.parent / f"{task}_{split}.tsv"
+    texts = ["\t".join(line.split("\t")[2:]) for line in canonical.read_text(encoding="utf-8").splitlines()]
+    (tmp_path / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
+    flags = ["--checkpoint", str(runs[run] / "best"), "--task", task]
+    source = ["--data_dir", str(workshop.data_dir), "--split", split]
+    assert predict.main([*flags, *source, "--output", str(tmp_path / "features.tsv")]) == 0
+    assert predict.main([*flags, "--texts", str(tmp_path / "texts.txt"), "--output", str(tmp_path / "texts.tsv")]) == 0
+    by_features, by_texts = (rows((tmp_path / f"{name}.tsv").read_text()) for name in ("features", "texts"))
+    assert [row["uid"] for row in by_texts] == [str(number) for number in range(1, len(texts) + 1)]
+    assert [{**row, "uid": ""} for row in by_features] == [{**row, "uid": ""} for row in by_texts]
+
+
+def test_a_regression_predicts_numbers(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pairs.txt").write_text("A man sings.\tA man is singing.\nA dog runs.\tThe sky is blue.\n")
+    assert (
+        predict.main(["--checkpoint", str(runs["three"]), "--task", "stsb", "--texts", str(tmp_path / "pairs.txt")])
+        == 0
+    )
+    told = capsys.readouterr()
+    assert not told.err
+    assert told.out.splitlines()[0] == "uid\tprediction" and all(
+        float(row["prediction"]) < 100 for row in rows(told.out)
+    )
+
+
+BAD = {
+    "no rows": ([], "expected either --texts, or --data_dir and --split"),
+    "no split": (["--data_dir", "."], "expected either --texts, or --data_dir and --split"),
+    "two sources": (["--texts", "x", "--data_dir", ".", "--split", "dev"], "expected either --texts"),
+    "no such file": (["--texts", "none.txt"], "none.txt: cannot be read: No such file"),
+    "no such split": (["--data_dir", ".", "--split", "tests"], "--split tests: sst has train, dev, test"),
+    "no features": (["--data_dir", ".", "--split", "dev"], "sst_dev.json: no such file; make it with prepro_std.py"),
+    "no such task": (["--texts", "x", "--task", "rte"], "--task rte: "),
+    "batch size": (["--texts", "x", "--batch_size_eval", "0"], "--batch_size_eval must be at least 1, got 0"),
+    "length": (["--texts", "x", "--max_seq_len", "7"], "--max_seq_len must be at least 8, got 7"),
+    "no GPU": (["--texts", "{texts}", "--device", "cuda"], "--device cuda: torch sees no CUDA device"),
+    "two columns": (["--texts", "{pairs}"], "pairs.txt:1: 2 texts, expected 1 (tabs stand between texts)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_message(
+    case: str,
+    runs: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (tmp_path / "texts.txt").write_text("fine\n")
+    (tmp_path / "pairs.txt").write_text("one\tother\n")
+    places = {name: str(tmp_path / f"{name}.txt") for name in ("texts", "pairs")}
+    flags, message = BAD[case]
+    assert predict.main(["--checkpoint", str(runs["one"]), *(flag.format(**places) for flag in flags)]) == 2
+    told = capsys.readouterr()
+    assert message in told.err and told.err.startswith("error: ") and not told.out
+
+
+def test_a_model_that_is_not_there_or_not_whole(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts.txt").write_text("fine\n")
+    texts = ["--texts", str(tmp_path / "texts.txt")]
+    assert predict.main(["--checkpoint", str(tmp_path), *texts]) == 2
+    assert "no exported model; expected the --output_dir of a train.py run" in capsys.readouterr().err
+    copy = Path(shutil.copytree(runs["one"] / "best", tmp_path / "best"))
+    flip_a_bit(copy / "encoder" / "model.safetensors")
+    assert predict.main(["--checkpoint", str(tmp_path), *texts]) == 2
+    assert "is damaged (encoder/model.safetensors is not what was written)" in capsys.readouterr().err
+    assert predict.main(["--checkpoint", str(runs["three"]), *texts]) == 2
+    assert "--task is required: " in capsys.readouterr().err
