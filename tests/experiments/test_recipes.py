@@ -87,7 +87,8 @@ def test_the_baselines_rates_follow_from_the_plain_one() -> None:
         rate = {method: load_recipe(name, method).settings["learning_rate"] for method in METHODS}
         assert rate["noisytune"] == rate["adamax"] and rate["pats_variance"] == rate["pats"]
         assert rate["sage"] == 2 * rate["adamax"]
-        assert rate["sage"] <= largest or name.startswith("minilm/")  # small encoders take rates the paper left out
+        if name.startswith(("bert_base/", "roberta_large/")):  # the paper's own; others have rates that were searched
+            assert rate["sage"] <= largest
     assert load_recipe("mpnet/rte", "adamax").settings["learning_rate"] == 1e-4
     assert load_recipe("mpnet/rte", "sage").settings["learning_rate"] == 2e-4
 
