@@ -288,7 +288,7 @@ class Trainer:
             "overflowed_updates": at.overflows,
             "samples_per_second": round(at.samples_per_second, 2),
             "wall_seconds": round(at.wall_seconds, 2),
-            "save_seconds": round(at.save_seconds, 2),
+            "save_seconds": round(at.save_seconds, 6),  # a small model takes a millisecond
             "processes": self.ranks.size,
             "device": device_name(self.state.precision.device),
             "versions": versions(),
