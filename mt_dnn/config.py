@@ -218,6 +218,9 @@ class OutputConfig:
     eval_per_updates: int = option(0, help="updates between two evaluations within an epoch; 0: at its end only")
     save_per_updates: int = option(0, help="updates between two checkpoints within an epoch; 0: at its end only")
     keep_checkpoints: int = option(2, help="how many of the newest checkpoints are kept; best/ always is")
+    dev_predictions: bool = option(
+        False, help="keep what is predicted for each dev row at each evaluation, in dev_predictions.json"
+    )
     tensorboard: bool = option(True, help="write tensorboard/")
     resume: bool = option(False, help="go on with the run in output_dir, or start it if there is none")
     dry_run: bool = option(False, help="print the plan and train nothing")

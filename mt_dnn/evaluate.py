@@ -30,6 +30,13 @@ class Predictions(NamedTuple):
     scores: np.ndarray | None
 
 
+class Scored(NamedTuple):
+    """A task's scores, and its predictions by dev split, each (rows,)."""
+
+    scores: dict[str, Any]
+    predicted: dict[str, np.ndarray]
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """Scores a model on dev splits, its batches shared out over all processes.
@@ -46,27 +53,28 @@ class Evaluator:
     batch_size: int
     heed: Callable[[], None]
 
-    def score(self, data: TaskData) -> dict[str, Any]:
-        """Metrics of one task over its dev splits, the same on all processes.
+    def score(self, data: TaskData) -> Scored:
+        """Predict one task's dev splits and score them, the same on all processes.
 
         Returns:
-            `score`: the mean of the primary metric over the dev splits (MNLI: matched and mismatched), in points;
-            `metrics`: all metrics, as `ACC` for one dev split and `matched_dev/ACC` for several; `constant`: see
-            `is_constant`.
+            The predictions by split, and the scores: `score`, the mean of the primary metric over the dev splits
+            (MNLI: matched and mismatched), in points; `metrics`: all metrics, as `ACC` for one dev split and
+            `matched_dev/ACC` for several; `constant`: see `is_constant`.
 
         Raises:
             StoppedError: a row's output is not finite.
         """
-        metrics, primary, constant = {}, [], True
+        metrics, primary, constant, found = {}, [], True, {}
         for split, features in data.dev.items():
             predicted = self.predict(features)
+            found[split] = predicted.values
             values = compute_metrics(data.task, predicted.values, predicted.scores, features.labels)
             primary.append(values[data.task.primary_metric])
             constant &= is_constant(predicted.values, features.labels)
             metrics |= {name if len(data.dev) == 1 else f"{split}/{name}": value for name, value in values.items()}
         # Another processor may round a metric differently, and then choose another best model.
         score = sum(primary) / len(primary)
-        return self.ranks.share({"score": score, "metrics": metrics, "constant": constant})
+        return Scored(self.ranks.share({"score": score, "metrics": metrics, "constant": constant}), found)
 
     @torch.no_grad()
     def predict(self, features: FeatureSet) -> Predictions:

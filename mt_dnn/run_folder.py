@@ -16,10 +16,11 @@ import transformers
 
 from data_utils.errors import InputError
 from mt_dnn.checkpoint import NAME as CHECKPOINT
+from mt_dnn.dev_predictions import FILE as DEV_PREDICTIONS
 from mt_dnn.durable import PARTIAL, fsync, settle, writing
 
 LOCK = "run.lock"
-OURS = re.compile(r"best|config\.yaml|metrics\.jsonl|results\.json")
+OURS = re.compile(r"best|config\.yaml|metrics\.jsonl|results\.json|dev_predictions\.json")
 """What a run writes all at once, beside its checkpoints."""
 
 
@@ -106,7 +107,7 @@ def clear_folder(folder: Path) -> None:
     """Remove what a run has left that stopped before its first checkpoint."""
     for name in ("checkpoints", "best", "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("metrics.jsonl", "results.json"):
+    for name in ("metrics.jsonl", "results.json", DEV_PREDICTIONS):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -14,6 +14,7 @@ from data_utils.errors import InputError, StoppedError
 from mt_dnn.batching import Collator
 from mt_dnn.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.config import TrainConfig
+from mt_dnn.dev_predictions import Splits, add_dev_predictions
 from mt_dnn.durable import damage, write_folder, writing
 from mt_dnn.evaluate import Evaluator, majority_score
 from mt_dnn.interrupt import InterruptedRun, StopSignals
@@ -231,13 +232,22 @@ class Trainer:
         """Score all tested tasks; keep the model as `best/` if their mean was never better."""
         started = time.perf_counter()
         at = self.state.progress
-        tasks = {task.name: self.evaluator.score(self.state.data[task.name]) for task in self.state.tested}
-        improved = at.history.add(epoch, at.step, tasks)
+        scored = {task.name: self.evaluator.score(self.state.data[task.name]) for task in self.state.tested}
+        if self.config.output.dev_predictions:
+            self._keep_predictions({name: one.predicted for name, one in scored.items()})
+        improved = at.history.add(epoch, at.step, {name: one.scores for name, one in scored.items()})
         self.report.evaluation(improved)
         if improved:
             self.parallel.check_finite()
             self._export()
         at.wall_seconds += time.perf_counter() - started
+
+    def _keep_predictions(self, predicted: dict[str, Splits]) -> None:
+        at = self.state.progress
+        earlier = {evaluation["step"] for evaluation in at.history.evaluations}
+        with self.ranks.together():
+            if self.ranks.first:
+                add_dev_predictions(self.folder, at.step, predicted, self.state.data, earlier)
 
     def _export(self) -> None:
         """Write the model to `best/`."""

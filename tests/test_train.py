@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -13,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 import train
+from mt_dnn.checkpoint import Checkpoints, Saved
 from mt_dnn.update import Updater
 from tests.conftest import Workshop, flip_a_bit
 
@@ -295,3 +297,40 @@ def test_no_noise_is_shown_as_no_noise(workshop: Workshop, tmp_path: Path, capsy
     flags = ["--train_datasets", "cola", "--optim", "pats_adamax", "--pats_p", "0", "--dry_run"]
     assert train.main(workshop.flags(tmp_path / "run", *flags)) == 0
     assert "perturbed" not in capsys.readouterr().out
+
+
+def test_dev_predictions_are_those_that_were_scored(workshop: Workshop, tmp_path: Path) -> None:
+    flags = ["--train_datasets", "mnli,stsb", "--epochs", "2", "--dev_predictions"]
+    assert train.main(workshop.flags(tmp_path, *flags)) == 0
+    kept = json.loads((tmp_path / "dev_predictions.json").read_text())
+    assert {task: set(splits) for task, splits in kept.items()} == {
+        "mnli": {"matched_dev", "mismatched_dev"},
+        "stsb": {"dev"},
+    }
+    for entry in results(tmp_path)["tasks"]["mnli"]["history"]:
+        splits = kept["mnli"].values()
+        right = [np.mean(np.equal(split["predictions"][str(entry["step"])], split["labels"])) for split in splits]
+        assert 100 * np.mean(right) == pytest.approx(entry["score"])
+    assert all(len(split["uids"]) == len(split["labels"]) for splits in kept.values() for split in splits.values())
+
+
+def test_dev_predictions_of_a_resumed_run_are_those_of_one_that_never_stopped(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--train_datasets", "sst", "--epochs", "3", "--dev_predictions"]
+    assert train.main(workshop.flags(tmp_path / "whole", *flags)) == 0
+    save, saved = Checkpoints.save, []
+
+    def crash_at_the_second(*args: Any) -> Saved:  # when the second evaluation has been written
+        saved.append(args)
+        if len(saved) == 2:
+            raise RuntimeError("crash")
+        return save(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "save", crash_at_the_second)
+        with pytest.raises(RuntimeError, match="crash"):
+            train.main(workshop.flags(tmp_path / "cut", *flags))
+    assert train.main(workshop.flags(tmp_path / "cut", *flags, "--resume")) == 0
+    whole, cut = ((tmp_path / name / "dev_predictions.json").read_bytes() for name in ("whole", "cut"))
+    assert cut == whole
