@@ -5,7 +5,6 @@ Flag names are MT-DNN's where the meaning is the same. A later source wins: defa
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,33 +73,17 @@ class MethodConfig:
     learning_rate: float = option(1e-4, help="peak learning rate")
     weight_decay: float = option(0.0, help="decoupled weight decay; never on biases and normalisation")
     adam_eps: float | None = option(None, help="the optimizer's eps; none: 1e-8, for SAGE 1e-6")
-    pats_lambda: float = option(2e-6, help="PATS: base noise, the paper's lambda")
-    pats_gamma: float = option(2e-3, help="PATS: margin below which sensitive parameters get no noise")
-    pats_beta: float = option(0.75, help="PATS: decay of the average sensitivity")
-    pats_p: float = option(0.2, help="PATS: share of parameters perturbed in a step")
-    pats_eps: float = option(1e-8, help="PATS: added to a sensitivity before dividing by it")
-    pats_noise_form: str = option(
-        "std", choices=("std", "variance"), help="PATS: whether r is the noise's standard deviation or its variance"
-    )
-    sage_beta: float = option(0.75, help="SAGE: decay of the average sensitivity, beta0")
     noisytune_lambda: float | None = option(
         None, help=f"NoisyTune: intensity of the one-off noise; --baseline noisytune alone takes {NOISYTUNE_LAMBDA}"
     )
 
     def problems(self) -> list[str]:
         """What is wrong with these values, a line each."""
-        positive = {"learning_rate": self.learning_rate, "pats_eps": self.pats_eps}
-        bad = [f"--{name} must be > 0, got {value}" for name, value in positive.items() if not value > 0]
-        for name in ("weight_decay", "pats_lambda", "pats_gamma"):
-            value = getattr(self, name)
-            bad += [f"--{name} must be >= 0, got {value}"] * (not value >= 0)
+        bad = [f"--learning_rate must be > 0, got {self.learning_rate}"] * (not self.learning_rate > 0)
+        bad += [f"--weight_decay must be >= 0, got {self.weight_decay}"] * (not self.weight_decay >= 0)
         for name in ("adam_eps", "noisytune_lambda"):
             value = getattr(self, name)
             bad += [f"--{name} must be > 0, got {value}"] * (value is not None and not value > 0)
-        for name in ("pats_beta", "sage_beta"):
-            value = getattr(self, name)
-            bad += [f"--{name} must be in [0, 1), got {value}"] * (not 0 <= value < 1)
-        bad += [f"--pats_p must be in [0, 1], got {self.pats_p}"] * (not 0 <= self.pats_p <= 1)
         return bad + self._contradictions()
 
     def _contradictions(self) -> list[str]:
@@ -112,18 +95,7 @@ class MethodConfig:
             )
         if self.baseline == "sage" and self.noisytune_lambda is not None:
             bad.append("--baseline sage contradicts --noisytune_lambda: they are two baselines")
-        if not self.optimizer_name.startswith("pats"):
-            bad += self._without_effect(
-                "pats_", f"--optim is {self.optim}; they need --optim pats_adamax or pats_adamw"
-            )
-        if not self.optimizer_name.startswith("sage"):
-            bad += self._without_effect("sage_", "it needs --optim sage_adamax, sage_adamw or --baseline sage")
         return bad
-
-    def _without_effect(self, prefix: str, why: str) -> list[str]:
-        fields = [f for f in dataclasses.fields(self) if f.name.startswith(prefix)]
-        changed = [f"--{f.name}" for f in fields if getattr(self, f.name) != f.default]
-        return [f"{', '.join(changed)} would have no effect: {why}"] if changed else []
 
     @property
     def optimizer_name(self) -> str:
@@ -141,23 +113,6 @@ class MethodConfig:
     def label(self) -> str:
         """The method's name in tables: the optimizer, with NoisyTune where it is on."""
         return self.optimizer_name + ("+noisytune" if self.noisytune_intensity else "")
-
-    @property
-    def pats(self) -> PATSConfig:
-        """The settings of the perturbation."""
-        return PATSConfig(
-            noise_lambda=self.pats_lambda,
-            noise_gamma=self.pats_gamma,
-            noise_p=self.pats_p,
-            noise_eps=self.pats_eps,
-            noise_form=self.pats_noise_form,
-            sensitivity_beta=self.pats_beta,
-        )
-
-    @property
-    def sage(self) -> SAGEConfig:
-        """The settings of SAGE."""
-        return SAGEConfig(sensitivity_beta=self.sage_beta)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +195,15 @@ class OutputConfig:
         return bad
 
 
-SECTIONS: dict[str, type] = {"data": DataConfig, "method": MethodConfig, "loop": LoopConfig, "output": OutputConfig}
+SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "method": MethodConfig,
+    "pats": PATSConfig,
+    "sage": SAGEConfig,
+    "loop": LoopConfig,
+    "output": OutputConfig,
+}
+SECTION_OF = {owner: name for name, owner in SECTIONS.items()}
 FLAGS = flags_of(tuple(SECTIONS.values()))
 
 
@@ -250,15 +213,29 @@ class TrainConfig:
 
     data: DataConfig
     method: MethodConfig
+    pats: PATSConfig
+    sage: SAGEConfig
     loop: LoopConfig
     output: OutputConfig
 
     def __post_init__(self) -> None:
-        raise_all([problem for name in SECTIONS for problem in getattr(self, name).problems()])
+        problems = [problem for name in SECTIONS for problem in getattr(self, name).problems()]
+        raise_all(problems + self._without_effect())
+
+    def _without_effect(self) -> list[str]:
+        """Flags of a method that does not run."""
+        spec, method = OPTIMIZERS[self.method.optimizer_name], self.method
+        idle = []
+        if not spec.perturbs:
+            why = f"--optim is {method.optim}; they need --optim pats_adamax or pats_adamw"
+            idle.append((self.pats.changed(), why))
+        if not spec.adapts:
+            idle.append((self.sage.changed(), "it needs --optim sage_adamax, sage_adamw or --baseline sage"))
+        return [f"{', '.join(flags)} would have no effect: {why}" for flags, why in idle if flags]
 
     def to_dict(self) -> dict[str, Any]:
         """Flat, by flag name: what `config.yaml` holds."""
-        return {key: value for name in SECTIONS for key, value in dataclasses.asdict(getattr(self, name)).items()}
+        return {name: getattr(getattr(self, SECTION_OF[flag.owner]), flag.field.name) for name, flag in FLAGS.items()}
 
     def write(self, path: Path) -> None:
         """Write the resolved configuration, enough to run it again with `--config`."""
@@ -278,7 +255,7 @@ class TrainConfig:
             if flag.required and name not in values
         ]
         raise_all(missing)
-        return cls(**{name: build(owner, values) for name, owner in SECTIONS.items()})
+        return cls(**{name: build(owner, FLAGS, values) for name, owner in SECTIONS.items()})
 
 
 def load_config(argv: Sequence[str] | None, description: str) -> TrainConfig:
@@ -289,7 +266,7 @@ def load_config(argv: Sequence[str] | None, description: str) -> TrainConfig:
     """
     raw = parse_flags(argv, FLAGS, description)
     recipe = raw.pop("config", None)
-    given, problems = convert(read_yaml_mapping(Path(recipe)), FLAGS, recipe) if recipe else ({}, [])
+    given, problems = _read(Path(recipe)) if recipe else ({}, [])
     flags, flag_problems = convert(raw, FLAGS, "")
     given |= flags
     raise_all(problems + flag_problems)
@@ -302,7 +279,7 @@ def _saved_values(path: Path, given: dict[str, Any]) -> dict[str, Any]:
     """The settings of the run to resume, {} if there is none; what is `given` must agree with them."""
     if not os.path.isfile(path):
         return {}
-    saved, problems = convert(read_yaml_mapping(path), FLAGS, str(path))
+    saved, problems = _read(path)
     raise_all(problems)
     raise_all(
         [
@@ -313,3 +290,20 @@ def _saved_values(path: Path, given: dict[str, Any]) -> dict[str, Any]:
         ]
     )
     return saved
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """A YAML file's values by flag name, and what is wrong with it."""
+    values = read_yaml_mapping(path)
+    converted, problems = convert(values, FLAGS, str(path))
+    # Until November 2026 there was no choice: every run averaged |θ·g|, and its config.yaml names the noise form alone.
+    if "pats_noise_form" in values and "pats_sensitivity" not in values:
+        if str(values.get("optim")).startswith("pats"):
+            problems.append(
+                f"{path}: names pats_noise_form without pats_sensitivity, as files did when there was no choice. Such "
+                "runs were what is now pats_sensitivity: magnitude. Add that line to repeat one, or pats_sensitivity: "
+                "signed for PATS as printed; checkpoints of such runs cannot be resumed here"
+            )
+        elif "output_dir" in values:  # a resolved configuration, whose values of PATS's were that time's defaults
+            converted.pop("pats_noise_form", None)
+    return converted, problems

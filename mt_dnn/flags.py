@@ -38,12 +38,21 @@ def option(
 
 
 class Flag(typing.NamedTuple):
-    """One flag: the dataclass it belongs to, its field, and its plain type."""
+    """One flag: the dataclass it belongs to, its field, and its plain type.
+
+    Its name is the field's, or `flag` of the field's metadata. Beside that the metadata holds `help`, and may hold
+    `choices`, `alias` and `path`, as `option` gives them.
+    """
 
     owner: type
     field: dataclasses.Field[Any]
     kind: type
     optional: bool
+
+    @property
+    def name(self) -> str:
+        """As it is written, without dashes."""
+        return str(self.field.metadata.get("flag", self.field.name))
 
     @property
     def required(self) -> bool:
@@ -52,7 +61,7 @@ class Flag(typing.NamedTuple):
 
     def parse(self, value: Any) -> Any:
         """Turn a flag's text or a YAML value into the field's type; `InputError` when it is neither."""
-        name = f"--{self.field.name}"
+        name = f"--{self.name}"
         quote = "; quote it" if self.kind is str and not isinstance(value, str) else ""
         if self.optional and (value is None or value == "none"):
             return None
@@ -68,7 +77,7 @@ class Flag(typing.NamedTuple):
             raise InputError(f"{name}: unknown {shown(value)}; allowed: {', '.join(choices)}")
         try:
             converted = _CONVERTERS[self.kind](value)
-            return path_text(converted) if self.field.metadata["path"] else converted
+            return path_text(converted) if self.field.metadata.get("path") else converted
         except argparse.ArgumentTypeError as error:
             raise InputError(f"{name}: {error}") from None
         except (ValueError, TypeError, OverflowError):
@@ -118,11 +127,12 @@ def flags_of(owners: Sequence[type]) -> dict[str, Flag]:
     for owner in owners:
         hints = typing.get_type_hints(owner)
         for field in dataclasses.fields(owner):
-            assert field.name not in flags, f"two dataclasses own --{field.name}"
             hint = hints[field.name]
             members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
             kind = next(member for member in members if member is not type(None))
-            flags[field.name] = Flag(owner, field, kind, type(None) in members)
+            flag = Flag(owner, field, kind, type(None) in members)
+            assert flag.name not in flags, f"two dataclasses own --{flag.name}"
+            flags[flag.name] = flag
     return flags
 
 
@@ -149,8 +159,8 @@ def _title(owner: type) -> str:
 
 
 def _spellings(flag: Flag) -> list[str]:
-    alias = flag.field.metadata["alias"]
-    return [f"--{flag.field.name}"] + ([f"--{alias}"] if alias else [])
+    alias = flag.field.metadata.get("alias")
+    return [f"--{flag.name}"] + ([f"--{alias}"] if alias else [])
 
 
 def _help(flag: Flag) -> str:
@@ -180,7 +190,7 @@ def convert(values: Mapping[str, Any], flags: Mapping[str, Flag], source: str) -
     return parsed, problems
 
 
-def build(owner: type[T], values: Mapping[str, Any]) -> T:
-    """Build one dataclass from the values that are its own."""
-    names = {field.name for field in dataclasses.fields(owner)}  # type: ignore[arg-type]
-    return owner(**{name: value for name, value in values.items() if name in names})
+def build(owner: type[T], flags: Mapping[str, Flag], values: Mapping[str, Any]) -> T:
+    """Build one dataclass from those values by flag name that are its own."""
+    own = {name: flag.field.name for name, flag in flags.items() if flag.owner is owner}
+    return owner(**{own[name]: value for name, value in values.items() if name in own})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 import torch
 
 from module.optim import OPTIMIZERS
-from mt_dnn.config import MethodConfig, TrainConfig
+from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, shortened
 from mt_dnn.model import MTDNN
 from mt_dnn.sampling import STEADY, MultiTaskSampler
@@ -35,7 +36,7 @@ def describe(
     lines = [
         f"method   {method.optimizer_name}{noisytune}, learning rate {method.learning_rate:g}, "
         f"warmup {loop.warmup:g}, seed {loop.seed}",
-        *_values(method),
+        *_values(config),
         f"encoder  {config.data.init_checkpoint} ({encoder.config.model_type}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device.type}{spread}, {precision}, "
         f"rows {'packed' if packing else 'padded'}",
@@ -45,20 +46,20 @@ def describe(
         "",
         *_table(_task_rows(config, data, sampler)),
         "",
-        *_table(_group_rows(method, optimizer)),
+        *_table(_group_rows(config, optimizer)),
     ]
     return "\n".join(lines)
 
 
-def _values(method: MethodConfig) -> list[str]:
+def _values(config: TrainConfig) -> list[str]:
     """A line with what is the method's own."""
-    spec = OPTIMIZERS[method.optimizer_name]
-    if spec.perturbs:
-        return [
-            f"         lambda {method.pats_lambda:g}, gamma {method.pats_gamma:g}, beta {method.pats_beta:g}, "
-            f"p {method.pats_p:g}, noise form {method.pats_noise_form}"
-        ]
-    return [f"         beta0 {method.sage_beta:g}"] if spec.adapts else []
+    spec = OPTIMIZERS[config.method.optimizer_name]
+    own = config.pats if spec.perturbs else config.sage if spec.adapts else None
+    if own is None:
+        return []
+    values = {field.metadata["flag"].partition("_")[2]: getattr(own, field.name) for field in fields(own)}
+    shown = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
+    return [f"         {', '.join(shown)}"]
 
 
 def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: MultiTaskSampler) -> list[tuple[str, ...]]:
@@ -74,10 +75,10 @@ def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: Multi
     return table
 
 
-def _group_rows(method: MethodConfig, optimizer: torch.optim.Optimizer) -> list[tuple[str, ...]]:
+def _group_rows(config: TrainConfig, optimizer: torch.optim.Optimizer) -> list[tuple[str, ...]]:
     """Parameter groups; the last column says what the method does to them beyond the plain step."""
-    spec = OPTIMIZERS[method.optimizer_name]
-    noisy = spec.perturbs and method.pats_lambda > 0 and method.pats_p > 0
+    spec = OPTIMIZERS[config.method.optimizer_name]
+    noisy = spec.perturbs and config.pats.noise_lambda > 0 and config.pats.noise_p > 0
     special = "perturbed" if noisy else "adaptive rate" if spec.adapts else None
     table = [("parameter group", "tensors", "parameters", "weight decay", "treatment")]
     for group in optimizer.param_groups:

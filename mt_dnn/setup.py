@@ -15,7 +15,7 @@ from data_utils.task_def import TaskDef
 from module.encoder import Encoder
 from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_
 from mt_dnn.batching import Collator
-from mt_dnn.config import LoopConfig, MethodConfig, TrainConfig
+from mt_dnn.config import LoopConfig, TrainConfig
 from mt_dnn.data import TaskData, check_fits_encoder, choose_tasks, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE, Ranks
 from mt_dnn.model import MTDNN, build_model
@@ -54,7 +54,7 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
         config.loop.sampler,
         seed,
     )
-    optimizer = make_optimizer(model, config.method, seed)
+    optimizer = make_optimizer(model, config)
     schedule = linear_schedule(optimizer, warmup=config.loop.warmup, total_steps=len(sampler) * config.loop.epochs)
     precision = Precision(device, fp16=config.loop.fp16, bf16=config.loop.bf16)
     return Trainer(
@@ -88,8 +88,9 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def make_optimizer(model: nn.Module, method: MethodConfig, seed: int) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The configured optimizer over the model's parameter groups; `InputError` for an encoder of unknown make."""
+    method = config.method
     try:
         groups = encoder_param_groups(model, weight_decay=method.weight_decay)
     except ValueError:
@@ -100,9 +101,9 @@ def make_optimizer(model: nn.Module, method: MethodConfig, seed: int) -> torch.o
         lr=method.learning_rate,
         weight_decay=method.weight_decay,
         eps=method.adam_eps,
-        pats=method.pats,
-        sage=method.sage,
-        seed=stream_seed(seed, "noise"),
+        pats=config.pats,
+        sage=config.sage,
+        seed=stream_seed(config.loop.seed, "noise"),
     )
 
 

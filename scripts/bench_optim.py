@@ -39,6 +39,7 @@ from data_utils.errors import InputError, entry_point
 from module.kernels.mode import interpreted
 from module.optim import AdamaxW, PATSAdamax, PATSAdamW, PATSConfig, SAGEAdamax, encoder_param_groups
 from module.optim.backends import why_not_triton
+from module.optim.noise import Draws
 from mt_dnn.run_folder import device_name
 
 Group = dict[str, Any]
@@ -83,14 +84,16 @@ class Algorithm1(Optimizer):
                     state |= {"step": 0, **{name: torch.zeros_like(theta) for name in averages}}
                 state["step"] += 1
                 if group["perturb"]:
-                    average = state["sensitivity"].lerp_((theta * g).abs(), 1 - PAPER.sensitivity_beta)
-                    ratio = average.mean() / (average + PAPER.noise_eps)
+                    average = state["sensitivity"].lerp_(theta * g, 1 - PAPER.sensitivity_beta)
+                    ratio = average.sum() / (theta.numel() * average + PAPER.noise_eps)
                     intensity = PAPER.noise_lambda * (ratio - PAPER.noise_gamma).clamp(min=0)
                 exp_avg, exp_inf = state["exp_avg"].lerp_(g, 1 - beta1), state["exp_inf"].mul_(beta2)
                 torch.maximum(exp_inf, g.abs() + group["eps"], out=exp_inf)
                 theta.addcdiv_(exp_avg, exp_inf, value=-group["lr"] / (1 - beta1 ** state["step"]))
                 if group["perturb"]:
-                    theta += torch.normal(0.0, intensity) * torch.bernoulli(torch.full_like(theta, PAPER.noise_p))
+                    theta += torch.normal(0.0, intensity.sqrt()) * torch.bernoulli(
+                        torch.full_like(theta, PAPER.noise_p)
+                    )
 
 
 @dataclass(frozen=True)
@@ -275,12 +278,19 @@ def line(result: Result, reason: str | None) -> str:
 def without_mathematics(sizes: list[int]) -> Iterator[None]:
     """Let the list-wise steps of `AdamaxW` and `PATSAdamax` do all but the mathematics and the noise."""
     noise = [torch.zeros(size) for size in sizes]
+    nowhere = [Draws(torch.empty(0, dtype=torch.int64), torch.empty(0)) for _ in sizes]
     nothing: dict[str, Callable[..., Any]] = {
-        name: lambda *lists, **options: [] for name in ("sensitivity_", "mean_sensitivities", "perturb_")
+        name: lambda *lists, **options: []
+        for name in ("sensitivity_", "mean_sensitivities", "perturb_", "perturb_some_")
     }
     with (
         mock.patch.object(AdamaxW, "rule", staticmethod(lambda *lists, **options: None)),
-        mock.patch.multiple("module.optim.pats", keyed_noise=lambda *spans, **options: noise, **nothing),
+        mock.patch.multiple(
+            "module.optim.pats",
+            keyed_noise=lambda *spans, **options: noise,
+            keyed_draws=lambda *spans, **options: nowhere,
+            **nothing,
+        ),
     ):
         yield
 

@@ -85,13 +85,13 @@ def theirs(flags: list[str], updates: int) -> Iterator[float]:
 
 def run_hugging_face(plan: Trainer, updates: int) -> float:
     """Samples a second of Trainer over the rows and with the settings of `plan`."""
-    (item,) = plan.data.values()
+    (item,) = plan.state.data.values()
     config, name = plan.config, plan.config.data.init_checkpoint
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     transformers.set_seed(config.loop.seed)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(name, num_labels=item.task.n_class)
-    optimizer = make_optimizer(model, config.method, config.loop.seed)
+    optimizer = make_optimizer(model, config)
     watch = StopWatch()
     with tempfile.TemporaryDirectory() as folder:
         args = transformers.TrainingArguments(
@@ -102,7 +102,7 @@ def run_hugging_face(plan: Trainer, updates: int) -> float:
             warmup_steps=config.loop.warmup,
             learning_rate=config.method.learning_rate,
             bf16=config.loop.bf16,
-            use_cpu=plan.precision.device.type == "cpu",
+            use_cpu=plan.state.precision.device.type == "cpu",
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,

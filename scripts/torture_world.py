@@ -47,9 +47,10 @@ TASKS = {
 }
 
 SCENARIOS = {
-    "pats": "--train_datasets bright,which,share --optim pats_adamax --pats_lambda 1e-3 --batch_size 4 "
-    "--grad_accumulation_step 2 --epochs 4 --save_per_updates 4 --eval_per_updates 5 --keep_checkpoints 2",
-    "pats_variance": "--train_datasets bright,share --optim pats_adamw --pats_noise_form variance --pats_lambda 1e-7 "
+    "pats": "--train_datasets bright,which,share --optim pats_adamax --pats_lambda 1e-5 --batch_size 4 "
+    "--grad_accumulation_step 2 --epochs 4 --save_per_updates 4 --eval_per_updates 5 --keep_checkpoints 2 "
+    "--dev_predictions",
+    "pats_lr": "--train_datasets bright,share --optim pats_adamw --pats_noise_schedule lr --pats_lambda 1e-7 "
     "--weight_decay 0.01 --sampler sqrt --batch_size 6 --epochs 5 --save_per_updates 3 --keep_checkpoints 1 "
     "--packing off --tensorboard",
     "sage": "--train_datasets which,bright --optim sage_adamw --sampler round_robin --batch_size 4 "

@@ -127,11 +127,11 @@ def test_algorithm_1_is_the_paper_s() -> None:
     optimizer, paper = bench_optim.Algorithm1(groups), bench_optim.PAPER
     base = Adamax(lr=bench_optim.LR, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0)
     constants = {"beta": paper.sensitivity_beta, "lambda_": paper.noise_lambda, "gamma": paper.noise_gamma}
-    reference = PATS(base, **constants, epsilon=paper.noise_eps, form="std")
+    reference = PATS(base, **constants, epsilon=paper.noise_eps, sensitivity="signed", form="variance")
     stepped = reference.step(start, grad, torch.zeros_like(start))
     optimizer.step()
     torch.testing.assert_close(plain.detach(), stepped, rtol=0, atol=1e-15)
-    noise = ((noisy.detach() - stepped) / reference.sigma())[reference.sigma() > 1e-7]
+    noise = ((noisy.detach() - stepped) / reference.sigma())[reference.sigma() > 1e-5]
     drawn = noise[noise.abs() > 1e-6]
     assert len(drawn) / len(noise) == pytest.approx(paper.noise_p, abs=0.01)
     assert drawn.mean().item() == pytest.approx(0, abs=0.03) and drawn.std().item() == pytest.approx(1, abs=0.03)

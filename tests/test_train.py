@@ -24,7 +24,7 @@ METHODS = {
     "sage_adamax": ["--baseline", "sage"],
     "adamax+noisytune": ["--baseline", "noisytune"],
     "adamw": ["--optim", "adamw"],
-    "pats_adamw": ["--optim", "pats_adamw", "--pats_noise_form", "variance", "--pats_lambda", "1e-8"],
+    "pats_adamw": ["--optim", "pats_adamw", "--pats_sensitivity", "magnitude", "--pats_lambda", "1e-8"],
     "sage_adamw": ["--optim", "adamw", "--baseline", "sage"],
 }
 

@@ -24,6 +24,9 @@ from module.kernels.blocks import (
 from module.kernels.noise import bernoulli_normal, pairs_of
 from module.kernels.sensitivity import SENSITIVITY, sum_of_partials
 
+TINY = tl.constexpr(2.0**-126)
+"""The least that is divided by: float32's smallest normal number."""
+
 SECOND_STATE = tl.constexpr(FIRST_STATE.value + 1)
 
 
@@ -41,6 +44,17 @@ def adamw(m, v, g, weight1, beta2, weight2, root2, eps):
     m = lerp(m, g, weight1)
     v = beta2 * v + weight2 * g * g
     return m, v, m / (tl.sqrt_rn(v) / root2 + eps)
+
+
+@triton.jit
+def intensity_of(average, mean, size, noise_eps, noise_gamma, SIGNED: tl.constexpr):
+    """Return r / λ (Eq. 4); see `module.optim.pats.signed_ratios` and `magnitude_ratios`."""
+    if SIGNED:
+        ratio = mean / (tl.abs(average) + tl.maximum(noise_eps / size, TINY))
+        ratio = tl.where(average > 0, ratio, tl.where(average < 0, -ratio, 0.0))
+    else:
+        ratio = mean / (average + noise_eps)
+    return tl.maximum(ratio - noise_gamma, 0.0)
 
 
 @triton.jit(do_not_specialize=["first_program", "tensors", "seed"])
@@ -65,6 +79,7 @@ def descend_kernel(
     noise_eps,
     noise_p,
     seed,
+    peak,
     param_dtype: tl.constexpr,
     grad_dtype: tl.constexpr,
     average_dtype: tl.constexpr,
@@ -72,11 +87,17 @@ def descend_kernel(
     alignment: tl.constexpr,
     RULE: tl.constexpr,
     NOISE: tl.constexpr,
+    SIGNED: tl.constexpr,
+    FOLLOWS_RATE: tl.constexpr,
     FACTOR_ON_DEVICE: tl.constexpr,
     LR_ON_DEVICE: tl.constexpr,
+    PEAK_ON_DEVICE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Do one step of `RULE` on a block, then add noise: `NOISE` is "none", "std" or "variance"."""
+    """Do one step of `RULE` on a block, then add noise: `NOISE` is "none", "std" or "variance".
+
+    With `FOLLOWS_RATE` σ is scaled by the rate as a share of `peak`.
+    """
     tensor, block = locate(blocks_ptr, first_program + tl.program_id(0))
     param_ptr = pointer(addresses_ptr, PARAM, tensor, tensors, param_dtype, alignment)
     grad_ptr = pointer(addresses_ptr, GRAD, tensor, tensors, grad_dtype, alignment)
@@ -90,7 +111,10 @@ def descend_kernel(
     scale = scalar(factor, FACTOR_ON_DEVICE)
     pair, first, second = pairs_of(block, BLOCK)
     if NOISE != "none":
-        mean = sum_of_partials(spans_ptr, partials_ptr, tensor, tensors) / span(spans_ptr, SIZE, tensor, tensors)
+        size = span(spans_ptr, SIZE, tensor, tensors).to(tl.float32)
+        mean = sum_of_partials(spans_ptr, partials_ptr, tensor, tensors) / size
+        if FOLLOWS_RATE:
+            noise_scale *= tl.minimum(rate / tl.maximum(scalar(peak, PEAK_ON_DEVICE), TINY), 1.0)
         position = span(spans_ptr, POSITION, tensor, tensors)
         noises = bernoulli_normal(seed, step, position, pair, noise_p)
     for half in tl.static_range(2):
@@ -108,7 +132,7 @@ def descend_kernel(
         if NOISE != "none":
             average_ptr = pointer(addresses_ptr, SENSITIVITY, tensor, tensors, average_dtype, alignment)
             average = read(average_ptr, offsets, live)
-            intensity = tl.maximum(mean / (average + noise_eps) - noise_gamma, 0.0)  # r / λ, Eq. 4
+            intensity = intensity_of(average, mean, size, noise_eps, noise_gamma, SIGNED)
             if NOISE == "variance":
                 intensity = tl.sqrt_rn(intensity)
             theta += noise_scale * intensity * noises[half]  # Eq. 5

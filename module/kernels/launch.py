@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from module.kernels.blocks import COUNTER
-from module.kernels.descend import descend_kernel
+from module.kernels.descend import TINY, descend_kernel
 from module.kernels.mode import WARM_UP, interpreted
 from module.kernels.noise import noise_kernel
 from module.kernels.sage import sage_kernel
@@ -49,13 +49,20 @@ class Kernels:
         tables, types = self._enter(bucket, averages)
         _descend(tables, types, rule, bucket, group, first=0, programs=tables.programs)
 
-    def descend_with_noise(self, rule: str, bucket: Bucket, group: dict[str, Any], averages: tuple[str, str]) -> None:
-        """Do a step of PATS on `rule`."""
+    def descend_with_noise(
+        self,
+        rule: str,
+        bucket: Bucket,
+        group: dict[str, Any],
+        averages: tuple[str, str],
+        peak: float | Tensor | None = None,
+    ) -> None:
+        """Do a step of PATS on `rule`; with `peak`, a learning rate, the noise is scaled by rate / `peak`."""
         tables, types = self._enter(bucket, (*averages, "sensitivity"))
         if bucket.sharding is None and tables.most_partials <= MOST_PARTIALS:
             for window in tables.windows:
                 _average_sensitivity(tables, types, bucket, group, *window)
-                _descend(tables, types, rule, bucket, group, *window, noise=group["noise_form"])
+                _descend(tables, types, rule, bucket, group, *window, noise=group["noise_form"], peak=peak)
             return
         everything = (0, tables.programs)
         _average_sensitivity(tables, types, bucket, group, *everything)
@@ -63,7 +70,7 @@ class Kernels:
         sums_kernel[(tables.tensors,)](tables.spans, tables.partials, sums, tables.tensors)
         if bucket.sharding is not None:
             bucket.sharding.sum_over_shards(sums)
-        _descend(tables, types, rule, bucket, group, *everything, noise=group["noise_form"], sums=sums)
+        _descend(tables, types, rule, bucket, group, *everything, noise=group["noise_form"], peak=peak, sums=sums)
 
     def descend_by_sensitivity(
         self, rule: str, bucket: Bucket, group: dict[str, Any], averages: tuple[str, str]
@@ -167,6 +174,7 @@ def _average_sensitivity(
         _factor(bucket),
         1 - group["sensitivity_beta"],
         **{name: value for name, value in types.items() if name != "copy_dtype"},
+        SIGNED=group["sensitivity"] == "signed",
         FACTOR_ON_DEVICE=flags["FACTOR_ON_DEVICE"],
         BLOCK=tables.block,
         num_warps=WARPS,
@@ -182,15 +190,19 @@ def _descend(
     first: int,
     programs: int,
     noise: str = "none",
+    peak: float | Tensor | None = None,
     sums: Tensor | None = None,
 ) -> None:
     """The base step over the programs from `first` on, and PATS's noise where `noise` is not "none"."""
     if not programs:
         return
-    noisy: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0)
+    noisy: tuple[Any, ...] = (0.0, 0.0, 0.0, 0.0, 0, 1.0)
+    signed = False
     if noise != "none":
         scale = math.sqrt(group["noise_lambda"]) if noise == "variance" else group["noise_lambda"]
-        noisy = (scale, group["noise_gamma"], group["noise_eps"], group["noise_p"], group["seed"])
+        signed = group["sensitivity"] == "signed"
+        reading = (group["noise_gamma"], max(group["noise_eps"], TINY.value))  # less is no float32
+        noisy = (scale, *reading, group["noise_p"], group["seed"], 1.0 if peak is None else peak)
     descend_kernel[(programs,)](
         tables.blocks,
         tables.spans if sums is None else tables.spans_of_sums,
@@ -203,6 +215,9 @@ def _descend(
         **types,
         RULE=rule,
         NOISE=noise,
+        SIGNED=signed,
+        FOLLOWS_RATE=peak is not None,
+        PEAK_ON_DEVICE=isinstance(peak, Tensor),
         **_flags(bucket, group),
         BLOCK=tables.block,
         num_warps=WARPS,

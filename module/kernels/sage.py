@@ -76,7 +76,7 @@ def sage_kernel(
     write(u_ptr, offsets, live, u)
     if ADAPTS:
         average_ptr = pointer(addresses_ptr, SENSITIVITY, tensor, tensors, average_dtype, alignment)
-        fresh = sensitivity_of(theta, g)
+        fresh = sensitivity_of(theta, g, False)
         average = lerp(read(average_ptr, offsets, live), fresh, weight0)
         write(average_ptr, offsets, live, average)
         if RULE == "sage_adamw":

@@ -23,9 +23,12 @@ SENSITIVITY = tl.constexpr(FIRST_STATE.value + 2)  # after the base step's two a
 
 
 @triton.jit
-def sensitivity_of(theta, g):
-    """Return `s = |θ ⊙ g|`."""
-    return tl.abs(theta * g)
+def sensitivity_of(theta, g, SIGNED: tl.constexpr):
+    """Return `s = θ ⊙ g` (PATS's Algorithm 1, line 7), or its magnitude (Eq. 1)."""
+    product = theta * g
+    if not SIGNED:
+        product = tl.abs(product)
+    return product
 
 
 @triton.jit(do_not_specialize=["first_program", "tensors"])
@@ -42,6 +45,7 @@ def sensitivity_kernel(
     grad_dtype: tl.constexpr,
     average_dtype: tl.constexpr,
     alignment: tl.constexpr,
+    SIGNED: tl.constexpr,
     FACTOR_ON_DEVICE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -54,7 +58,7 @@ def sensitivity_kernel(
     g = read(pointer(addresses_ptr, GRAD, tensor, tensors, grad_dtype, alignment), offsets, live)
     average_ptr = pointer(addresses_ptr, SENSITIVITY, tensor, tensors, average_dtype, alignment)
     g *= scalar(factor, FACTOR_ON_DEVICE)
-    average = lerp(read(average_ptr, offsets, live), sensitivity_of(theta, g), weight)
+    average = lerp(read(average_ptr, offsets, live), sensitivity_of(theta, g, SIGNED), weight)
     average = average.to(average_dtype).to(tl.float32)  # the mean is over what the second pass will read
     write(average_ptr, offsets, live, average)
     tl.store(partials_ptr + program, tl.sum(tl.where(live, average, 0.0)))

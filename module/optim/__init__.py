@@ -4,9 +4,9 @@ from module.optim.adamax import AdamaxW
 from module.optim.base import ListOptimizer
 from module.optim.noisytune import noisytune_
 from module.optim.param_groups import encoder_param_groups
-from module.optim.pats import PATSAdamax, PATSAdamW
-from module.optim.registry import OPTIMIZERS, PATSConfig, SAGEConfig, build_optimizer
-from module.optim.sage import SAGEAdamax, SAGEAdamW
+from module.optim.pats import PATSAdamax, PATSAdamW, PATSConfig
+from module.optim.registry import OPTIMIZERS, build_optimizer
+from module.optim.sage import SAGEAdamax, SAGEAdamW, SAGEConfig
 from module.optim.schedule import linear_schedule
 from module.optim.summary import SensitivityOptimizer, TensorSummary
 

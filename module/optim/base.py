@@ -239,7 +239,8 @@ class ListOptimizer(Optimizer):
         """Load a copy of what `state_dict()` returned, keeping the averages' float32 and the counters exact.
 
         torch's own method casts every state tensor to its parameter's dtype, which would cut the averages of a bf16
-        parameter to 8 bits. The groups' options come from `state_dict` too, the noise seed among them.
+        parameter to 8 bits. The groups' options come from `state_dict` too, the noise seed among them; those that it
+        lacks, as torch's Adamax has no `perturb`, stay as this optimizer's groups have them.
         """
         final: dict[str, Any] = {}
         # Registered last, so it sees what the user's own hooks have made of the dict.
@@ -259,13 +260,17 @@ class ListOptimizer(Optimizer):
                         self.state[param][name] = value.to(device=param.device, dtype=dtype, copy=True)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore from a pickle or a state dict; options that an older one lacks take their defaults."""
+        """Restore from a pickle or a state dict.
+
+        Options that it lacks are those of the groups that are there, where a state dict is loaded, else the defaults.
+        """
+        before = vars(self).get("param_groups") or [{}] * len(state["param_groups"])
         super().__setstate__(state)
         self._layouts, self._kernels = {}, None
         self.defaults.pop("differentiable", None)  # torch has just added it: no option of these optimizers
-        for group in self.param_groups:
-            for name, default in self.defaults.items():
-                group.setdefault(name, default)
+        for group, own in zip(self.param_groups, before, strict=True):
+            for name, value in (self.defaults | own).items():
+                group.setdefault(name, value)
 
 
 def _at_hand(factor: float | Tensor | None, device: torch.device) -> float | Tensor | None:

@@ -16,6 +16,7 @@ import math
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,13 @@ def noise_key(seed: int, step: int, place: int) -> int:
     return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1
 
 
+class Draws(NamedTuple):
+    """The elements of a span whose z is 1: their places in it, sorted, and their n; both one-dimensional."""
+
+    places: Tensor
+    values: Tensor
+
+
 def keyed_noise(
     spans: Sequence[Span], p: float, *, seed: int, step: int, dtype: torch.dtype, device: torch.device
 ) -> list[Tensor]:
@@ -49,18 +57,9 @@ def keyed_noise(
     """
     if device.type != "cpu":
         return [_dense_noise(start, size, p, seed, step, dtype, device) for start, size in spans]
-    # Parameters mostly stand in the order of their positions: what is adjacent is drawn and spread in one go.
-    runs: list[list[int]] = []
-    end = None
-    for start, size in spans:
-        if start == end:
-            runs[-1][1] += size
-        else:
-            runs.append([start, size])
-        end = start + size
-    drawn = [_spread(start, size, p, seed, step, dtype) for start, size in runs]
-    whole = drawn[0] if len(drawn) == 1 else torch.cat(drawn)
-    return list(torch.split(whole, [size for _, size in spans]))
+    drawn = keyed_draws(spans, p, seed=seed, step=step, dtype=dtype)
+    zeros = [torch.zeros(size, dtype=dtype, device="cpu") for _, size in spans]
+    return [noise.scatter_(0, *draws) for noise, draws in zip(zeros, drawn, strict=True)]
 
 
 def _dense_noise(
@@ -72,19 +71,53 @@ def _dense_noise(
     return noise if p == 1 else noise.mul_(torch.empty_like(noise).uniform_(generator=generator) < p)
 
 
-def _spread(start: int, size: int, p: float, seed: int, step: int, dtype: torch.dtype) -> Tensor:
-    """The noise of adjacent positions on a CPU, from the blocks that they lie in."""
-    noise = np.zeros(size, np.float64 if dtype == torch.float64 else np.float32)
+def keyed_draws(spans: Sequence[Span], p: float, *, seed: int, step: int, dtype: torch.dtype) -> list[Draws]:
+    """Return `keyed_noise` of a CPU, but only where it is not masked: the share `p` of the elements.
+
+    With the paper's p four fifths of the work on σ fall away.
+    """
+    drawn = []
+    # Parameters mostly stand in the order of their positions: what is adjacent is drawn in one go.
+    for start, sizes in _runs(spans):
+        ends = np.cumsum(sizes)
+        places, values = _draw(start, int(ends[-1]), p, seed, step, dtype)
+        cuts = [0, *np.searchsorted(places, ends).tolist()]
+        for size, end, low, high in zip(sizes, ends, cuts, cuts[1:], strict=False):
+            own = places[low:high] if end == size else places[low:high] - (end - size)
+            drawn.append(Draws(torch.from_numpy(own), torch.from_numpy(values[low:high])))
+    return drawn
+
+
+def _runs(spans: Sequence[Span]) -> list[tuple[int, list[int]]]:
+    """Spans that follow one another, as the first position and the sizes."""
+    runs: list[tuple[int, list[int]]] = []
+    end = None
+    for start, size in spans:
+        if start == end:
+            runs[-1][1].append(size)
+        else:
+            runs.append((start, [size]))
+        end = start + size
+    return runs
+
+
+def _draw(
+    start: int, size: int, p: float, seed: int, step: int, dtype: torch.dtype
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
+    """Places in a span where z = 1, and the normals there, from the blocks that it lies in."""
+    parts = []
     for block in range(start // BLOCK, -(-(start + size) // BLOCK)):
         first = block * BLOCK - start  # of the block, counted from the start of the span
-        positions, values = _block(seed, step, block, p, dtype)
+        places, values = _block(seed, step, block, p, dtype)
         if first < 0 or first + BLOCK > size:
-            low, high = np.searchsorted(positions, (-first, size - first))
-            positions = positions[low:high] + first
-            noise[positions] = values[low:high]
-        else:
-            noise[first : first + BLOCK][positions] = values
-    return torch.from_numpy(noise)
+            low, high = np.searchsorted(places, (-first, size - first))
+            places, values = places[low:high], values[low:high]
+        parts.append((places + first, values))
+    if not parts:
+        return np.zeros(0, np.int64), np.zeros(0, np.float64 if dtype == torch.float64 else np.float32)
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([places for places, _ in parts]), np.concatenate([values for _, values in parts])
 
 
 @lru_cache(maxsize=4)  # a block may lie across several spans; numbers per block, not per tensor

@@ -10,29 +10,10 @@ import torch
 from torch.optim.optimizer import Optimizer
 
 from module.optim.adamax import AdamaxW
-from module.optim.pats import PATSAdamax, PATSAdamW
-from module.optim.sage import SAGEAdamax, SAGEAdamW
+from module.optim.pats import PATSAdamax, PATSAdamW, PATSConfig
+from module.optim.sage import SAGEAdamax, SAGEAdamW, SAGEConfig
 
 BETAS = (0.9, 0.999)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PATSConfig:
-    """PATS's own settings, the paper's values as defaults; see `PATSAdamax`."""
-
-    noise_lambda: float = 2e-6
-    noise_gamma: float = 2e-3
-    noise_p: float = 0.2
-    noise_eps: float = 1e-8
-    noise_form: str = "std"
-    sensitivity_beta: float = 0.75
-
-
-@dataclass(frozen=True, kw_only=True)
-class SAGEConfig:
-    """SAGE's own settings; see `SAGEAdamax`."""
-
-    sensitivity_beta: float = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ variation. The factor |I - Î| / (Î + eps²) is large where sensitivity is low 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -19,6 +20,7 @@ from module.optim.adamax import update_exp_infs_
 from module.optim.adamw import update_adam_moments_
 from module.optim.base import Group
 from module.optim.buckets import Bucket
+from module.optim.hyperparameters import Hyperparameters, hyperparameter
 from module.optim.sensitivity import sensitivity_
 from module.optim.summary import SensitivityOptimizer
 
@@ -36,6 +38,15 @@ def sage_factors(fresh: list[Tensor], averages: list[Tensor], *, correction: flo
     return list(factors)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SAGEConfig(Hyperparameters):
+    """SAGE."""
+
+    sensitivity_beta: float = hyperparameter(
+        0.75, symbol="β0", flag="sage_beta", within="[0, 1)", help="decay of the average sensitivity"
+    )
+
+
 class _Sage(SensitivityOptimizer):
     """What both variants share: options, state, and the factor on groups with `perturb`."""
 
@@ -49,7 +60,7 @@ class _Sage(SensitivityOptimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-6,
         weight_decay: float = 0.0,
-        sensitivity_beta: float = 0.75,
+        sensitivity_beta: float = SAGEConfig.sensitivity_beta,
         backend: str = "auto",
         capturable: bool = False,
         state_dtype: str = "float32",
@@ -64,8 +75,7 @@ class _Sage(SensitivityOptimizer):
         super()._check(options)
         if not options["eps"] > 0.0:  # both of SAGE's denominators would be zero where nothing moves
             raise ValueError(f"Invalid epsilon value: {options['eps']}")
-        if not 0.0 <= options["sensitivity_beta"] < 1.0:
-            raise ValueError(f"Invalid sensitivity_beta value: {options['sensitivity_beta']}")
+        SAGEConfig.check(options)
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
         return (*self.averages, "sensitivity") if group["perturb"] else self.averages

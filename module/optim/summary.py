@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,18 +20,25 @@ QUANTILE_ELEMENTS = 2**14
 class TensorSummary:
     """One parameter tensor's sensitivities, as averaged over steps (the paper's S̃), and the noise they bring.
 
-    `std` is over the tensor's elements. `quantiles` are those of `QUANTILES`, over an even sample of some ten thousand
-    elements (of a sharded tensor, of this rank's). `share_perturbed` is the expected share of elements that get noise
-    in a step: p times the share whose intensity is not zero. `mean_noise_scale` is the mean standard deviation of the
-    noise where there is any, in the parameters' units. Both are None where there is no noise.
+    Sensitivities are magnitudes here, |S̃|, whatever the optimizer averages: PATS's signed products may cancel from step
+    to step, so that their averages are smaller than the averages of |θ ⊙ g| that SAGE keeps. `mean` and `std` are over
+    the tensor's elements, `quantiles` those of `QUANTILES`, over an even sample of some ten thousand elements (of a
+    sharded tensor, of this rank's).
+
+    The rest is about σ, the noise's standard deviation, and None where there is no noise. `share_with_noise` is the
+    share of elements whose σ is not zero; `share_perturbed`, p times that, the expected share of elements that get
+    noise in a step. `mean_noise_scale` is the mean σ and `noise_quantiles` the quantiles of σ, of the elements whose σ
+    is not zero, in the parameters' units; all zero where there is none.
     """
 
     elements: int
     mean: float
     std: float
     quantiles: tuple[float, ...]
+    share_with_noise: float | None = None
     share_perturbed: float | None = None
     mean_noise_scale: float | None = None
+    noise_quantiles: tuple[float, ...] | None = None
 
 
 class SensitivityOptimizer(ListOptimizer):
@@ -53,18 +60,18 @@ class SensitivityOptimizer(ListOptimizer):
 
     @torch.no_grad()
     def sensitivity_sample(self, size: int = 2**16) -> Tensor:
-        """Return some `size` sensitivities, spread evenly over all elements: for a histogram, as the paper's Figure 2.
+        """Return the magnitudes of some `size` sensitivities, spread evenly over all elements: for a histogram.
 
         One-dimensional, float32, on the CPU; of sharded tensors this rank's. Empty before the first step.
         """
         flat = [local(self.state[param]["sensitivity"]).flatten() for _, param, _ in self._sensitive()]
         stride = max(1, sum(map(len, flat)) // size)
         return torch.cat(
-            [torch.empty(0, device="cpu"), *(values[::stride].float().cpu() for values in flat if len(values))]
+            [torch.empty(0, device="cpu"), *(values[::stride].float().abs().cpu() for values in flat if len(values))]
         )
 
-    def _noise_scales(self, average: Tensor, mean: Tensor, group: Group) -> Tensor | None:
-        """Return each element's σ, None where sensitivities bring no noise; `mean` is over the whole tensor."""
+    def _noise_scales(self, average: Tensor, mean: Tensor, size: int, group: Group) -> Tensor | None:
+        """Return each element's σ, None where there is no noise; `mean` and `size` are the whole tensor's."""
         return None
 
     def _sensitive(self) -> list[tuple[str, Tensor, Group]]:
@@ -78,34 +85,59 @@ class SensitivityOptimizer(ListOptimizer):
         ]
 
     def _statistics(self, param: Tensor, group: Group) -> Tensor:
-        """Means of S̃, of its square, of z and of z σ (NaN without noise); then the quantiles."""
+        """Means of |S̃|, of its square, of σ > 0, of the same times p, of σ; quantiles of |S̃|, and of σ above zero.
+
+        What is about σ is NaN without noise.
+        """
         average = local(self.state[param]["sensitivity"]).float()
         sharding = sharding_of(param) if is_sharded(param) else None
 
         def mean(values: Tensor) -> Tensor:
             return mean_sensitivities([values.double()], [param.numel()], sharding)[0]
 
-        first = mean(average)
-        scales = self._noise_scales(average, first.float(), group)
-        means = [first, mean(average.double() ** 2)]
+        scales = self._noise_scales(average, mean(average).float(), param.numel(), group)
+        means = [mean(average.abs()), mean(average.double() ** 2)]
         if scales is None:
-            means += [first.new_tensor(math.nan)] * 2
+            means += [means[0].new_tensor(math.nan)] * 3
+            noise = average.new_full((len(QUANTILES),), math.nan)
         else:
-            means += [group["noise_p"] * mean(scales > 0), group["noise_p"] * mean(scales)]
-        sample = average.flatten()[:: max(1, average.numel() // QUANTILE_ELEMENTS)]
-        if not len(sample):  # a rank whose shard is empty
-            sample = average.new_full((1,), math.nan)
-        return torch.cat([torch.stack(means), sample.quantile(sample.new_tensor(QUANTILES)).double()])
+            share = mean(scales > 0)
+            means += [share, group["noise_p"] * share, mean(scales)]
+            noise = _quantiles(_sample(scales), positive=True)
+        return torch.cat([torch.stack(means), _quantiles(_sample(average).abs()).double(), noise.double()])
+
+
+def _sample(values: Tensor) -> Tensor:
+    """An even sample of some `QUANTILE_ELEMENTS`."""
+    return values.flatten()[:: max(1, values.numel() // QUANTILE_ELEMENTS)]
+
+
+def _quantiles(sample: Tensor, positive: bool = False) -> Tensor:
+    """`QUANTILES` of a sample, or of what is positive in it; NaN of an empty one: a rank whose shard is empty.
+
+    Nothing is read back: what does not count is NaN, which `nanquantile` passes over.
+    """
+    if not len(sample):
+        sample = sample.new_full((1,), math.nan)
+    if positive:
+        sample = torch.where(sample > 0, sample, math.nan)
+    return sample.nanquantile(sample.new_tensor(QUANTILES))
 
 
 def _summary(elements: int, row: list[float]) -> TensorSummary:
-    mean, square, perturbed, noise, *quantiles = row
-    noisy = not math.isnan(perturbed)
-    return TensorSummary(
+    mean, square, with_noise, perturbed, scale, *quantiles = row
+    summary = TensorSummary(
         elements=elements,
         mean=mean,
         std=math.sqrt(max(square - mean**2, 0.0)),
-        quantiles=tuple(quantiles),
-        share_perturbed=perturbed if noisy else None,
-        mean_noise_scale=(noise / perturbed if perturbed else 0.0) if noisy else None,
+        quantiles=tuple(quantiles[: len(QUANTILES)]),
+    )
+    if math.isnan(with_noise):
+        return summary
+    return replace(
+        summary,
+        share_with_noise=with_noise,
+        share_perturbed=perturbed,
+        mean_noise_scale=scale / with_noise if with_noise else 0.0,
+        noise_quantiles=tuple(0.0 if math.isnan(one) else one for one in quantiles[len(QUANTILES) :]),
     )

@@ -15,8 +15,8 @@ from experiments.glue.study import Run, Study
 from tests.fake_study import METRICS
 
 BASE = {"cola": 58.9, "mrpc": 90.2, "rte": 68.0, "stsb": 89.3, "qqp": 88.5, "qnli": 92.0, "mnli": 84.6, "sst": 92.8}
-GAIN = {"adamax": 0.0, "sage": 0.6, "noisytune": 0.4, "pats": 1.6, "pats_variance": -9.0}
-WIDTH = {"adamax": 1.15, "sage": 1.05, "noisytune": 1.1, "pats": 0.8, "pats_variance": 1.3}
+GAIN = {"adamax": 0.0, "sage": 0.6, "noisytune": 0.4, "pats": 1.6, "pats_magnitude_variance": -9.0}
+WIDTH = {"adamax": 1.15, "sage": 1.05, "noisytune": 1.1, "pats": 0.8, "pats_magnitude_variance": 1.3}
 EPOCHS = 10
 
 
@@ -120,7 +120,7 @@ def plausible_study(
     encoder: str = "minilm",
     sensitivities: bool = True,
 ) -> Study:
-    """All runs finished, but the third seed of `pats_variance`, which collapsed, and its second, which failed."""
+    """All runs finished, but two of `pats_magnitude_variance`: the third seed collapsed, the second failed."""
     runs = [
         Run(f"{encoder}/{task}", method, one, seed)
         for task in tasks
@@ -131,11 +131,11 @@ def plausible_study(
     ]
     study = write_study(folder, runs)
     for run in runs:
-        if (run.method, run.seed) == ("pats_variance", 2):
+        if (run.method, run.seed) == ("pats_magnitude_variance", 2):
             study.note_attempt(run, attempts=2, exit_code=1, message="stopped: loss nan")
             continue
         trained = BASE if run.task == "mtl" else (run.task,)
-        collapsed = (run.method, run.seed) == ("pats_variance", 3)
+        collapsed = (run.method, run.seed) == ("pats_magnitude_variance", 3)
         scores = {task: [52.7] * EPOCHS if collapsed else plausible_scores(run, task) for task in trained}
         made = finish(study, run, scores, constant=collapsed)
         if sensitivities:

@@ -94,7 +94,7 @@ def test_steps_and_medians_of_a_distribution(styled: None, tmp_path: Path) -> No
 @pytest.mark.parametrize(("tasks", "seed_count"), [(("rte",), 1), (("rte",), 20), (EIGHT, 2)], ids=str)
 def test_everything_fits_its_column(styled: None, tasks: tuple[str, ...], seed_count: int, tmp_path: Path) -> None:
     varied = ((("pats_lambda", "5e-07"),), (("pats_lambda", "3e-06"),))
-    methods = ("pats", "pats_variance")
+    methods = ("pats", "pats_magnitude_variance")
     study = plausible_study(tmp_path, tasks, methods, seed_count, varied, sensitivities=False)
     width = TWO_COLUMNS if len(tasks) > 1 else ONE_COLUMN
     for collect in (learning_curves, seeds, noise_lambda):

@@ -16,7 +16,7 @@ from experiments.glue.recipes import load_recipe, main, methods_of, recipe_names
 from mt_dnn.config import FLAGS, TrainConfig, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
-METHODS = ("adamax", "sage", "noisytune", "pats", "pats_variance")
+METHODS = ("adamax", "sage", "noisytune", "pats", "pats_lr", "pats_magnitude", "pats_magnitude_variance")
 TASKS = "cola mrpc rte stsb qqp qnli mnli sst".split()
 RUN = ["--data_dir", "data", "--output_dir", "out"]
 
@@ -85,7 +85,7 @@ def test_the_baselines_rates_follow_from_the_plain_one() -> None:
     largest = max(yaml.safe_load((recipes.FOLDER / "search.yml").read_text())["learning_rate"])
     for name in recipe_names():
         rate = {method: load_recipe(name, method).settings["learning_rate"] for method in METHODS}
-        assert rate["noisytune"] == rate["adamax"] and rate["pats_variance"] == rate["pats"]
+        assert rate["noisytune"] == rate["adamax"] == rate["pats_magnitude"] == rate["pats_magnitude_variance"]
         assert rate["sage"] == 2 * rate["adamax"]
         if name.startswith(("bert_base/", "roberta_large/")):  # the paper's own; others have rates that were searched
             assert rate["sage"] <= largest
@@ -100,7 +100,9 @@ def test_the_baselines_rates_follow_from_the_plain_one() -> None:
         ("sage", "sage_adamax", 0.0),
         ("noisytune", "adamax", 0.15),
         ("pats", "pats_adamax", 0.0),
-        ("pats_variance", "pats_adamax", 0.0),
+        ("pats_lr", "pats_adamax", 0.0),
+        ("pats_magnitude", "pats_adamax", 0.0),
+        ("pats_magnitude_variance", "pats_adamax", 0.0),
     ],
 )
 def test_settings_are_those_of_appendix_a2(method: str, optimizer: str, noisytune: float, tmp_path: Path) -> None:
@@ -109,8 +111,13 @@ def test_settings_are_those_of_appendix_a2(method: str, optimizer: str, noisytun
     config = as_train_reads_it(tmp_path, "bert_base/rte", method).method
     assert (config.optimizer_name, config.noisytune_intensity) == (optimizer, noisytune)
     if method.startswith("pats"):
-        written = [settings[f"pats_{name}"] for name in ("lambda", "gamma", "beta", "p", "noise_form")]
-        assert written == [2e-6, 0.002, 0.75, 0.2, "variance" if method == "pats_variance" else "std"]
+        assert [settings[f"pats_{name}"] for name in ("lambda", "gamma", "beta", "p")] == [2e-6, 0.002, 0.75, 0.2]
+        reading = (
+            "magnitude" if "magnitude" in method else "signed",
+            "std" if method == "pats_magnitude" else "variance",
+        )
+        assert (settings["pats_sensitivity"], settings["pats_noise_form"]) == reading
+        assert settings["pats_noise_schedule"] == ("lr" if method == "pats_lr" else "constant")
     assert settings.get("sage_beta") == (0.75 if method == "sage" else None)
 
 
@@ -186,7 +193,8 @@ def test_another_encoder_is_another_file(own_folder: Path) -> None:
     rates = "{adamax: {rte: 2e-5}, sage: {rte: 7e-5, cola: 5e-5}}"
     (own_folder / "mine.yml").write_text(f"init_checkpoint: runs/mine/best\nlearning_rates: {rates}\n")
     assert recipe_names() == ("mine/rte", "mine/cola")
-    assert methods_of("mine/rte") == ("adamax", "sage", "noisytune")  # no rate for PATS, and none is made up
+    # no rate for PATS, and none is made up, but for the readings that have Adamax's
+    assert methods_of("mine/rte") == ("adamax", "sage", "noisytune", "pats_magnitude", "pats_magnitude_variance")
     assert methods_of("mine/cola") == ("sage",)
     assert load_recipe("mine/rte", "sage").settings["learning_rate"] == 7e-5  # its own, not twice the plain one
     assert load_recipe("mine/rte", "noisytune").settings["init_checkpoint"] == "runs/mine/best"

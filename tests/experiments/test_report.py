@@ -22,7 +22,7 @@ from experiments.glue.table import study_tables
 from experiments.glue.tables.layouts import difference_grid, notes, score_grid
 from tests.experiments.synthetic_study import finish, plausible_study, rte, write_sensitivities, write_study
 
-METHODS = ("adamax", "pats", "pats_variance")
+METHODS = ("adamax", "pats", "pats_magnitude_variance")
 NASTY = "</td><script>alert('x')</script> & \"loss\" \x1b[31mnan\x1b[0m \ud800"
 
 
@@ -99,7 +99,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     study = Study(folder, (*made.runs, cut, waiting), {"epochs": "10"}, settings)
     study.save()
     study.run_folder(cut).mkdir(parents=True)
-    failed = rte("pats_variance", 2)
+    failed = rte("pats_magnitude_variance", 2)
     study.note_attempt(failed, attempts=3, exit_code=1, message=f"stopped: first\n{NASTY}")
     study.log_file(failed).write_text("all of it", encoding="utf-8")
     return study
@@ -144,7 +144,7 @@ def test_links_lead_to_the_studys_files(study: Study, page: Page, other: Path) -
         assert not [href for href in hrefs if href.startswith("/")]
         return {(start / unquote(href)).resolve() for href in hrefs}
 
-    expected = {study.folder / "study.yml", study.log_file(rte("pats_variance", 2))}
+    expected = {study.folder / "study.yml", study.log_file(rte("pats_magnitude_variance", 2))}
     for outcome in study.outcomes():
         files = [outcome.folder, *(outcome.folder / name for name in ("metrics.jsonl", "config.yaml"))]
         expected |= {path for path in files if path.exists()}
@@ -185,14 +185,14 @@ def test_numbers_are_the_tables(order: list[str], baseline: str | None, study: S
 def test_what_a_run_said_is_text(page: Page) -> None:
     said = {(row["recipe"], row["method"], row["seed"]): row["why"] for row in page.table("why")}
     message = "stopped: first\n" + NASTY.replace("\x1b", "\ufffd").replace("\ud800", "\ufffd")
-    assert said["minilm/rte", "pats_variance", "2"] == message
+    assert said["minilm/rte", "pats_magnitude_variance", "2"] == message
     assert not page.all("script")
 
 
 def test_every_run_is_there_and_those_not_simply_done_twice(study: Study, page: Page) -> None:
     odd = {(row["recipe"], row["method"], row["seed"]): row["state"] for row in page.table("why")}
     assert odd["minilm/rte", "pats", "8"] == "cut" and odd["minilm/rte", "pats", "9"] == "waiting"
-    assert odd["minilm/mrpc", "pats_variance", "3"] == "collapsed" and len(odd) == 2 + 2 * 4
+    assert odd["minilm/mrpc", "pats_magnitude_variance", "3"] == "collapsed" and len(odd) == 2 + 2 * 4
     rows = {(row["recipe"], row["method"], int(row["seed"])): row for row in page.table("attempts", "last")}
     assert set(rows) == {(run.recipe, run.label, run.seed) for run in study.runs}
     one = study.outcome(rte("pats", 1))

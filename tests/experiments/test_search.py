@@ -69,7 +69,7 @@ def test_the_best_recipe_is_one_for_train(sweeper: Sweeper) -> None:
     flags = ["--config", str(sweeper.study_folder / BEST), "--data_dir", "x", "--output_dir", "y"]
     config = load_config(flags, "")
     (values, _), *_ = trials(sweeper, "pats")
-    assert config.method.pats_lambda == values["pats_lambda"] and config.method.optim == "pats_adamax"
+    assert config.pats.noise_lambda == values["pats_lambda"] and config.method.optim == "pats_adamax"
     assert config.loop.epochs == 1
 
 

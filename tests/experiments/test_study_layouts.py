@@ -37,9 +37,9 @@ def study_tables(which: str = "last", test: str = "permutation") -> list[StudyTa
         *seeds_done("bert_base/rte", "pats", [score + 3 + score % 1 for score in BASE]),
         *seeds_done("bert_base/cola", "pats", BASE[:2]),
         Outcome(run("bert_base/cola", "pats", 3), Path("x"), Status.FAILED, 2, "out of_memory |\nsecond line"),
-        *seeds_done("bert_base/rte", "pats_variance", [score - 20 for score in BASE[:6]]),
-        done("bert_base/rte", "pats_variance", 7, collapsed=True, rte=20.0),
-        Outcome(run("bert_base/rte", "pats_variance", 8), Path("x"), Status.CUT),
+        *seeds_done("bert_base/rte", "pats_magnitude_variance", [score - 20 for score in BASE[:6]]),
+        done("bert_base/rte", "pats_magnitude_variance", 7, collapsed=True, rte=20.0),
+        Outcome(run("bert_base/rte", "pats_magnitude_variance", 8), Path("x"), Status.CUT),
         *seeds_done("minilm/rte", "adamax", BASE),
         *seeds_done("minilm/rte", "pats", [score + 3 for score in BASE]),
     ]
@@ -53,7 +53,7 @@ def test_scores_by_method_and_task() -> None:
         ["adamax, paper", "", "68.03", "58.94", "63.48"],
         ["pats", "2 to 8", "54.12 ± 0.95 (n 8)", "50.50 ± 0.71 (n 2, 1 failed)", "52.31"],
         ["pats, paper", "", "72.08", "60.67", "66.38"],
-        ["pats_variance", "7", "29.21 ± 4.15 (1 collapsed, 1 unfinished)", "-", "-"],
+        ["pats_magnitude_variance", "7", "29.21 ± 4.15 (1 collapsed, 1 unfinished)", "-", "-"],
     ]
     assert score_grid(study_tables()[1]).header == ["method", "seeds", "rte ACC"]  # one task has no average
 
@@ -91,8 +91,8 @@ def test_differences_in_plain_words() -> None:
     assert rows["pats", "cola"][3:6] == ["too few seeds to tell", "2", "+0.00"]
     assert rows["pats", "rte"][3:6] == ["better", "8", "+3.31"]
     assert rows["pats", "rte"][7:] == ["0.0078", "0.0312"]  # of eight pairs, the smallest: 2/256, times 4
-    assert rows["pats_variance", "rte"][3:5] == ["worse", "7"]
-    assert ("pats_variance", "all tasks") not in rows
+    assert rows["pats_magnitude_variance", "rte"][3:5] == ["worse", "7"]
+    assert ("pats_magnitude_variance", "all tasks") not in rows
     worse = difference_grid(compare(seeds_done("a/b", "adamax", BASE) + seeds_done("a/b", "pats", [1.0] * 8))[0]).rows
     assert worse[0][3] == "worse"
     equal = difference_grid(compare(seeds_done("a/b", "adamax", BASE) + seeds_done("a/b", "pats", BASE))[0]).rows
@@ -113,10 +113,10 @@ def said(table: StudyTable) -> str:
 
 def test_every_run_that_is_not_simply_done_is_named() -> None:
     text = said(study_tables()[0])
-    assert "part of the means: rte pats_variance seed 7." in text
+    assert "part of the means: rte pats_magnitude_variance seed 7." in text
     assert "not part of any mean, which flatters a method that fails: cola pats seed 3: out of_memory |." in text
-    assert "Unfinished, not part of any mean yet: rte pats_variance seed 8." in text
-    assert "left out there: cola pats seed 3; rte pats_variance seed 8." in text
+    assert "Unfinished, not part of any mean yet: rte pats_magnitude_variance seed 8." in text
+    assert "left out there: cola pats seed 3; rte pats_magnitude_variance seed 8." in text
     assert not re.search("ollapsed|ailed|nfinished|left out", said(study_tables()[1]))
 
 
@@ -202,7 +202,7 @@ def test_csv_has_a_row_for_everything() -> None:
     )
     assert float(pats["mean"]) == pytest.approx(54.125) and float(pats["delta"]) == pytest.approx(3.3125)
     assert float(pats["ci_low"]) < 3.3125 < float(pats["ci_high"]) and float(pats["p_holm"]) == 4 * float(pats["p"])
-    odd = by_key["bert_base", "rte", "pats_variance", "best"]
+    odd = by_key["bert_base", "rte", "pats_magnitude_variance", "best"]
     assert (odd["failed"], odd["collapsed"], odd["unfinished"], odd["pairs"]) == ("0", "1", "1", "7")
     assert by_key["bert_base", "cola", "pats", "last"]["failed"] == "1"
     assert by_key["bert_base", "cola", "pats", "last"]["ci_low"] == ""  # two pairs

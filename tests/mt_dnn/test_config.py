@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from data_utils.errors import InputError
+from module.optim import PATSConfig, build_optimizer
+from module.optim.hyperparameters import Hyperparameters
 from mt_dnn.config import FLAGS, TrainConfig, load_config
+from mt_dnn.plan import _values
 
 REQUIRED = "--data_dir d --init_checkpoint e --train_datasets cola --output_dir {out}"
 
@@ -18,9 +22,9 @@ def load(tmp_path: Path, *more: str) -> TrainConfig:
 
 
 def test_defaults_are_the_papers(tmp_path: Path) -> None:
-    method, loop = load(tmp_path, "--optim", "pats_adamax").method, load(tmp_path).loop
-    assert (method.pats_lambda, method.pats_gamma, method.pats_beta, method.pats_p) == (2e-6, 2e-3, 0.75, 0.2)
-    assert method.pats_noise_form == "std"
+    pats, loop = load(tmp_path, "--optim", "pats_adamax").pats, load(tmp_path).loop
+    assert (pats.noise_lambda, pats.noise_gamma, pats.sensitivity_beta, pats.noise_p) == (2e-6, 2e-3, 0.75, 0.2)
+    assert (pats.sensitivity, pats.noise_form, pats.noise_schedule) == ("signed", "variance", "constant")
     assert (loop.batch_size, loop.epochs, loop.warmup) == (32, 10, 0.1)
 
 
@@ -163,10 +167,43 @@ def test_resume_takes_the_runs_settings_and_refuses_others(tmp_path: Path) -> No
         load(tmp_path, "--resume", "--epochs", "5")
 
 
-@pytest.mark.parametrize("flag", FLAGS)
+OF_OPTIMIZERS = [name for name, flag in FLAGS.items() if issubclass(flag.owner, Hyperparameters)]
+
+
+@pytest.mark.parametrize("flag", OF_OPTIMIZERS)
+def test_every_hyperparameter_reaches_the_optimizer(flag: str, tmp_path: Path) -> None:
+    """And the plan, by its name there."""
+    owner, field = FLAGS[flag].owner, FLAGS[flag].field
+    other = next((one for one in field.metadata["choices"] if one != field.default), 0.5)
+    optim = "pats_adamax" if owner is PATSConfig else "sage_adamax"
+    config = load(tmp_path, "--optim", optim, f"--{flag}", str(other))
+    param = torch.nn.Parameter(torch.ones(2))
+    built = build_optimizer(optim, [{"params": [param]}], lr=1e-3, pats=config.pats, sage=config.sage)
+    assert built.param_groups[0][field.name] == other != field.default
+    assert f"{flag.partition('_')[2]} {other}" in _values(config)[0]
+
+
+@pytest.mark.parametrize("flag", [name for name in FLAGS if name not in OF_OPTIMIZERS])
 def test_every_flag_is_read_somewhere(flag: str) -> None:
     """A flag without effect is a lie: its name must be used outside the file that declares it, or in a property."""
     root = Path(__file__).parents[2]
     declared = root / "mt_dnn" / "config.py"
     others = "".join(p.read_text() for p in [*root.glob("*.py"), *(root / "mt_dnn").glob("*.py")] if p != declared)
     assert f".{flag}" in others or f"self.{flag}" in declared.read_text().split("def problems", 1)[1]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_configuration_of_before_the_signed_reading_says_what_it_is(tmp_path: Path, resume: bool) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    load(tmp_path, "--optim", "pats_adamax", "--pats_noise_form", "std").write(run / "config.yaml")
+    old = yaml.safe_load((run / "config.yaml").read_text())
+    del old["pats_sensitivity"], old["pats_noise_schedule"]
+    (run / "config.yaml").write_text(yaml.safe_dump(old))
+    flags = ["--resume", "--output_dir", str(run)] if resume else ["--config", str(run / "config.yaml")]
+    with pytest.raises(
+        InputError, match="runs were what is now pats_sensitivity: magnitude. Add that line to repeat one"
+    ):
+        load_config(flags, "test")
+    (run / "config.yaml").write_text(yaml.safe_dump(old | {"optim": "adamax"}))
+    assert load_config(flags, "test").method.optim == "adamax"  # nothing that PATS would have done is in it

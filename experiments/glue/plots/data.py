@@ -22,7 +22,9 @@ METHODS = {
     "sage": "SAGE",
     "noisytune": "NoisyTune",
     "pats": "PATS",
-    "pats_variance": "PATS, σ = √r",
+    "pats_lr": "PATS, σ by rate",
+    "pats_magnitude": "PATS, |θg|, σ = r",
+    "pats_magnitude_variance": "PATS, |θg|, σ = √r",
 }
 TASKS = {
     "cola": "CoLA",

@@ -46,7 +46,9 @@ LOOKS = {
     "sage": Look(_rgb("009E73"), (0, (6, 1.5, 1, 1.5)), "^"),
     "noisytune": Look(_rgb("D55E00"), (0, (2, 1)), "D"),
     "pats": Look(_rgb("0072B2"), "solid", "o"),
-    "pats_variance": Look(_rgb("CC79A7"), (0, (1, 1)), "v"),
+    "pats_lr": Look(_rgb("56B4E9"), (0, (5, 1, 1, 1)), "h"),
+    "pats_magnitude": Look(_rgb("E69F00"), (0, (3, 1, 1, 1, 1, 1)), "X"),
+    "pats_magnitude_variance": Look(_rgb("CC79A7"), (0, (1, 1)), "v"),
 }
 OTHER = Look(_rgb("767676"), (0, (8, 2, 1, 2, 1, 2)), "P")
 """For methods that a user's own recipes add."""

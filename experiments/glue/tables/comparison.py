@@ -152,7 +152,7 @@ def compare(
 
 
 def _counterpart(run: Run, baseline: str) -> str:
-    """The label that a run is compared with. `pats_variance` keeps its λ against `pats`, which has one as well."""
+    """The label that a run is compared with. `pats_lr` keeps its λ against `pats`, which has one as well."""
 
     def kept(flag: str) -> bool:
         return not flag.startswith(OWN_FLAGS) or baseline.startswith(flag.split("_")[0]) and run.method != baseline

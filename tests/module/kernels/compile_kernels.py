@@ -28,14 +28,30 @@ PLAIN = {**ALIGNED, "copy_dtype": None, "FACTOR_ON_DEVICE": False, "LR_ON_DEVICE
 ON_DEVICE = {**PLAIN, "copy_dtype": tl.bfloat16, "average_dtype": tl.bfloat16, "grad_dtype": tl.bfloat16}
 ON_DEVICE |= {"FACTOR_ON_DEVICE": True, "LR_ON_DEVICE": True}
 FIRST_PASS = {name: value for name, value in PLAIN.items() if name not in ("copy_dtype", "LR_ON_DEVICE")}
+DESCENT = {"SIGNED": False, "FOLLOWS_RATE": False, "PEAK_ON_DEVICE": False}
+SIGNED = {**DESCENT, "SIGNED": True}
+FOLLOWING = {**SIGNED, "FOLLOWS_RATE": True}
 
 VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "adamax": (descend_kernel, {**PLAIN, "RULE": "adamax", "NOISE": "none"}),
-    "adamax, unaligned": (descend_kernel, {**PLAIN, "alignment": 2, "RULE": "adamax", "NOISE": "none"}),
-    "pats_adamax, std": (descend_kernel, {**PLAIN, "RULE": "adamax", "NOISE": "std"}),
-    "pats_adamw, variance": (descend_kernel, {**PLAIN, "RULE": "adamw", "NOISE": "variance"}),
-    "pats_adamax, bf16, captured": (descend_kernel, {**ON_DEVICE, "RULE": "adamax", "NOISE": "std"}),
-    "sensitivity": (sensitivity_kernel, FIRST_PASS),
+    "adamax": (descend_kernel, {**PLAIN, **DESCENT, "RULE": "adamax", "NOISE": "none"}),
+    "adamax, unaligned": (
+        descend_kernel,
+        {**PLAIN, **DESCENT, "alignment": 2, "RULE": "adamax", "NOISE": "none"},
+    ),
+    "pats_adamax, as printed": (descend_kernel, {**PLAIN, **SIGNED, "RULE": "adamax", "NOISE": "variance"}),
+    "pats_adamax, signed, std": (descend_kernel, {**PLAIN, **SIGNED, "RULE": "adamax", "NOISE": "std"}),
+    "pats_adamax, magnitude": (descend_kernel, {**PLAIN, **DESCENT, "RULE": "adamax", "NOISE": "std"}),
+    "pats_adamw, magnitude": (descend_kernel, {**PLAIN, **DESCENT, "RULE": "adamw", "NOISE": "variance"}),
+    "pats_adamax, noise follows the rate": (
+        descend_kernel,
+        {**PLAIN, **FOLLOWING, "RULE": "adamax", "NOISE": "variance"},
+    ),
+    "pats_adamax, bf16, captured": (
+        descend_kernel,
+        {**ON_DEVICE, **FOLLOWING, "PEAK_ON_DEVICE": True, "RULE": "adamax", "NOISE": "variance"},
+    ),
+    "sensitivity": (sensitivity_kernel, {**FIRST_PASS, "SIGNED": True}),
+    "sensitivity, magnitude": (sensitivity_kernel, {**FIRST_PASS, "SIGNED": False}),
     "sage_adamax": (sage_kernel, {**PLAIN, "RULE": "sage_adamax", "ADAPTS": True}),
     "sage_adamw": (sage_kernel, {**PLAIN, "RULE": "sage_adamw", "ADAPTS": True}),
     "sage_adamw, plain group": (sage_kernel, {**PLAIN, "RULE": "sage_adamw", "ADAPTS": False}),
@@ -49,6 +65,8 @@ def compiled(kernel: Any, constants: dict[str, Any], capability: int) -> str:
     types = {**TABLES, **INTEGERS}
     if constants.get("LR_ON_DEVICE"):
         types |= {"lr": "*fp32", "factor": "*fp32"}
+    if constants.get("PEAK_ON_DEVICE"):
+        types |= {"peak": "*fp32"}
     names = kernel.arg_names
     signature = {name: "constexpr" if name in constants else types.get(name, "fp32") for name in names}
     source = ASTSource(

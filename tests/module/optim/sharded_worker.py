@@ -80,7 +80,9 @@ NOISE = {"noise_p": 0.5, "seed": 3, "weight_decay": 1e-2}
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "AdamaxW": functools.partial(AdamaxW, lr=1e-2, weight_decay=1e-2),
     "PATSAdamax": functools.partial(PATSAdamax, lr=1e-2, noise_lambda=1e-4, **NOISE),
-    "PATSAdamax, variance": functools.partial(PATSAdamax, lr=1e-2, noise_lambda=1e-6, noise_form="variance", **NOISE),
+    "PATSAdamax, magnitude": functools.partial(
+        PATSAdamax, lr=1e-2, noise_lambda=1e-4, sensitivity="magnitude", noise_form="std", **NOISE
+    ),
     "PATSAdamW": functools.partial(PATSAdamW, lr=1e-2, noise_lambda=1e-4, **NOISE),
     "SAGEAdamax": functools.partial(SAGEAdamax, lr=1e-2, weight_decay=1e-2),
     "SAGEAdamW": functools.partial(SAGEAdamW, lr=1e-2, weight_decay=1e-2),
@@ -334,7 +336,7 @@ def summaries() -> None:
         found.append(optimizer.sensitivity_summary())
     assert list(found[0]) == list(found[1]) and len(found[0]) == len(SHAPES)
     for alone, together in zip(*(one.values() for one in found), strict=True):
-        for name in ("elements", "mean", "std", "share_perturbed", "mean_noise_scale"):
+        for name in ("elements", "mean", "std", "share_with_noise", "share_perturbed", "mean_noise_scale"):
             assert getattr(together, name) == pytest.approx(getattr(alone, name), rel=1e-5), name
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from module.optim import AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW
+from module.optim.noise import Draws
 from tests.reference.adamax import Adamax
 from tests.reference.adamw import AdamW
 from tests.reference.pats import PATS
@@ -33,8 +34,7 @@ BACKENDS = ["foreach", pytest.param("triton", marks=needs_triton)]
 BASE = {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-8, "weight_decay": 0.0}
 # An eps that bounds the noise where sensitivity is all but zero, or rounding there would be all that is compared.
 NOISE = {"sensitivity_beta": 0.6, "noise_gamma": 0.3, "noise_p": 0.5, "noise_eps": 1e-3, "seed": SEED}
-STD = {**BASE, **NOISE, "noise_lambda": 1e-3, "noise_form": "std"}
-VARIANCE = {**BASE, **NOISE, "noise_lambda": 1e-5, "noise_form": "variance"}
+LAMBDA = {"std": 1e-3, "variance": 1e-5}
 SAGE = {**BASE, "eps": 1e-6, "sensitivity_beta": 0.6}
 
 Options = dict[str, Any]
@@ -51,7 +51,8 @@ def pats(base: type[Adamax | AdamW]) -> Callable[[Options], Reference]:
         if not o["perturb"]:
             return base(**common(o))
         values = {"beta": o["sensitivity_beta"], "lambda_": o["noise_lambda"], "gamma": o["noise_gamma"]}
-        return PATS(base(**common(o)), **values, epsilon=o["noise_eps"], form=o["noise_form"])
+        reading = {"sensitivity": o["sensitivity"], "form": o["noise_form"]}
+        return PATS(base(**common(o)), **values, **reading, epsilon=o["noise_eps"])
 
     return make
 
@@ -60,12 +61,28 @@ def sage(reference: type[SageAdamax | SageAdamW]) -> Callable[[Options], Referen
     return lambda o: reference(**common(o), beta0=o["sensitivity_beta"], adapts=o["perturb"])
 
 
+def reading(sensitivity: str, form: str, schedule: str = "constant") -> Options:
+    """PATS in one of the paper's four readings. In Algorithm 1 ε is divided by N: the same bound wants a larger one."""
+    eps = {"noise_eps": 1.0} if sensitivity == "signed" else {}
+    own = {"sensitivity": sensitivity, "noise_form": form, "noise_schedule": schedule}
+    return {**BASE, **NOISE, **eps, **own, "noise_lambda": LAMBDA[form]}
+
+
+PATS_BASES: dict[str, tuple[type[Optimizer], type[Adamax | AdamW]]] = {
+    "pats_adamax": (PATSAdamax, Adamax),
+    "pats_adamw": (PATSAdamW, AdamW),
+}
+READINGS = {
+    f"{name}-{sensitivity}-{form}": (cls, reading(sensitivity, form), pats(base))
+    for name, (cls, base) in PATS_BASES.items()
+    for sensitivity in ("signed", "magnitude")
+    for form in ("variance", "std")
+}
 CASES: dict[str, tuple[type[Optimizer], Options, Callable[[Options], Reference]]] = {
     "adamax": (AdamaxW, BASE, lambda o: Adamax(**common(o))),
-    "pats_adamax-std": (PATSAdamax, STD, pats(Adamax)),
-    "pats_adamax-variance": (PATSAdamax, VARIANCE, pats(Adamax)),
-    "pats_adamw-std": (PATSAdamW, STD, pats(AdamW)),
-    "pats_adamw-variance": (PATSAdamW, VARIANCE, pats(AdamW)),
+    **READINGS,
+    "pats_adamax-signed-variance-lr": (PATSAdamax, reading("signed", "variance", "lr"), pats(Adamax)),
+    "pats_adamw-magnitude-std-lr": (PATSAdamW, reading("magnitude", "std", "lr"), pats(AdamW)),
     "sage_adamax": (SAGEAdamax, SAGE, sage(SageAdamax)),
     "sage_adamw": (SAGEAdamW, SAGE, sage(SageAdamW)),
 }
@@ -113,6 +130,12 @@ def given_noise(
     return [noise[start : start + size].to(dtype) for start, size in spans]
 
 
+def given_draws(spans: Sequence[tuple[int, int]], p: float, *, seed: int, step: int, dtype: torch.dtype) -> list[Draws]:
+    """Stands in for `keyed_draws`: the same noise, where it is."""
+    noises = given_noise(spans, p, seed=seed, step=step, dtype=dtype, device=torch.device("cpu"))
+    return [Draws(at := noise.nonzero().flatten(), noise[at]) for noise in noises]
+
+
 @lru_cache(maxsize=4)  # parameters at different counts of steps take turns
 def injected(size: int, p: float, key: int) -> Tensor:
     generator = torch.Generator().manual_seed(key)
@@ -156,7 +179,8 @@ class Followed:
         if isinstance(reference, PATS):
             reference.base.lr = rate * self.options["lr"]
             p, step = self.options["noise_p"], reference.base.t + 1
-            theta = reference.step(theta, g, noise_of(self.backend, theta, p, step, self.position))
+            share = rate if self.options["noise_schedule"] == "lr" else 1.0
+            theta = reference.step(theta, g, noise_of(self.backend, theta, p, step, self.position), share)
         else:
             reference.lr = rate * self.options["lr"]
             theta = reference.step(theta, g)
@@ -166,6 +190,7 @@ class Followed:
 @pytest.fixture
 def same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("module.optim.pats.keyed_noise", given_noise)
+    monkeypatch.setattr("module.optim.pats.keyed_draws", given_draws)
 
 
 @pytest.fixture
@@ -191,6 +216,8 @@ def descend(case: str, backend: str, groups: list[dict[str, Any]], **more: Any) 
     ]
     build = partial(cls, backend=backend, **options)
     optimizer = build([dict(group) for group in groups])
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # as a scheduler notes it
     for step in range(1, STEPS + 1):
         set_grads(params, step)
         rate = 1 - step / 40
@@ -236,7 +263,7 @@ def test_follows_reference(case: str, backend: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.usefixtures("same_noise", "small_blocks")
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("case", ["pats_adamax-std", "sage_adamw"])
+@pytest.mark.parametrize("case", ["pats_adamax-signed-variance", "sage_adamw"])
 def test_master_weights_follow_as_float32_does(case: str, backend: str) -> None:
     """The bf16 parameter is the rounded master, which takes the small steps that bf16 would lose."""
     params = make_params(torch.bfloat16, 0, backend)
@@ -250,10 +277,11 @@ def test_master_weights_follow_as_float32_does(case: str, backend: str) -> None:
 
 @pytest.mark.usefixtures("same_noise", "small_blocks")
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("case", ["adamax", "pats_adamw-std", "sage_adamax"])
+@pytest.mark.parametrize("case", ["adamax", "pats_adamw-magnitude-std", "pats_adamax-signed-variance", "sage_adamax"])
 def test_fast_averages_may_be_stored_in_bf16(case: str, backend: str) -> None:
     params = make_params(torch.float32, 0, backend)
-    noise_eps = {"noise_eps": 0.1} if case.startswith("pats") else {}  # 1 / eps magnifies the rounding
+    eps = 100.0 if "signed" in case else 0.1  # 1 / eps, or N / eps, magnifies the rounding
+    noise_eps = {"noise_eps": eps} if case.startswith("pats") else {}
     group = {"params": params, "perturb": True, **noise_eps}
     optimizer, followed = descend(case, backend, [group], state_dtype="bfloat16")
     # A direction of up to lr 0.01, 25 times, each off by some 2^-8 of itself; SAGE's factors magnify it.
@@ -264,7 +292,9 @@ def test_fast_averages_may_be_stored_in_bf16(case: str, backend: str) -> None:
             assert value.dtype == (torch.bfloat16 if name in narrow else torch.float32), name
 
 
-KERNELS_LARGE = [pytest.param(case, "triton", marks=needs_triton) for case in ("pats_adamax-std", "sage_adamw")]
+KERNELS_LARGE = [
+    pytest.param(case, "triton", marks=needs_triton) for case in ("pats_adamax-signed-variance", "sage_adamw")
+]
 
 
 @pytest.mark.usefixtures("same_noise")
@@ -276,6 +306,7 @@ def test_follows_reference_on_a_real_matrix(case: str, backend: str, monkeypatch
     if backend == "triton":
         param = nn.Parameter(param.detach().to(DEVICE))
     # A larger eps: rounding where a sensitivity is all but zero is magnified by 1 / eps, and here many are.
-    more = {"noise_eps": 1e-2} if case.startswith("pats") else {"eps": 1e-3} if case.startswith("sage") else {}
+    eps = 1e-2 * (param.numel() if "signed" in case else 1)
+    more = {"noise_eps": eps} if case.startswith("pats") else {"eps": 1e-3} if case.startswith("sage") else {}
     _, followed = descend(case, backend, [{"params": [param], "perturb": True}], **more)
     assert_close([param], followed, TOLERANCE[torch.float32])

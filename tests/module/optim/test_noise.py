@@ -188,23 +188,36 @@ def test_dtype_is_as_asked(dtype: torch.dtype) -> None:
     assert keyed_noise([(0, 10)], 0.5, seed=1, step=1, dtype=dtype, device=CPU)[0].dtype == dtype
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("form", ["std", "variance"])
-def test_what_a_step_adds_has_the_stated_deviation_element_by_element(form: str, backend: str) -> None:
-    """(θ with noise - θ without) / σ of the reference: standard normal on the share p, nothing on the rest."""
+READINGS = [(sensitivity, form) for sensitivity in ("signed", "magnitude") for form in ("variance", "std")]
+
+
+def step_with_noise(
+    sensitivity: str, form: str, backend: str, noise_gamma: float = 0.2, noise_p: float = 0.3
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of PATS on a large tensor: what it added beyond the base step, the reference's σ, and s = θ ⊙ g."""
     generator = torch.Generator().manual_seed(3)
     theta = torch.randn(SIZE, generator=generator, dtype=torch.float64)
-    g = torch.randn(SIZE, generator=generator, dtype=torch.float64)
+    g = torch.randn(SIZE, generator=generator, dtype=torch.float64) + 0.5 * theta  # more products above 0 than below
     param = torch.nn.Parameter(theta.clone() if backend == "foreach" else theta.float().to(DEVICE))
     param.grad = g.to(param)
-    options = {"noise_lambda": 1e-4, "noise_gamma": 0.2, "noise_p": 0.3, "noise_eps": 1e-8, "sensitivity_beta": 0.75}
-    PATSAdamax([param], lr=1e-3, noise_form=form, seed=11, backend=backend, **options).step()
+    options = {"noise_lambda": 1e-4, "noise_gamma": noise_gamma, "noise_p": noise_p, "noise_eps": 1e-8}
+    reading = {"sensitivity": sensitivity, "noise_form": form, "sensitivity_beta": 0.75}
+    PATSAdamax([param], lr=1e-3, seed=11, backend=backend, **options, **reading).step()
 
     base = Adamax(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0)
-    reference = PATS(base, beta=0.75, lambda_=1e-4, gamma=0.2, epsilon=1e-8, form=form)
+    reference = PATS(base, beta=0.75, lambda_=1e-4, gamma=noise_gamma, epsilon=1e-8, sensitivity=sensitivity, form=form)
     added = param.detach().double().cpu() - reference.step(theta, g, torch.zeros_like(theta))
-    sigma = reference.sigma()
-    assert 0.01 < (sigma == 0).double().mean() < 0.5  # γ spares the most sensitive
+    return added, reference.sigma(), theta * g
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("sensitivity", "form"), READINGS)
+def test_what_a_step_adds_has_the_stated_deviation_element_by_element(
+    sensitivity: str, form: str, backend: str
+) -> None:
+    """(θ with noise - θ without) / σ of the reference: standard normal on the share p, nothing on the rest."""
+    added, sigma, _ = step_with_noise(sensitivity, form, backend)
+    assert 0.01 < (sigma == 0).double().mean() < 0.8  # γ spares the most sensitive
     rounding = 1e-12 if backend == "foreach" else 1e-6
     assert added[sigma == 0].abs().max() < rounding
     large = sigma > 1e6 * rounding if backend == "foreach" else sigma > 1e-4
@@ -214,10 +227,56 @@ def test_what_a_step_adds_has_the_stated_deviation_element_by_element(form: str,
     assert stats.kstest(standard[hit].numpy(), "norm").pvalue > 0.01
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_signed_gives_noise_to_the_sign_of_the_sum_alone_and_less_of_it_with_gamma(backend: str) -> None:
+    """Of the elements with the sum's sign, those below s̄/γ: worked out here from the products themselves."""
+    shares = []
+    for gamma in (0.0, 0.1, 0.3, 1.0):
+        added, sigma, s = step_with_noise("signed", "variance", backend, noise_gamma=gamma, noise_p=1.0)
+        expected = (s > 0) & (s < s.mean() / gamma if gamma else s > 0)
+        moved = added.abs() > (1e-15 if backend == "foreach" else 1e-6)
+        assert torch.equal(sigma > 0, expected)
+        assert not moved[~expected].any()
+        assert moved[expected].double().mean() > 0.99  # rounding hides the least
+        shares.append(expected.double().mean().item())
+    assert shares[0] > 0.5 and shares[-1] < 0.5 * shares[0]
+    assert shares == sorted(shares, reverse=True)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("noise_eps", [1e-8, 1e-300])
+@pytest.mark.parametrize(("sensitivity", "form"), READINGS)
+def test_nothing_is_divided_by_zero_and_what_the_loss_does_not_depend_on_gets_no_noise(
+    sensitivity: str, form: str, noise_eps: float, backend: str
+) -> None:
+    """Zeros, products that cancel to a sum of 0, averages that cancel to 0 in the second step, one element."""
+    weights = [[0.0] * 8, [1.0, -1.0, 2.0, -2.0], [1.0, 1.0, 2.0], [3.0], [1e-30, 1.0]]
+    first = [[0.0] * 8, [1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [1.0], [1e-30, 1.0]]
+    device = DEVICE if backend == "triton" else CPU
+    params = [torch.nn.Parameter(torch.tensor(values, device=device)) for values in weights]
+    still = torch.nn.Parameter(torch.ones(5, device=device))  # a bias without gradient
+    reading = {"sensitivity": sensitivity, "noise_form": form, "noise_gamma": 0.0, "noise_eps": noise_eps}
+    optimizer = PATSAdamax([*params, still], lr=0.0, noise_p=1.0, sensitivity_beta=0.5, backend=backend, **reading)
+    for sign in (1.0, -0.5):  # with β = 0.5 the signed average of the second step is zero
+        for param, grad in zip(params, first, strict=True):
+            param.grad = sign * torch.tensor(grad, device=device)
+        optimizer.step()
+        summary = optimizer.sensitivity_summary()
+        assert all(param.isfinite().all() for param in params)
+        assert torch.equal(params[0], torch.zeros_like(params[0])) or sensitivity == "magnitude"
+    assert torch.equal(still, torch.ones_like(still))
+    if sensitivity == "signed":
+        assert torch.equal(params[1].detach().cpu(), torch.tensor(weights[1]))  # the sum is 0 in both steps
+    for one in summary.values():
+        assert all(np.isfinite([one.mean, one.std, one.share_with_noise, one.mean_noise_scale, *one.noise_quantiles]))
+
+
 def test_tensors_and_steps_get_noise_of_their_own() -> None:
     """By the parameter's place over all groups and its own count of steps, through the optimizer."""
     params = [torch.nn.Parameter(torch.ones(500)) for _ in range(3)]
-    optimizer = PATSAdamax([{"params": params[:2]}, {"params": params[2:]}], lr=0.0, noise_lambda=10.0, noise_p=1.0)
+    groups = [{"params": params[:2]}, {"params": params[2:]}]
+    # Signed products would differ in sign after the first step, and half of the elements get no noise.
+    optimizer = PATSAdamax(groups, lr=0.0, noise_lambda=10.0, noise_p=1.0, sensitivity="magnitude")
     added = []
     for _ in range(2):
         before = [param.detach().clone() for param in params]

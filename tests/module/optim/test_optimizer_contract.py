@@ -35,7 +35,9 @@ BAD_OPTIONS: list[tuple[list[type[Optimizer]], dict[str, Any], str]] = [
     (PATS, {"noise_p": 1.5}, "Invalid noise_p value: 1.5"),
     (PATS, {"noise_p": NAN}, "Invalid noise_p value: nan"),
     (PATS, {"noise_eps": 0.0}, "Invalid noise_eps value: 0.0"),
-    (PATS, {"noise_form": "sd"}, "Invalid noise_form: 'sd'; choose from std, variance"),
+    (PATS, {"noise_form": "sd"}, "Invalid noise_form value: 'sd'; must be one of variance, std"),
+    (PATS, {"sensitivity": "sign"}, "Invalid sensitivity value: 'sign'; must be one of signed, magnitude"),
+    (PATS, {"noise_schedule": "cosine"}, "Invalid noise_schedule value: 'cosine'; must be one of constant, lr"),
     (PATS, {"seed": -1}, "Invalid seed: -1; it must be an integer"),
     (PATS, {"seed": 1.5}, "Invalid seed: 1.5; it must be an integer"),
 ]

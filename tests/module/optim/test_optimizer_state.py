@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -99,7 +100,38 @@ def test_loads_what_torchs_adamax_saved() -> None:
     take_steps(torchs, 4, 6)
     take_steps(pats, 4, 6)
     assert equal(ours, theirs)
-    assert pats.param_groups[0]["noise_form"] == "std"
+    assert pats.param_groups[0]["noise_form"] == "variance"
+
+
+def test_what_a_state_dict_lacks_stays_as_the_optimizers_own_groups_have_it() -> None:
+    """Torch's Adamax knows nothing of `perturb` and `names`: LayerNorm, embeddings and head stay unperturbed."""
+    params = toy_params()
+    groups = [{"params": params[:2], "names": ["a", "b"]}, {"params": params[2:], "perturb": False, "noise_p": 0.5}]
+    theirs = torch.optim.Adamax([{"params": params[:2]}, {"params": params[2:]}], lr=1e-2)
+    take_steps(theirs, 1, 1)
+    pats = PATSAdamax(groups, lr=1.0)
+    pats.load_state_dict(theirs.state_dict())
+    first, second = pats.param_groups
+    assert (first["perturb"], second["perturb"], second["noise_p"]) == (True, False, 0.5)
+    assert first["names"] == ["a", "b"] and first["lr"] == 1e-2
+    take_steps(pats, 2, 2)
+    assert list(pats.sensitivity_summary()) == ["a", "b"]
+
+
+def test_a_state_dict_of_before_the_signed_reading_says_what_it_is() -> None:
+    params = toy_params()
+    old = PATSAdamax(params, sensitivity="magnitude", noise_form="std")
+    take_steps(old, 1, 2)
+    saved = old.state_dict()
+    for group in saved["param_groups"]:
+        del group["sensitivity"], group["noise_schedule"]
+    with pytest.warns(UserWarning, match="make the optimizer with sensitivity='magnitude', noise_form='std'"):
+        PATSAdamax(toy_params()).load_state_dict(copy.deepcopy(saved))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = PATSAdamax(toy_params(), sensitivity="magnitude", noise_form="std")
+        again.load_state_dict(saved)
+    assert again.param_groups[0]["sensitivity"] == "magnitude"
 
 
 def test_a_users_pre_hook_is_honoured() -> None:

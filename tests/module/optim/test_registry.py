@@ -49,7 +49,7 @@ def test_the_six_names_are_there() -> None:
 
 def test_settings_reach_those_they_concern() -> None:
     pats = PATSConfig(
-        noise_lambda=1e-5, noise_gamma=0.1, noise_p=0.3, noise_eps=1e-7, noise_form="variance", sensitivity_beta=0.5
+        noise_lambda=1e-5, noise_gamma=0.1, noise_p=0.3, noise_eps=1e-7, noise_form="std", sensitivity_beta=0.5
     )
     sage = SAGEConfig(sensitivity_beta=0.6)
     built = {

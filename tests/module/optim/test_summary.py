@@ -34,24 +34,44 @@ def test_statistics_are_those_of_the_state(cls: type[SensitivityOptimizer]) -> N
     take_steps(optimizer, 1, 3)
     summary = optimizer.sensitivity_summary()
     assert list(summary) == ["a", "b", "c"]
-    for one, values in zip(summary.values(), sensitivities(optimizer), strict=True):
+    for one, values in zip(summary.values(), map(np.abs, sensitivities(optimizer)), strict=True):
         assert one.elements == len(values)
         np.testing.assert_allclose([one.mean, one.std], [values.mean(), values.std()], rtol=1e-5, atol=1e-9)
         np.testing.assert_allclose(one.quantiles, np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["std", "variance"])
-def test_noise_is_what_equation_4_says(form: str) -> None:
-    p, lambda_, gamma, eps = 0.3, 1e-3, 0.9, 1e-4
-    noise = {"noise_p": p, "noise_lambda": lambda_, "noise_gamma": gamma, "noise_eps": eps, "noise_form": form}
-    optimizer = PATSAdamax(groups(), **noise)
+@pytest.mark.parametrize("sensitivity", ["signed", "magnitude"])
+def test_noise_is_what_equation_4_says(sensitivity: str, form: str) -> None:
+    p, lambda_, gamma, eps = 0.3, 1e-3, 0.3, 1e-4
+    noise = {"noise_p": p, "noise_lambda": lambda_, "noise_gamma": gamma, "noise_eps": eps}
+    optimizer = PATSAdamax(groups(), sensitivity=sensitivity, noise_form=form, **noise)
     take_steps(optimizer, 1, 3)
     for one, s in zip(optimizer.sensitivity_summary().values(), sensitivities(optimizer), strict=True):
-        r = lambda_ * np.maximum(s.mean() / (s + eps) - gamma, 0)
+        ratio = s.sum() / (len(s) * s + np.sign(s) * eps) if sensitivity == "signed" else s.mean() / (s + eps)
+        r = lambda_ * np.maximum(ratio - gamma, 0)
         sigma = r if form == "std" else np.sqrt(r)
+        assert one.elements == 1 or 0 < one.share_with_noise < 1
+        np.testing.assert_allclose(one.share_with_noise, (sigma > 0).mean(), rtol=1e-6)
         np.testing.assert_allclose(one.share_perturbed, p * (sigma > 0).mean(), rtol=1e-6)
-        np.testing.assert_allclose(one.mean_noise_scale, sigma[sigma > 0].mean(), rtol=1e-4)
-    assert {one.share_perturbed for one in sage_summary().values()} == {None}
+        np.testing.assert_allclose(one.mean_noise_scale, sigma[sigma > 0].mean(), rtol=1e-3)
+        expected = np.quantile(sigma[sigma > 0], [0.05, 0.25, 0.5, 0.75, 0.95])
+        np.testing.assert_allclose(one.noise_quantiles, expected, rtol=1e-3)
+    assert {(one.share_perturbed, one.noise_quantiles) for one in sage_summary().values()} == {(None, None)}
+
+
+def test_noise_that_follows_the_rate_is_told_as_it_is_at_that_rate() -> None:
+    def scales(optimizer: SensitivityOptimizer) -> list[float]:
+        take_steps(optimizer, 1, 3)
+        return [one.mean_noise_scale for one in optimizer.sensitivity_summary().values()]
+
+    following = PATSAdamax(groups(), noise_schedule="lr", lr=0.0)
+    for group in following.param_groups:
+        group["initial_lr"], group["lr"] = 1.0, 1e-9
+    constant = PATSAdamax(groups(), noise_p=1e-12, lr=1e-9)  # p is so small that no noise moves the weights apart
+    for group in following.param_groups:
+        group["noise_p"] = 1e-12
+    np.testing.assert_allclose(scales(following), 1e-9 * np.array(scales(constant)), rtol=1e-5)
 
 
 def sage_summary() -> dict:
@@ -63,7 +83,7 @@ def sage_summary() -> dict:
 def test_share_perturbed_is_what_a_step_perturbs() -> None:
     """Counted: elements that a step without a rate moves."""
     param = nn.Parameter(torch.randn(100_000, generator=torch.Generator().manual_seed(1)))
-    optimizer = PATSAdamax([param], lr=0.0, noise_lambda=0.1, noise_gamma=0.5)
+    optimizer = PATSAdamax([param], lr=0.0, noise_lambda=0.1, noise_gamma=1e-4)
     before = param.detach().clone()
     take_steps(optimizer, 1, 1)
     moved = (param.detach() != before).double().mean().item()
