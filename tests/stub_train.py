@@ -18,7 +18,7 @@ from typing import NoReturn
 
 BEHAVIOURS = ("finish", "collapse", "refuse", "crash", "no results", "die", "busy", "wait", "deaf")
 FOLDER = Path(os.environ["STUB_FOLDER"])
-SWITCHES = ("--resume", "--dry_run", "--no-tensorboard", "--bf16")
+SWITCHES = ("--resume", "--dry_run", "--no-tensorboard", "--bf16", "--dev_predictions")
 
 
 def flags() -> dict[str, str]:

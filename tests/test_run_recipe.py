@@ -79,7 +79,8 @@ def place(tmp_path: Path) -> Place:
 
 def flags_of(call: Sequence[str]) -> dict[str, str]:
     """The flags that a call of train.py ends with; of those given twice the last, as train.py takes them."""
-    arguments = [argument for argument in call[call.index("train.py") + 1 :] if argument != "--resume"]
+    switches = ("--resume", "--dev_predictions")
+    arguments = [argument for argument in call[call.index("train.py") + 1 :] if argument not in switches]
     return dict(zip(arguments[::2], arguments[1::2], strict=True))
 
 

@@ -76,14 +76,14 @@ class PATSConfig(Hyperparameters):
     )
     sensitivity: str = hyperparameter(
         "signed",
-        symbol="s = θg or |θg|",
+        symbol="s",
         flag="pats_sensitivity",
         choices=("signed", "magnitude"),
         help="a sensitivity with its sign (Algorithm 1) or without (Eq. 1)",
     )
     noise_form: str = hyperparameter(
         "variance",
-        symbol="σ = √r or r",
+        symbol="σ(r)",
         flag="pats_noise_form",
         choices=("variance", "std"),
         help="r is the noise's variance (the paper's text) or its standard deviation",

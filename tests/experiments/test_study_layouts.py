@@ -168,7 +168,7 @@ def test_latex_is_well_formed() -> None:
         columns = len(re.search(r"\{tabular\}\{([lr]+)\}", body)[1])
         rows = [line for line in body.split("\n") if line.endswith(r"\\")]
         assert len(rows) > 1 and all(len(re.findall(r"(?<!\\)&", row)) == columns - 1 for row in rows)
-    assert not re.search(r"(?<!\\)[_#]", text) and "±" not in text and r"pats\_variance" in text
+    assert not re.search(r"(?<!\\)[_#]", text) and "±" not in text and r"pats\_magnitude\_variance" in text
     assert text.count("{") == text.count("}")
 
 

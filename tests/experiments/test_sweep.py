@@ -34,8 +34,9 @@ def test_a_run_gets_its_recipe_and_what_is_set(sweeper: Sweeper) -> None:
     flags = "--recipes minilm/rte --methods pats --seeds 7 --data_dir features --devices cpu"
     assert sweeper(f"{flags} --set epochs=3 --set tensorboard=false --set bf16=true --init_checkpoint model") == 0
     (call,) = sweeper.calls()
-    given = [argument for argument in call["argv"] if argument not in ("--resume", "--no-tensorboard", "--bf16")]
-    assert len(given) == len(call["argv"]) - 3
+    switches = ("--resume", "--no-tensorboard", "--bf16", "--dev_predictions")
+    given = [argument for argument in call["argv"] if argument not in switches]
+    assert len(given) == len(call["argv"]) - len(switches)
     found = dict(zip(given[::2], given[1::2], strict=True))
     assert found == {
         "--init_checkpoint": "model",

@@ -1,7 +1,7 @@
 """How figures look, and how they become files: one colour and line style a method everywhere, sizes for paper columns.
 
-Colours are those of Okabe and Ito's that stand out from white (3:1 and more), which people with colour blindness can
-tell apart. matplotlib is imported when a figure is made, used through its objects alone, and leaves the user's settings
+Colours stand out from white (3:1 and more): Okabe and Ito's, which people with colour blindness can tell apart, a purple
+and a brown. matplotlib is imported when a figure is made, used through its objects alone, and leaves the user's settings
 and backend as they are.
 """
 
@@ -46,8 +46,8 @@ LOOKS = {
     "sage": Look(_rgb("009E73"), (0, (6, 1.5, 1, 1.5)), "^"),
     "noisytune": Look(_rgb("D55E00"), (0, (2, 1)), "D"),
     "pats": Look(_rgb("0072B2"), "solid", "o"),
-    "pats_lr": Look(_rgb("56B4E9"), (0, (5, 1, 1, 1)), "h"),
-    "pats_magnitude": Look(_rgb("E69F00"), (0, (3, 1, 1, 1, 1, 1)), "X"),
+    "pats_lr": Look(_rgb("5D3A9B"), (0, (5, 1, 1, 1)), "h"),
+    "pats_magnitude": Look(_rgb("8B5A00"), (0, (3, 1, 1, 1, 1, 1)), "X"),
     "pats_magnitude_variance": Look(_rgb("CC79A7"), (0, (1, 1)), "v"),
 }
 OTHER = Look(_rgb("767676"), (0, (8, 2, 1, 2, 1, 2)), "P")
