@@ -23,7 +23,7 @@ from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point
 from experiments.glue.study import STUDY_FILE, Study
 from experiments.glue.tables import run_table
-from experiments.glue.tables.comparison import BASELINE, EPOCHS, StudyTable, compare, read_paper_scores
+from experiments.glue.tables.comparison import BASELINE, EPOCHS, NESTED, StudyTable, compare, read_paper_scores
 from experiments.glue.tables.layouts import csv_text, latex, markdown
 from experiments.glue.tables.remarks import comparable, remarks
 from experiments.glue.tables.significance import TESTS
@@ -38,7 +38,7 @@ def study_tables(
 
     Args:
         study: with at least one run.
-        which: of `last` and `best`.
+        which: of `last`, `best` and `nested`.
         baseline: a method; None for adamax, which need not be there.
         tasks: those to show; None for all.
         test: one of `significance.TESTS`.
@@ -84,7 +84,12 @@ def _parser() -> Parser:
         "folders", nargs="+", type=path_text, metavar="FOLDER", help="one study, or the --output_dirs of finished runs"
     )
     of_study = parser.add_argument_group("of a study")
-    of_study.add_argument("--which", choices=(*EPOCHS, "both"), help="epoch; default: both, the last epoch first")
+    of_study.add_argument(
+        "--which",
+        choices=(*EPOCHS, "both", NESTED, "all"),
+        help="epoch; nested: the best one, chosen on one half of the dev rows and scored on the other; default: both, "
+        "the last epoch first",
+    )
     of_study.add_argument("--baseline", help=f"method that all others are compared with (default: {BASELINE})")
     of_study.add_argument("--output_dir", type=path_text, help="folder of table.md, .tex and .csv; default: the study")
     of_study.add_argument("--tasks", help="comma-separated; default: all; the correction is over those shown")
@@ -108,7 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if len(folders) > 1:
         raise InputError(f"{studies[0]} is a study: name it alone, one at a time")
-    which = EPOCHS if args.which in (None, "both") else (args.which,)
+    several = {None: EPOCHS, "both": EPOCHS, "all": (*EPOCHS, NESTED)}
+    which = several.get(args.which, (args.which,))
     tasks = None if args.tasks is None else list(dict.fromkeys(task.strip() for task in args.tasks.split(",")))
     tables = study_tables(Study.load(folders[0]), which, args.baseline, tasks, args.test or TESTS[0])
     name = folders[0].resolve().name

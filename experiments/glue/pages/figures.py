@@ -21,6 +21,8 @@ COLOURS = {  # of `plots.style`, which draws on white, by what they become in a 
     "#e6e6e6": "var(--grid)",
     "#595959": "var(--soft)",
     "#0072b2": "var(--blue)",
+    "#5d3a9b": "var(--violet)",
+    "#8b5a00": "var(--brown)",
 }
 MOST_PALE = 0.3  # the least share of a method's colour in what is mixed with white
 COLOUR = re.compile("#[0-9a-f]{6}")

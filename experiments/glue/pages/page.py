@@ -14,12 +14,12 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --paper: #ffffff; --ink: #1b1d21; --soft: #575c66; --rule: #dcdfe4; --shade: #f4f5f7; --link: #0b57b0;
-  --grid: #e6e6e6; --blue: #0072b2;
+  --grid: #e6e6e6; --blue: #0072b2; --violet: #5d3a9b; --brown: #8b5a00;
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {
     --paper: #15171b; --ink: #e4e6ea; --soft: #a3a9b4; --rule: #363b44; --shade: #1e2127; --link: #8ab8ff;
-    --grid: #30343c; --blue: #4aa8e0;
+    --grid: #30343c; --blue: #4aa8e0; --violet: #b59be0; --brown: #d9a441;
   }
 }
 * { box-sizing: border-box; }

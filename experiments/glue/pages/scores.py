@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from experiments.glue.pages.page import Html, bullets, element, table
-from experiments.glue.tables.comparison import StudyTable
+from experiments.glue.tables.comparison import EPOCHS, StudyTable
 from experiments.glue.tables.differences import Difference
 from experiments.glue.tables.layouts import ALL_TASKS, EPOCH, difference_grid, notes, score_grid, title
 from experiments.glue.tables.significance import Verdict
@@ -71,7 +71,7 @@ def _listed(words: Sequence[str]) -> str:
 def scores(tables: Sequence[StudyTable], which: str) -> list[Html]:
     """All tables: those of one epoch openly, those of the other folded."""
     shown = [part for one in tables if one.which == which for part in score_table(one)]
-    (other,) = set(EPOCH) - {which}
+    (other,) = set(EPOCHS) - {which}
     folded = [part for one in tables if one.which == other for part in score_table(one)]
     return [*shown, element("details", element("summary", f"The same at the {EPOCH[other]}"), *folded)]
 

@@ -1,8 +1,8 @@
 """How figures look, and how they become files: one colour and line style a method everywhere, sizes for paper columns.
 
-Colours stand out from white (3:1 and more): Okabe and Ito's, which people with colour blindness can tell apart, a purple
-and a brown. matplotlib is imported when a figure is made, used through its objects alone, and leaves the user's settings
-and backend as they are.
+Colours stand out from white (3:1 and more): Okabe and Ito's, which people with colour blindness can tell apart, a
+purple and a brown. matplotlib is imported when a figure is made, used through its objects alone, and leaves the user's
+settings and backend as they are.
 """
 
 from __future__ import annotations

@@ -15,10 +15,14 @@ from data_utils.strict import read_yaml_mapping
 from experiments.glue.recipes import FOLDER, MTL
 from experiments.glue.study import OWN_FLAGS, Group, Outcome, Run, Status
 from experiments.glue.tables.differences import Difference, differences
+from experiments.glue.tables.nested import nested_score
 
 PAPER = FOLDER / "paper_table1.yml"
 BASELINE = "adamax"
 EPOCHS = ("last", "best")
+NESTED = "nested"
+"""The best epoch as rows see it that did not choose it; see `nested_score`."""
+
 PaperScores = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
@@ -60,7 +64,7 @@ class StudyTable:
 
     Attributes:
         group: the encoder, whether it was trained on all tasks together, and the names of the flags that were varied.
-        which: `last` or `best` epoch.
+        which: `last` or `best` epoch, or `nested`.
         test: one of `significance.TESTS`.
         methods: labels, baselines first.
         metrics: each task's primary metric; None while no run is done.
@@ -126,7 +130,8 @@ def compare(
 
     Args:
         outcomes: a study's runs, whatever became of them.
-        which: the `last` epoch's score, or the `best` epoch's on the dev set.
+        which: the `last` epoch's score, the `best` epoch's on the dev set, or `nested`, for which runs must have kept
+            what they predicted.
         baseline: the method that all others are compared with. A varied method meets the baseline with the same
             variation; flags that it cannot have (`pats_lambda`) do not count there.
         tasks: which tasks to show, and in which order; None for all.
@@ -235,7 +240,7 @@ def _cell(outcomes: Sequence[Outcome], task: str, which: str) -> Cell:
     done = [outcome for outcome in outcomes if outcome.status is Status.DONE]
     ends = {outcome.run.seed: outcome.results["tasks"][task]["last"] for outcome in done}
     return Cell(
-        scores={outcome.run.seed: outcome.score(task, which) for outcome in done},
+        scores={o.run.seed: nested_score(o, task) if which == NESTED else o.score(task, which) for o in done},
         collapsed=tuple(seed for seed, end in ends.items() if end.get("constant", False)),
         failed={outcome.run.seed: outcome.message for outcome in outcomes if outcome.status is Status.FAILED},
         unfinished=tuple(o.run.seed for o in outcomes if o.status in (Status.WAITING, Status.CUT)),

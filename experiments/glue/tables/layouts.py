@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from experiments.glue.tables.comparison import Cell, StudyTable
+from experiments.glue.tables.comparison import NESTED, Cell, StudyTable
 from experiments.glue.tables.differences import Difference
+from experiments.glue.tables.nested import HALVES
 from experiments.glue.tables.significance import LEVEL, MIN_BOOTSTRAP_PAIRS, Verdict
 
 NOTHING = "-"
@@ -20,7 +21,7 @@ CSV_COLUMNS = (
     "encoder setting varied task metric method which n mean std failed collapsed unfinished paper majority "
     "baseline pairs delta ci_low ci_high p p_holm verdict"
 ).split()
-EPOCH = {"last": "last epoch", "best": "best epoch"}
+EPOCH = {"last": "last epoch", "best": "best epoch", NESTED: "best epoch, chosen and scored on different dev rows"}
 TEST = {
     "permutation": "paired sign-flip permutation test of the mean difference",
     "wilcoxon": "Wilcoxon's signed-rank test",
@@ -88,6 +89,11 @@ def difference_grid(table: StudyTable) -> Grid:
 def notes(table: StudyTable) -> list[str]:
     """What a reader must know to read the table, and every run that is not simply done; a paragraph each."""
     found = ["Dev scores in points out of 100: mean ± sample standard deviation over seeds."]
+    if table.which == NESTED:
+        found.append(
+            f"Each run's best epoch is chosen on one half of the dev rows and scored on the other: means over {HALVES} "
+            "random halves, both ways, the same rows for all runs."
+        )
     if table.which == "best":
         found.append("Each run's best epoch on each task is chosen by the dev scores shown: unseen data gives less.")
     if table.majority:
