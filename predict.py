@@ -21,7 +21,7 @@ from data_utils.errors import InputError, entry_point, raise_all
 from data_utils.features import FeatureSet, load_features
 from data_utils.task_def import TaskDef
 from mt_dnn.config import DataConfig, LoopConfig
-from mt_dnn.data import TaskData, check_fits_encoder
+from mt_dnn.data import TaskData, check_fits_encoder, shortened
 from mt_dnn.predict import TrainedModel, scores_in_words, write_predictions
 
 
@@ -69,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     trained = TrainedModel.load(args.checkpoint)
     task = trained.task(args.task)
     features = features_of(args, trained, task)
+    if cut := shortened(features, args.max_seq_len):
+        print(f"{cut:,} of {len(features):,} rows are shortened to {args.max_seq_len} tokens", file=sys.stderr)
     loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
     predicted = trained.predict(features, loop, min(args.max_seq_len, trained.model.encoder.max_length))
     if args.output is None:

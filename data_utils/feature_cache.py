@@ -18,9 +18,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-FORMAT = "2"  # 2: with the arrays' own hash; 1: without
+FORMAT = "3"  # 3: with the places of texts; 2: with the arrays' own hash; 1: without
 DTYPES: dict[str, type[np.generic]] = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32}
-NAMES = ("uids", "uid_offsets", "labels", "token_ids", "type_ids", "offsets")
+NAMES = ("uids", "uid_offsets", "labels", "token_ids", "type_ids", "offsets", "texts")
 
 
 class PackedStrings(Sequence[str]):
@@ -106,6 +106,7 @@ def _fit_together(tensors: Mapping[str, np.ndarray]) -> bool:
     return (
         len(offsets) == len(uid_offsets) == len(tensors["labels"]) + 1
         and offsets[0] == uid_offsets[0] == 0
+        and tensors["texts"].shape == (len(tensors["labels"]), 2, 3)
         and offsets[-1] == len(tensors["token_ids"]) == len(tensors["type_ids"])
         and uid_offsets[-1] == len(tensors["uids"])
         and bool((np.diff(offsets) > 0).all() and (np.diff(uid_offsets) > 0).all())

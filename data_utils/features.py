@@ -2,11 +2,14 @@
 
 A line is what MT-DNN writes and reads: `uid`, `label` (class id in the order of the task's labels, or the number of
 a regression task), `token_id`, `type_id`, `attention_mask` (all ones: rows are not padded). MT-DNN's older files lack
-the mask, call it `mask`, or have numbers for uids; they load too. Other keys are not looked at.
+the mask, call it `mask`, or have numbers for uids; they load too. Our own files also have `texts`: for each text of
+the row where it begins and ends among the tokens, and how many tokens it had before it was cut; without them a row
+cannot be cut any more. Other keys are not looked at.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from array import array
 from collections.abc import Iterator, Sequence
@@ -19,6 +22,7 @@ import numpy as np
 
 from data_utils.atomic import sha256_of
 from data_utils.canonical import Problems, read_lines
+from data_utils.cutting import Text, cut_positions
 from data_utils.errors import InputError, raise_all
 from data_utils.feature_cache import PackedStrings, read_cache, write_cache
 from data_utils.manifest import check_features, read_manifest
@@ -28,6 +32,7 @@ from data_utils.task_def import MAX_FLOAT32, TaskDef, TaskType
 REQUIRED_KEYS = ("uid", "label", "token_id", "type_id")
 MASK_KEYS = ("attention_mask", "mask")
 MAX_TOKEN_ID = 2**31 - 1
+NO_TEXT = [-1, 0, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +47,8 @@ class FeatureSet:
         token_ids: (tokens,) int32, all rows one after the other.
         type_ids: (tokens,) uint8, likewise.
         offsets: (rows + 1,) int64; row i is `token_ids[offsets[i]:offsets[i + 1]]`.
+        texts: (rows, 2, 3) int32: start, stop and uncut length of each text; a start of -1 for one that there is not,
+            or whose place is not known.
         sha256: of the features file, in hexadecimal.
     """
 
@@ -52,6 +59,7 @@ class FeatureSet:
     token_ids: np.ndarray
     type_ids: np.ndarray
     offsets: np.ndarray
+    texts: np.ndarray
     sha256: str
 
     def __len__(self) -> int:
@@ -61,6 +69,21 @@ class FeatureSet:
     def lengths(self) -> np.ndarray:
         """(rows,) int64: tokens of each row, special ones included."""
         return np.diff(self.offsets)
+
+    def positions(self, row: int, room: int, *, left: bool) -> np.ndarray:
+        """The tokens of a row, counted over all rows, that stay where it is cut to `room` tokens.
+
+        Raises:
+            ValueError: the features do not say where the row's texts lie; see `uncuttable`.
+        """
+        texts = tuple(Text(*text) for text in self.texts[row].tolist() if text[0] >= 0)
+        if not texts:
+            raise ValueError(f"{self.task.name} {self.split}: row {self.uids[row]} cannot be cut")
+        return self.offsets[row] + cut_positions(texts, int(self.lengths[row]), room, left=left)
+
+    def uncuttable(self, room: int) -> int:
+        """How many rows are longer than `room` tokens and do not say where their texts lie."""
+        return int(((self.lengths > room) & (self.texts[:, 0, 0] < 0)).sum())
 
 
 def feature_path(data_dir: str | Path, task_name: str, split: str) -> Path:
@@ -108,6 +131,7 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str) -> FeatureSet
         token_ids=tensors["token_ids"],
         type_ids=tensors["type_ids"],
         offsets=tensors["offsets"],
+        texts=tensors["texts"],
         sha256=sha256,
     )
 
@@ -122,14 +146,16 @@ def read_json_lines(path: Path, task: TaskDef) -> dict[str, np.ndarray]:
     labels: list[int | float] = []
     uids: list[bytes] = []
     lengths: list[int] = []
+    places = array("i")
     for number, line in enumerate(read_lines(path), start=1):
         try:
-            uid, label, token_ids, type_ids = _parse_line(line, task)
+            uid, label, token_ids, type_ids, texts = _parse_line(line, task)
         except InputError as error:
             problems.add(number, str(error))
             continue
         tokens.extend(token_ids)
         types.extend(type_ids)
+        places.extend(texts)
         labels.append(label)
         uids.append(uid)
         lengths.append(len(token_ids))
@@ -141,6 +167,7 @@ def read_json_lines(path: Path, task: TaskDef) -> dict[str, np.ndarray]:
         "token_ids": np.frombuffer(tokens, dtype=np.int32),
         "type_ids": np.frombuffer(types, dtype=np.uint8),
         "offsets": _offsets(lengths),
+        "texts": np.frombuffer(places, dtype=np.int32).reshape(-1, 2, 3),
     }
 
 
@@ -148,7 +175,7 @@ def _offsets(lengths: Sequence[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def _parse_line(line: str, task: TaskDef) -> tuple[bytes, int | float, list[int], list[int]]:
+def _parse_line(line: str, task: TaskDef) -> tuple[bytes, int | float, list[int], list[int], list[int]]:
     try:
         row = parse_json(line)
     except InputError as error:
@@ -168,7 +195,24 @@ def _parse_line(line: str, task: TaskDef) -> tuple[bytes, int | float, list[int]
             raise InputError(f"{key} has {found} entries for {len(tokens)} tokens")
         if key in MASK_KEYS and values != [1] * len(tokens):
             raise InputError(f"{key} must be all ones: padded features do not load here; make them without padding")
-    return str(uid).encode(), _checked_label(row["label"], task), tokens, types
+    return str(uid).encode(), _checked_label(row["label"], task), tokens, types, _texts(row, len(tokens))
+
+
+def _texts(row: dict[str, Any], tokens: int) -> list[int]:
+    """The places of a row's texts, six numbers."""
+    if "texts" not in row:
+        return NO_TEXT + NO_TEXT
+    texts, end = row["texts"], 0
+    if not isinstance(texts, list) or not 1 <= len(texts) <= 2:
+        raise InputError(f"texts must be a list of one or two places, got {shown(texts)}")
+    for text in texts:
+        if not isinstance(text, list) or len(text) != 3 or set(map(type, text)) != {int}:
+            raise InputError(f"texts must hold start, stop and length of each text, got {shown(text)}")
+        start, stop, length = text
+        if not (end <= start <= stop <= tokens and stop - start <= length <= MAX_TOKEN_ID):
+            raise InputError(f"texts has {shown(text)}, which is no place in a row of {tokens} tokens")
+        end = stop
+    return [*itertools.chain.from_iterable(texts), *NO_TEXT * (2 - len(texts))]
 
 
 def _with_mask(row: dict[str, Any], types: list[int]) -> Iterator[tuple[str, Any]]:

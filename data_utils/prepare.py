@@ -234,8 +234,9 @@ def encode_block(encoder: RowEncoder, job: Job) -> Block:
     numbers = {label: job.task.label_id(label) for label in set(job.labels)}
     lines = [
         f'{{"uid": {json.dumps(uid)}, "label": {numbers[label]}, "token_id": {token_ids}, '
-        f'"type_id": {_small_ints(bytes(type_ids))}, "attention_mask": {_small_ints(bytes([1]) * len(token_ids))}}}\n'
-        for uid, label, (token_ids, type_ids, _) in zip(job.uids, job.labels, encoded, strict=True)
+        f'"type_id": {_small_ints(bytes(type_ids))}, "attention_mask": {_small_ints(bytes([1]) * len(token_ids))}, '
+        f'"texts": {list(map(list, texts))}}}\n'
+        for uid, label, (token_ids, type_ids, texts) in zip(job.uids, job.labels, encoded, strict=True)
     ]
     lengths = [len(row.token_ids) for row in encoded]
     shortened = sum(row.shortened for row in encoded)

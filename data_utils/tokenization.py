@@ -1,9 +1,9 @@
 """Text to token ids: exactly what `tokenizer(premise, hypothesis, truncation=True, max_length=...)` gives, but faster.
 
 The tokenizers of BERT's and RoBERTa's families cut text at single spaces into units whose ids depend on nothing
-else. For plain rows (printable ASCII, no double spaces, nothing to truncate) the ids of each unit are therefore
-computed once and looked up afterwards, which is about five times as fast as encoding each row. All other rows, and
-all rows of tokenizers for which this does not hold (SentencePiece's, say), go through the tokenizer itself, in
+else. For plain rows (printable ASCII, no double spaces) the ids of each unit are therefore
+computed once and looked up afterwards, which is about five times as fast as encoding each row. All other rows, and all
+rows of tokenizers for which this does not hold (SentencePiece's, say), go through the tokenizer itself, in
 batches. Which way a row takes changes nothing in the result; a test compares both on real data.
 """
 
@@ -16,8 +16,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from data_utils.cutting import Text, cut_positions
 from data_utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,11 +100,26 @@ class EncoderSettings:
 
 
 class EncodedRow(NamedTuple):
-    """Token ids and type ids of one row, equally long; `shortened` if text was cut off."""
+    """Token ids and type ids of one row, equally long, and where its texts lie."""
 
     token_ids: list[int]
     type_ids: list[int]
-    shortened: bool
+    texts: tuple[Text, ...]
+
+    @property
+    def shortened(self) -> bool:
+        """Whether text was cut off."""
+        return any(text.stop - text.start < text.length for text in self.texts)
+
+    def cut(self, room: int, *, left: bool) -> EncodedRow:
+        """The row in at most `room` tokens."""
+        if len(self.token_ids) <= room:
+            return self
+        kept = cut_positions(self.texts, len(self.token_ids), room, left=left)
+        ids, types = ([values[i] for i in kept] for values in (self.token_ids, self.type_ids))
+        before = np.searchsorted(kept, [[text.start, text.stop] for text in self.texts])
+        texts = [Text(int(a), int(b), text.length) for (a, b), text in zip(before, self.texts, strict=True)]
+        return EncodedRow(ids, types, tuple(texts))
 
 
 class RowEncoder:
@@ -112,14 +129,11 @@ class RowEncoder:
         self.settings = settings
         self._tokenizer = Tokenizer.from_str(settings.backend)
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(settings.max_seq_len, direction=settings.truncation_side)
+        self._tokenizer.no_truncation()
         backend = json.loads(settings.backend)
         added = [token["content"] for token in backend["added_tokens"]]
-        whole = Tokenizer.from_str(settings.backend)  # never cuts: a unit may be longer than a row
-        whole.no_padding()
-        whole.no_truncation()
         self._splits = splits_at_spaces(backend)
-        self._first, self._later = _UnitIds(whole, added, before=""), _UnitIds(whole, added, before=" ")
+        self._first, self._later = (_UnitIds(self._tokenizer, added, before=before) for before in ("", " "))
         self._frames = [_Frame.probe(self._tokenizer, pair) for pair in (False, True)]
 
     def encode(self, premises: Sequence[str], hypotheses: Sequence[str] | None = None) -> list[EncodedRow]:
@@ -129,13 +143,14 @@ class RowEncoder:
         rest = [i for i, row in enumerate(rows) if row is None]
         batch = [texts[i] if hypotheses is not None else texts[i][0] for i in rest]
         for i, encoding in zip(rest, self._tokenizer.encode_batch_fast(batch), strict=True):
-            rows[i] = self._from_encoding(encoding)
-        return [row for row in rows if row is not None]
+            rows[i] = self._from_encoding(encoding, len(texts[i]))
+        room, left = self.settings.max_seq_len, self.settings.truncation_side == "left"
+        return [row.cut(room, left=left) for row in rows if row is not None]
 
-    def _from_encoding(self, encoding: Encoding) -> EncodedRow:
-        ids = encoding.ids
+    def _from_encoding(self, encoding: Encoding, texts: int) -> EncodedRow:
+        ids, of_text = encoding.ids, encoding.sequence_ids
         type_ids = encoding.type_ids if self.settings.uses_type_ids else [0] * len(ids)
-        return EncodedRow(ids, type_ids, bool(encoding.overflowing))
+        return EncodedRow(ids, type_ids, self._frames[texts - 1].around([of_text.count(k) for k in range(texts)]))
 
     def _encode_plain(self, texts: tuple[str, ...]) -> EncodedRow | None:
         """The row by looking up its units; None where that might differ from the tokenizer's own result."""
@@ -148,8 +163,7 @@ class RowEncoder:
                 parts.append([*self._first[first], *chain.from_iterable(map(self._later.__getitem__, later))])
             except _AddedTokenError:
                 return None
-        row = self._frames[len(parts) - 1].fill(parts, self.settings.uses_type_ids)
-        return row if len(row.token_ids) <= self.settings.max_seq_len else None
+        return self._frames[len(parts) - 1].fill(parts, self.settings.uses_type_ids)
 
 
 def splits_at_spaces(backend: Mapping[str, Any]) -> bool:
@@ -240,10 +254,20 @@ class _Frame:
         for part, after in zip(parts, self.ids[1:], strict=True):
             ids += part
             ids += after
+        texts = self.around([len(part) for part in parts])
         if not uses_type_ids:
-            return EncodedRow(ids, [0] * len(ids), False)
+            return EncodedRow(ids, [0] * len(ids), texts)
         types = self.types[0].copy()
         for part, text_type, after in zip(parts, self.text_types, self.types[1:], strict=True):
             types += [text_type] * len(part)
             types += after
-        return EncodedRow(ids, types, False)
+        return EncodedRow(ids, types, texts)
+
+    def around(self, lengths: Sequence[int]) -> tuple[Text, ...]:
+        """Where texts of so many tokens lie in the frame."""
+        texts, end = [], 0
+        for before, length in zip(self.ids, lengths, strict=False):
+            start = end + len(before)
+            end = start + length
+            texts.append(Text(start, end, length))
+        return tuple(texts)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from data_utils.features import FeatureSet
 from module.encoder import Encoder
@@ -38,27 +39,44 @@ class Collator:
         uses_type_ids: whether the encoder takes `token_type_ids`.
         packing: several rows a line rather than one (see `module.encoder`).
         position_offset: the position id of a row's first token.
-        max_length: rows are shortened to so many tokens; the last token, a separator, is kept.
+        max_length: rows are cut to so many tokens, see `data_utils.cutting`.
+        cut_left: whether a text is cut at its beginning, as the tokenizer does it.
     """
 
     def __init__(
-        self, *, pad_token_id: int, uses_type_ids: bool, packing: bool, position_offset: int, max_length: int
+        self,
+        *,
+        pad_token_id: int,
+        uses_type_ids: bool,
+        packing: bool,
+        position_offset: int,
+        max_length: int,
+        cut_left: bool = False,
     ) -> None:
         self.pad_token_id = pad_token_id
         self.uses_type_ids = uses_type_ids
         self.packing = packing
         self.position_offset = position_offset
         self.max_length = max_length
+        self.cut_left = cut_left
 
     @classmethod
-    def for_encoder(cls, encoder: Encoder, *, packing: bool, max_length: int) -> Collator:
-        """A collator that fits `encoder`."""
+    def for_encoder(
+        cls,
+        encoder: Encoder,
+        *,
+        packing: bool,
+        max_length: int,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> Collator:
+        """A collator that fits `encoder` and cuts rows as its tokenizer does."""
         return cls(
             pad_token_id=encoder.config.pad_token_id or 0,
             uses_type_ids=encoder.uses_type_ids,
             packing=packing,
             position_offset=encoder.position_offset,
             max_length=max_length,
+            cut_left=tokenizer is not None and tokenizer.truncation_side == "left",
         )
 
     def __call__(self, features: FeatureSet, rows: np.ndarray) -> Batch:
@@ -68,7 +86,10 @@ class Collator:
         width = int((start + lengths).max())
         inside = _ranges(lengths)  # position of each token within its row
         source = np.repeat(features.offsets[rows], lengths) + inside
-        source[np.cumsum(lengths) - 1] = features.offsets[rows + 1] - 1  # a shortened row keeps its last token
+        begins = np.cumsum(lengths) - lengths
+        for i in np.flatnonzero(features.lengths[rows] > self.max_length):
+            kept = features.positions(rows[i], self.max_length, left=self.cut_left)
+            source[begins[i] : begins[i] + lengths[i]] = kept
         target = np.repeat(line * width + start, lengths) + inside
         shape = (int(line.max()) + 1, width)
         inputs = {"input_ids": _scatter(features.token_ids[source], target, shape, self.pad_token_id)}

@@ -90,6 +90,7 @@ def check_fits_encoder(
     vocab_size, longest = encoder.config.vocab_size, min(encoder.max_length, config.max_seq_len)
     bad = []
     for features in (split for item in data.values() for split in item.splits):
+        bad += cutting_problems(features, config.max_seq_len)
         largest = int(np.max(features.token_ids, initial=0))
         if largest >= vocab_size:
             bad.append(
@@ -147,6 +148,19 @@ def own_tokenizer(init_checkpoint: str) -> transformers.PreTrainedTokenizerBase 
         raise
 
 
+def cutting_problems(features: FeatureSet, max_length: int) -> list[str]:
+    """A line where rows would have to be cut that do not say where their texts end."""
+    if not (count := features.uncuttable(max_length)):
+        return []
+    return [
+        f"--max_seq_len {max_length}: {count:,} rows of {features.task.name}_{features.split} are longer, and the "
+        "features do not say where their texts end (MT-DNN's do not, nor do those of before November 2026): make them "
+        f"again, prepro_std.py --max_seq_len {max_length}, or ask for the longest row, {int(features.lengths.max())}"
+    ]
+
+
 def shortened(features: FeatureSet, max_length: int) -> int:
-    """How many rows are longer than `max_length` tokens."""
-    return int((features.lengths > max_length).sum())
+    """How many rows lack some of their text: cut when they were made, or longer than `max_length` tokens now."""
+    kept = features.texts[:, :, 1] - features.texts[:, :, 0]
+    made_short = ((features.texts[:, :, 0] >= 0) & (kept < features.texts[:, :, 2])).any(axis=1)
+    return int((made_short | (features.lengths > max_length)).sum())

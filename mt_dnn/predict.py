@@ -108,6 +108,7 @@ class TrainedModel:
             token_ids=np.concatenate([row.token_ids for row in encoded]).astype(np.int32),
             type_ids=np.concatenate([row.type_ids for row in encoded]).astype(np.uint8),
             offsets=np.concatenate([[0], np.cumsum([len(row.token_ids) for row in encoded])]).astype(np.int64),
+            texts=np.array([[*row.texts, (-1, 0, 0)][:2] for row in encoded], dtype=np.int32),
             sha256="",
         )
 
@@ -120,7 +121,9 @@ class TrainedModel:
         """
         device = pick_device(loop, ALONE)
         encoder = self.model.to(device).encoder
-        collator = Collator.for_encoder(encoder, packing=pick_packing("auto", encoder), max_length=max_seq_len)
+        collator = Collator.for_encoder(
+            encoder, packing=pick_packing("auto", encoder), max_length=max_seq_len, tokenizer=self.tokenizer
+        )
         precision = Precision(device, fp16=loop.fp16, bf16=loop.bf16)
         return Evaluator(self.model, collator, precision, ALONE, loop.batch_size_eval, heed=lambda: None).predict(
             features

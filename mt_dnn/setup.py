@@ -62,7 +62,9 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
         state=RunState(spread, optimizer, schedule, precision, data, tested, updates=len(sampler), seed=seed),
         tokenizer=tokenizer,
         sampler=sampler,
-        collator=Collator.for_encoder(model.encoder, packing=packing, max_length=config.data.max_seq_len),
+        collator=Collator.for_encoder(
+            model.encoder, packing=packing, max_length=config.data.max_seq_len, tokenizer=tokenizer
+        ),
         plan=describe(config, data, model, optimizer, sampler, device, packing=packing, processes=ranks.size),
     )
 

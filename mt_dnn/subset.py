@@ -55,4 +55,5 @@ def select(features: FeatureSet, rows: np.ndarray) -> FeatureSet:
         token_ids=np.concatenate([features.token_ids[piece] for piece in pieces]),
         type_ids=np.concatenate([features.type_ids[piece] for piece in pieces]),
         offsets=np.concatenate([[0], np.cumsum(features.lengths[rows])]),
+        texts=features.texts[rows],
     )

@@ -87,9 +87,9 @@ main() {
     "$VENV_PYTHON" -m experiments.glue.table "$OUTPUT_DIR/adamax" "$OUTPUT_DIR/pats_adamax"
     cat <<'NOTE'
 
-One seed and few updates: expect the two rows to lie close together. The paper's noise is small beside what training
-moves; whether it helps can only show over many more updates and several seeds. To see more noise at work:
-    OUTPUT_DIR=runs/more-noise bash scripts/quickstart.sh --pats_lambda 2e-5
+One seed and few updates. PATS's noise is of the size of a step, so the two rows may differ by some points, either way;
+another seed may turn that round, and only many seeds tell which of the two is better. To see less noise at work:
+    OUTPUT_DIR=runs/less-noise bash scripts/quickstart.sh --pats_lambda 5e-7
 NOTE
     printf '\nWritten, under %s:\n' "$ROOT"
     printf '  %s\n' "$DATA/" "$OUTPUT_DIR/adamax/" "$OUTPUT_DIR/pats_adamax/"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 from collections.abc import Callable
@@ -18,8 +19,10 @@ from module.optim import (
     AdamaxW,
     PATSAdamax,
     PATSAdamW,
+    PATSConfig,
     SAGEAdamax,
     SAGEAdamW,
+    SAGEConfig,
     encoder_param_groups,
     linear_schedule,
     noisytune_,
@@ -155,6 +158,19 @@ DOCUMENTED: list[tuple[Callable[..., Any], dict[str, Row]]] = [
 def test_tables_hold_every_argument_with_the_codes_default(target: Callable[..., Any], rows: dict[str, Row]) -> None:
     parameters = {name: one.default for name, one in inspect.signature(target).parameters.items() if name != "params"}
     assert {name: row.default for name, row in rows.items()} == parameters
+
+
+@pytest.mark.parametrize(("record", "table"), [(PATSConfig, PATS), (SAGEConfig, SAGE)])
+def test_tables_say_what_the_records_say(record: type[PATSConfig | SAGEConfig], table: dict[str, Row]) -> None:
+    text = SECTIONS["Arguments of PATS" if record is PATSConfig else "Arguments of SAGE"]
+    for field in dataclasses.fields(record):
+        about = field.metadata
+        choices = ", ".join(f'`"{choice}"`' for choice in about["choices"])
+        assert table[field.name] == Row(field.default, choices or str(about["within"]))
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| `{field.name}` ")]
+        symbol, *_, meaning = [cell.strip() for cell in line.split("|")[2:-1]]
+        assert (symbol, meaning) == (about["symbol"], about["help"])
+        assert f"`--{about['flag']}`" in text or record is SAGEConfig
 
 
 def within_and_without(row: Row) -> tuple[list[Any], list[Any]]:

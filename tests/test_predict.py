@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -68,20 +69,30 @@ def test_it_scores_what_the_run_scored(
             assert probabilities[row["prediction"]] == max(probabilities.values())
 
 
+@pytest.mark.parametrize("length", ["512", "10"])
 @pytest.mark.parametrize(("run", "task", "split"), [("one", "sst", "test"), ("three", "mnli", "matched_test")])
 def test_texts_give_what_their_features_give(
-    run: str, task: str, split: str, runs: dict[str, Path], workshop: Workshop, tmp_path: Path
+    run: str,
+    task: str,
+    split: str,
+    length: str,
+    runs: dict[str, Path],
+    workshop: Workshop,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     canonical = workshop.data_dir.parent / f"{task}_{split}.tsv"
     texts = ["\t".join(line.split("\t")[2:]) for line in canonical.read_text(encoding="utf-8").splitlines()]
     (tmp_path / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
-    flags = ["--checkpoint", str(runs[run] / "best"), "--task", task]
+    flags = ["--checkpoint", str(runs[run] / "best"), "--task", task, "--max_seq_len", length]
     source = ["--data_dir", str(workshop.data_dir), "--split", split]
     assert predict.main([*flags, *source, "--output", str(tmp_path / "features.tsv")]) == 0
     assert predict.main([*flags, "--texts", str(tmp_path / "texts.txt"), "--output", str(tmp_path / "texts.tsv")]) == 0
     by_features, by_texts = (rows((tmp_path / f"{name}.tsv").read_text()) for name in ("features", "texts"))
     assert [row["uid"] for row in by_texts] == [str(number) for number in range(1, len(texts) + 1)]
     assert [{**row, "uid": ""} for row in by_features] == [{**row, "uid": ""} for row in by_texts]
+    told = re.findall(r"(\d+) of 6 rows are shortened to 10 tokens", capsys.readouterr().err)
+    assert len(told) == (0 if length == "512" else 2) and len(set(told)) <= 1
 
 
 def test_a_regression_predicts_numbers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,13 @@ import transformers
 import yaml
 from safetensors.torch import load_file
 
+import prepro_std
 import train
+from data_utils.features import load_features
+from data_utils.task_def import load_task_defs
+from mt_dnn.batching import Collator
 from mt_dnn.checkpoint import Checkpoints, Saved
+from mt_dnn.data import shortened
 from mt_dnn.update import Updater
 from tests.conftest import Workshop, flip_a_bit
 
@@ -334,3 +340,29 @@ def test_dev_predictions_of_a_resumed_run_are_those_of_one_that_never_stopped(
     assert train.main(workshop.flags(tmp_path / "cut", *flags, "--resume")) == 0
     whole, cut = ((tmp_path / name / "dev_predictions.json").read_bytes() for name in ("whole", "cut"))
     assert cut == whole
+
+
+def test_rows_cut_in_training_are_those_that_preparation_makes_at_that_length(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    """Every row of every task: made at 512 and cut by the collator, or made so short."""
+    root = workshop.data_dir.parent
+    tasks = load_task_defs("experiments/glue/glue_task_def.yml")
+    for room in (9, 16):
+        (tmp_path / str(room)).mkdir()
+        for path in root.glob("*.tsv"):
+            shutil.copy(path, tmp_path / str(room))
+        flags = ["--model", str(workshop.encoder), "--root_dir", str(tmp_path / str(room)), "--workers", "1"]
+        flags += ["--task_def", "experiments/glue/glue_task_def.yml", "--max_seq_len", str(room)]
+        assert prepro_std.main(flags) == 0
+        cut = 0
+        for name in ("cola", "rte", "mnli", "stsb"):
+            folders = (workshop.data_dir, tmp_path / str(room) / "tiny-bert")
+            whole, short = (load_features(folder, tasks[name], "train") for folder in folders)
+            collator = Collator(pad_token_id=0, uses_type_ids=True, packing=False, position_offset=0, max_length=room)
+            rows = np.arange(len(whole))
+            for name_of_input, expected in collator(short, rows).inputs.items():
+                assert torch.equal(collator(whole, rows).inputs[name_of_input], expected)
+            cut += shortened(whole, room)
+            assert shortened(short, room) == shortened(whole, room)
+        assert cut > 20

@@ -92,11 +92,13 @@ class Measurement:
         data = self._rows(load_data(config.data, trained, tested=()))
         _check_best(folder / "best", data)
         model = build_model(str(folder / "best"), trained, dropout_p=0.0, seed=BATCHES_SEED)
-        check_fits_encoder(config.data, data, model.encoder, own_tokenizer(str(folder / "best")))
+        tokenizer = own_tokenizer(str(folder / "best"))
+        check_fits_encoder(config.data, data, model.encoder, tokenizer)
         if self.which == "last":
             _load_last(model, folder)
         packing = pick_packing(config.data.packing, model.encoder)
-        collator = Collator.for_encoder(model.encoder, packing=packing, max_length=config.data.max_seq_len)
+        longest = config.data.max_seq_len
+        collator = Collator.for_encoder(model.encoder, packing=packing, max_length=longest, tokenizer=tokenizer)
         tensors = mean_sensitivity(model.to(device), data, collator, self.batch_size, label=str(folder))
         if bad := [name for name, value in tensors.items() if not value.isfinite().all()]:
             raise StoppedError(f"{folder}: sensitivities that are not finite, of {len(bad)} tensors such as {bad[0]}")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mt_dnn.batching import SHORTEST_LINE, Collator
+from mt_dnn.data import cutting_problems
 
 
 def collator(packing: bool, max_length: int = 64, offset: int = 0) -> Collator:
@@ -52,6 +53,27 @@ def test_packing_keeps_every_row_whole(make_features, seed: int) -> None:
 def test_shortened_rows_keep_their_last_token(make_features, packing: bool) -> None:
     batch = collator(packing, max_length=4)(make_features(ROWS), np.array([2]))
     assert batch.inputs["input_ids"].tolist() == [[2, 30, 31, 3]]
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_pair_that_is_cut_keeps_both_texts_and_all_separators(make_features, packing: bool) -> None:
+    """A row of RTE in small: the premise is long, and the hypothesis stays whole."""
+    row = np.array([2, 10, 11, 12, 13, 14, 15, 3, 20, 21, 3])
+    features = make_features([row])
+    features.texts[0] = [[1, 7, 6], [8, 10, 2]]
+    batch = collator(packing, max_length=8)(features, np.array([0]))
+    assert batch.inputs["input_ids"].tolist() == [[2, 10, 11, 12, 3, 20, 21, 3]]
+
+
+def test_rows_that_do_not_say_where_their_texts_lie_are_not_cut_blindly(make_features) -> None:
+    features = make_features(ROWS)
+    features.texts[:, :, 0] = -1
+    assert features.uncuttable(4) == 1
+    (problem,) = cutting_problems(features, 4)
+    assert "--max_seq_len 4: 1 rows of toy_train are longer, and the features do not say where their texts" in problem
+    assert cutting_problems(features, 6) == []
+    with pytest.raises(ValueError, match="row 2 cannot be cut"):
+        collator(packing=False, max_length=4)(features, np.array([2]))
 
 
 def test_regression_labels_are_floats(make_features) -> None:
