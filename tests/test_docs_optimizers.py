@@ -113,6 +113,8 @@ def test_the_pattern_for_layers_finds_them() -> None:
     (group,) = encoder_param_groups(model, layers=ast.literal_eval(pattern))
     assert group["names"] == ["trunk.blocks.0.weight"]
     assert group["perturb"]
+    (group,) = encoder_param_groups(model.trunk, layers=ast.literal_eval(pattern))
+    assert group["names"] == ["blocks.0.weight"]
 
 
 def test_noisytunes_line_runs(namespace: dict[str, Any]) -> None:

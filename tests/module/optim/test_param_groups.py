@@ -160,7 +160,6 @@ def test_layers_can_be_named_by_a_pattern() -> None:
 NOTHING = {
     "unknown names": lambda: encoder_param_groups(Unusual()),
     "pattern without a match": lambda: encoder_param_groups(make("bert", head=False), layers="storeys"),
-    "all frozen": lambda: encoder_param_groups(make("bert", head=False).requires_grad_(False)),
 }
 
 
@@ -179,3 +178,61 @@ def test_a_heads_own_layers_are_not_the_encoders() -> None:
     assert all(p is not model.heads["cola"].layers[0].weight for p in perturbed)
     with pytest.raises(ValueError, match="is not a regular expression"):
         encoder_param_groups(model, layers="(")
+
+
+def test_all_frozen_is_said_and_no_pattern_asked_for() -> None:
+    with pytest.raises(ValueError, match="all parameters of encoder.layer are frozen, .* take a plain optimizer"):
+        encoder_param_groups(make("bert", head=False).requires_grad_(False))
+
+
+class Scaled(nn.Module):
+    """One layer with normalisation of every make, a layer scale, and the bias of a convolution's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.Linear(4, 4)
+        self.no_norm = transformers.models.mobilebert.modeling_mobilebert.NoNorm(4)
+        self.batch, self.group, self.layer = nn.BatchNorm1d(4), nn.GroupNorm(2, 4), nn.LayerNorm((2, 4))
+        self.gamma = nn.Parameter(torch.ones(4))
+        self.q_bias = nn.Parameter(torch.ones(4))
+
+
+def test_what_scales_is_neither_perturbed_nor_decayed() -> None:
+    model = nn.Module()
+    model.layers = nn.ModuleList([Scaled()])
+    groups = encoder_param_groups(model, weight_decay=0.1)
+    layer = "layers.0."
+    assert names_of(model, groups, perturb=True) == {
+        f"{layer}{n}" for n in ("attention.weight", "attention.bias", "q_bias")
+    }
+    decayed = [group for group in groups if group["weight_decay"]]
+    assert names_of(model, decayed) == {"layers.0.attention.weight"}
+
+
+def test_mobileberts_own_normalisation_is_not_perturbed() -> None:
+    config = transformers.MobileBertConfig(
+        **SMALL, embedding_size=8, intra_bottleneck_size=8, num_feedforward_networks=1, normalization_type="no_norm"
+    )
+    model = transformers.MobileBertModel(config)
+    perturbed = names_of(model, encoder_param_groups(model), perturb=True)
+    assert perturbed and not any("LayerNorm" in name for name in perturbed)
+    assert all(model.get_parameter(name).dim() == 2 or name.endswith("bias") for name in perturbed)
+
+
+def test_decoders_and_heads_are_not_encoders() -> None:
+    shape = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "vocab_size": 11}
+    more = {"decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "max_position_embeddings": 12}
+    model = nn.Module()
+    model.bart = transformers.BartModel(transformers.BartConfig(**shape, **more, pad_token_id=1))
+    model.classifier = nn.Module()
+    model.classifier.layers = nn.ModuleList([nn.Linear(3, 3)])
+    perturbed = names_of(model, encoder_param_groups(model), perturb=True)
+    assert perturbed and all(name.startswith("bart.encoder.layers.0.") for name in perturbed)
+    both = names_of(model, encoder_param_groups(model, layers=r"\.layers$"), perturb=True)
+    assert any(name.startswith("bart.decoder.") for name in both) and "classifier.layers.0.weight" in both
+
+
+def test_two_encoders_in_a_module_dict_are_both_found() -> None:
+    model = nn.ModuleDict({"question": make("bert", head=False), "answer": make("modernbert", head=False)})
+    perturbed = names_of(model, encoder_param_groups(model), perturb=True)
+    assert {name.split(".")[0] for name in perturbed} == {"question", "answer"}
