@@ -20,6 +20,10 @@ LEARNING_RATE = 1e-3
 ROUNDING = 1e-5
 """Sums taken in another order differ in the last bits, about 1e-7 of the value, and updates hand that on."""
 
+CONTINUOUS = ("--pats_sensitivity", "magnitude", "--pats_noise_form", "std")
+"""The reading of PATS that runs are compared with but for rounding: its noise changes as little as the gradients do. A
+signed sensitivity of about zero may change its sign, and with it whether an element gets much noise or none."""
+
 UNSEEN = re.compile(r"\b(key|k|k_lin)\.bias$")
 """Attention does not see a bias of its keys: the gradient is nought but for rounding, and so is what moves it."""
 

@@ -14,7 +14,7 @@ import transformers
 
 import train
 from tests.conftest import Workshop
-from tests.distributed.compare import LEARNING_RATE, assert_close_run, assert_same_run, tensors
+from tests.distributed.compare import CONTINUOUS, LEARNING_RATE, assert_close_run, assert_same_run, tensors
 from tests.distributed.launch import Group, Outcome
 from tests.test_train import results
 from tests.tiny_models import SHAPE
@@ -23,9 +23,7 @@ GroupOf = Callable[[int], Group]
 
 TASKS = ["--train_datasets", "cola,stsb"]  # with 24 training rows each
 SPREAD = {"DDP, 2 ranks": (2, []), "DDP, 3 ranks": (3, []), "FSDP, 2 ranks": (2, ["--fsdp"])}
-# With magnitudes, whose noise changes little where gradients are rounded otherwise. A signed sensitivity of about zero may
-# change its sign then, and with it whether the element gets much noise or none; that replicas agree is checked in all runs.
-PATS = ["--optim", "pats_adamax", "--pats_lambda", "1e-3", "--pats_sensitivity", "magnitude", "--pats_noise_form", "std"]
+PATS = ["--optim", "pats_adamax", "--pats_lambda", "1e-3", *CONTINUOUS]
 METHODS = {
     "NoisyTune, batches of 23 rows and of 1": ["--baseline", "noisytune", "--batch_size", "23", "--epochs", "2"],
     "PATS, passes of 23 rows and of 1": [*PATS, "--batch_size", "23", "--grad_accumulation_step", "2", "--epochs", "4"],
