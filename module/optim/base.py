@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo  # as torch.compiler.disable, but without importing the compiler
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from module.kernels.mode import WARM_UP
@@ -43,7 +44,8 @@ class ListOptimizer(Optimizer):
     Follows `torch.optim` in everything a user sees. Beyond it: state and arithmetic are float32 for bf16 and fp16
     parameters, also after `load_state_dict`, and each parameter counts its own steps: those in which it had a gradient.
     A step reads nothing back from a GPU: the step counters are kept where they are used, on the CPU for the list-wise
-    backend and on the device for the kernels.
+    backend and on the device for the kernels. Inside of `torch.compile` a step runs as it is: the lists and kernels are
+    what a compiler would make of it, and the noise must be the same.
 
     All subclasses take: `backend`, "foreach" (lists of tensors), "triton" (kernels, RuntimeError where they cannot be
     used) or "auto" (kernels where they can be used, never on a CPU); `capturable`, whether steps may be captured in a
@@ -99,6 +101,7 @@ class ListOptimizer(Optimizer):
         """Do the whole step with Triton."""
         raise NotImplementedError
 
+    @_disable_dynamo
     @torch.no_grad()
     def step(  # type: ignore[override]
         self, closure: Callable[[], float] | None = None, *, grad_factor: float | Tensor | None = None

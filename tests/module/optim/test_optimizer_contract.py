@@ -157,6 +157,20 @@ def test_grad_scaler_unscales_and_skips_bad_steps() -> None:
     assert (param != 1).all()
 
 
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_compiled_step_is_the_step(cls: type[Optimizer]) -> None:
+    plain, compiled = toy_params(), toy_params()
+    ours, theirs = cls(plain, lr=1e-2), cls(compiled, lr=1e-2)
+    step = torch.compile(theirs.step, backend="eager")
+    for number in (1, 2, 3):
+        for params, take in ((plain, ours.step), (compiled, step)):
+            for place, param in enumerate(params):
+                generator = torch.Generator().manual_seed(10 * number + place)
+                param.grad = torch.randn(param.shape, generator=generator)
+            take()
+    assert equal(plain, compiled)
+
+
 def test_schedulers_of_torch_change_the_rate() -> None:
     params = toy_params()
     optimizer = AdamaxW(params, lr=0.1)
