@@ -84,6 +84,9 @@ class Progress:
         if progress.applied < 0:
             raise ValueError(f"of {progress.step} updates {progress.skipped + progress.overflows} were skipped")
         progress.history.check(tested)
+        # Each epoch ends with an evaluation; a run that is stopped right there makes up for it when it goes on.
+        if (evaluations := len(progress.history.evaluations)) < progress.epoch - (progress.position == 0):
+            raise ValueError(f"{evaluations} evaluations after {progress.epoch} epochs")
         return progress
 
 

@@ -314,6 +314,7 @@ def test_a_groups_own_option_holds_for_that_group_alone(name: str) -> None:
     def run(for_all: Options, for_first: Options) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         params = device_params(torch.bfloat16 if name == "master_weights" else torch.float32)
         in_groups, as_arguments = (for_all, {}) if name == "perturb" else ({}, for_all)  # that one is no argument
+        in_groups = {**in_groups, "initial_lr": 2 * BASE["lr"]}  # as a scheduler notes it, for `noise_schedule`
         groups = [{"params": params[:2], **in_groups, **for_first}, {"params": params[2:], **in_groups}]
         fixed = {**BASE, "backend": "auto" if name in OF_KERNELS else "foreach"}
         take_device_steps(PATSAdamax(groups, **{**fixed, **as_arguments}), 1, 3)
