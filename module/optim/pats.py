@@ -277,7 +277,7 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
             raise ValueError(f"Invalid seed: {options['seed']!r}; it must be an integer from 0 to 2**63 - 1")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load as `ListOptimizer` does; warns of sensitivities that were averaged in another reading, as before 0.2.
+        """Load as `ListOptimizer` does; warns of averages of another reading, as before November 2026.
 
         Such averages are magnitudes. Taken for signed ones they would steer the noise for some ten steps.
         """
