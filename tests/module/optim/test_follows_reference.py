@@ -243,10 +243,19 @@ def assert_close(actual: Sequence[Tensor], followed: Sequence[Followed], toleran
 OWN = [{"perturb": True, "weight_decay": 0.1}, {"perturb": False, "lr": 0.004}, {"perturb": True, "eps": 1e-3}]
 
 
+# The interpreter is slow: on AdamW, whose step the readings do not touch, two of them are enough for the kernels.
+LISTS_ALONE = ("pats_adamw-signed-std", "pats_adamw-magnitude-variance", "pats_adamw-magnitude-std")
+ON_BACKENDS = [(case, "foreach") for case in CASES]
+ON_BACKENDS += [
+    pytest.param(case, "triton", marks=needs_triton)  # type: ignore[misc]
+    for case in CASES
+    if case not in LISTS_ALONE
+]
+
+
 @pytest.mark.usefixtures("same_noise", "small_blocks")
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "backend"), ON_BACKENDS)
 def test_follows_reference(case: str, backend: str, dtype: torch.dtype) -> None:
     if backend == "triton" and dtype == torch.float64:
         pytest.skip("the kernels compute in float32 and refuse float64 parameters")
