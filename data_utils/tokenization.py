@@ -21,6 +21,7 @@ from tokenizers import Encoding, Tokenizer
 
 from data_utils.cutting import Text, cut_positions
 from data_utils.errors import InputError
+from data_utils.model_folder import encoder_source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,11 +33,13 @@ TEMPLATES = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 def load_tokenizer(name_or_dir: str, flag: str = "--model") -> PreTrainedTokenizerBase:
     """Load a fast tokenizer by hub name or from a local folder; code that comes with a model is never run.
 
+    A run of train.py, or its `best/`, stands for the tokenizer of its encoder.
+
     Raises:
         InputError: no such folder, no tokenizer in it or a damaged one, no hub in reach, or a tokenizer without a fast
             form.
     """
-    folder = Path(name_or_dir).expanduser()
+    folder = Path(encoder_source(str(Path(name_or_dir).expanduser()) if name_or_dir.startswith("~") else name_or_dir))
     looks_local = name_or_dir.startswith((".", "/", "~")) or name_or_dir.count("/") > 1
     looks_local |= "/" in name_or_dir and Path(name_or_dir).parent.is_dir()  # downloads/…, where there is a downloads
     if folder.is_file() or (looks_local and not folder.is_dir()):

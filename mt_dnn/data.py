@@ -13,11 +13,11 @@ from data_utils.errors import InputError, raise_all
 from data_utils.features import FeatureSet, load_features
 from data_utils.manifest import Manifest, describe_tokenizer, model_short_name, read_manifest
 from data_utils.metrics import unsupported_metrics
+from data_utils.model_folder import encoder_source
 from data_utils.task_def import TaskDef, load_task_defs, select_tasks
 from data_utils.tokenization import load_tokenizer
 from module.encoder import Encoder
 from mt_dnn.config import DataConfig
-from mt_dnn.model import encoder_source
 from mt_dnn.subset import share_of
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")

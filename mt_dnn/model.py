@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError, raise_all
+from data_utils.model_folder import ENCODER, encoder_source, exported_model
 from data_utils.task_def import TaskDef
 from module.encoder import Encoder, load_encoder, quiet_transformers
 from module.heads import HEADS
 from mt_dnn.durable import damage
 from mt_dnn.seeding import stream_seed
 
-ENCODER_FOLDER, HEADS_FILE, TASKS_FILE = "encoder", "heads.safetensors", "tasks.json"
-"""What an exported model (`best/`) consists of; `encoder/` is a Hugging Face model folder."""
+HEADS_FILE, TASKS_FILE = "heads.safetensors", "tasks.json"
+"""What lies in an exported model (`best/`) beside `encoder/`, which is a Hugging Face model folder."""
 
 ENCODER_PREFIX = "encoder.model."
 """Names in the state dict of what goes to the Hugging Face folder."""
@@ -36,12 +37,6 @@ class MTDNN(nn.Module):
     def forward(self, task: str, inputs: dict[str, Tensor]) -> Tensor:
         """Logits of one task's head, (rows, n_class)."""
         return self.heads[task](self.encoder(**inputs))
-
-
-def encoder_source(init_checkpoint: str) -> str:
-    """The encoder's name or folder: inside an exported model its sub-folder, else the name itself."""
-    inner = Path(init_checkpoint) / ENCODER_FOLDER
-    return str(inner) if (inner / "config.json").is_file() else init_checkpoint
 
 
 def check_trainable(tasks: Sequence[TaskDef]) -> None:
@@ -66,7 +61,7 @@ def build_model(init_checkpoint: str, tasks: Sequence[TaskDef], *, dropout_p: fl
         InputError: the encoder cannot be loaded, or a task cannot be trained.
     """
     check_trainable(tasks)
-    folder = Path(init_checkpoint)
+    folder = Path(exported_model(init_checkpoint))
     exported = encoder_source(init_checkpoint) != init_checkpoint or (folder / HEADS_FILE).is_file()
     if exported and (reason := damage(folder, (HEADS_FILE, TASKS_FILE))):
         raise InputError(f"--init_checkpoint: the exported model {folder} is damaged ({reason})")
@@ -133,9 +128,9 @@ def export_model(
     """
     encoder = {n.removeprefix(ENCODER_PREFIX): v for n, v in state.items() if n.startswith(ENCODER_PREFIX)}
     with quiet_transformers():
-        model.encoder.model.save_pretrained(folder / ENCODER_FOLDER, state_dict=encoder)
+        model.encoder.model.save_pretrained(folder / ENCODER, state_dict=encoder)
     if tokenizer is not None:
-        tokenizer.save_pretrained(folder / ENCODER_FOLDER)
+        tokenizer.save_pretrained(folder / ENCODER)
     rest = {name: value.contiguous() for name, value in state.items() if not name.startswith(ENCODER_PREFIX)}
     save_file(rest, folder / HEADS_FILE)
     definitions = {task.name: task.to_dict() | {"labels": list(task.label_names)} for task in tasks}

@@ -16,6 +16,7 @@ from data_utils.canonical import Problems, read_lines
 from data_utils.errors import InputError, raise_all
 from data_utils.features import FeatureSet
 from data_utils.metrics import compute_metrics
+from data_utils.model_folder import exported_model
 from data_utils.task_def import DataFormat, TaskDef, TaskType, listed
 from data_utils.tokenization import EncoderSettings, RowEncoder
 from mt_dnn.batching import Collator
@@ -54,8 +55,7 @@ class TrainedModel:
         Raises:
             InputError: no such model, or it is damaged.
         """
-        folder = Path(checkpoint)
-        folder = folder / "best" if (folder / "best").is_dir() else folder
+        folder = Path(exported_model(checkpoint))
         if not (folder / TASKS_FILE).is_file():
             raise InputError(
                 f"--checkpoint {checkpoint}: no exported model; expected the --output_dir of a train.py run"
