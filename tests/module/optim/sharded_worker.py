@@ -168,8 +168,11 @@ def assert_close(left: Sequence[Tensor], right: Sequence[Tensor], tolerance: flo
 
 
 def assert_as_whole(name: str, params: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
-    """To the last bit, but for what the mean's order of summation brings."""
-    (assert_close if name in NOISY else assert_equal)(params, expected)
+    """To the last bit, but for what the mean's order of summation brings: signed sensitivities all but cancel in it."""
+    if name in NOISY:
+        assert_close(params, expected, 1e-5)
+    else:
+        assert_equal(params, expected)
 
 
 def define_layout_checks() -> None:
@@ -470,7 +473,7 @@ def kernels_noise() -> None:
     before = [param.detach().clone() for param in whole]
     with short_blocks():
         for some in (whole, params):
-            take_steps(OPTIMIZERS["PATSAdamax"](some, **still), range(1))
+            take_steps(OPTIMIZERS["PATSAdamax, magnitude"](some, **still), range(1))
     perturbed = [gathered(some)[2] != before[2] for some in (whole, params)]
     assert torch.equal(*perturbed)
     assert 0.4 < perturbed[0].float().mean() < 0.6  # noise_p, less what is rounded away
