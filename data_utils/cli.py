@@ -19,7 +19,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def path_text(text: str) -> str:
-    """The type of flags that hold a path; "" would quietly mean the current folder.
+    """The type of flags that hold a path, `~` for the home folder; "" would quietly mean the current folder.
+
+    A shell expands `~` itself, but not in `--flag=~/x`, and nobody does in YAML.
 
     Raises:
         ArgumentTypeError: no path of this system can be that: "", a NUL, half a surrogate pair, a name too long.
@@ -27,7 +29,8 @@ def path_text(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("expected a path, got ''")
     try:
-        os.lstat(os.path.expanduser(text))
+        text = os.path.expanduser(text)
+        os.lstat(text)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass
     except (OSError, ValueError) as error:

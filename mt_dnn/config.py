@@ -20,6 +20,9 @@ from mt_dnn.durable import write_text
 from mt_dnn.flags import build, convert, flags_of, option, parse_flags
 from mt_dnn.sampling import SAMPLERS
 
+GLUE_TASKS = "experiments/glue/glue_task_def.yml"
+"""Below the repository's root, from wherever a command is started."""
+
 BASELINES = ("none", "sage", "noisytune")
 NOISYTUNE_LAMBDA = 0.15
 """NoisyTune's own choice (Wu et al. 2022), used by `--baseline noisytune`."""
@@ -41,9 +44,7 @@ class DataConfig:
     )
     train_datasets: str = option(help="tasks to train, such as cola,rte; several share one encoder")
     test_datasets: str | None = option(None, help="tasks to evaluate and to select best/ by; none: all trained ones")
-    task_def: str = option(
-        "experiments/glue/glue_task_def.yml", path=True, help="task definition file, MT-DNN's format"
-    )
+    task_def: str = option(GLUE_TASKS, path=True, help="task definition file, MT-DNN's format")
     train_fraction: float = option(
         1.0, help="share of each task's training rows, stratified; larger contain smaller ones"
     )

@@ -17,7 +17,7 @@ from data_utils.model_folder import encoder_source
 from data_utils.task_def import TaskDef, load_task_defs, select_tasks
 from data_utils.tokenization import load_tokenizer
 from module.encoder import Encoder
-from mt_dnn.config import DataConfig
+from mt_dnn.config import GLUE_TASKS, DataConfig
 from mt_dnn.subset import share_of
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
@@ -45,7 +45,8 @@ def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
         InputError: names the file does not define, evaluated tasks that are not trained or have no dev split,
             metrics that cannot be computed.
     """
-    defined = load_task_defs(config.task_def)
+    own = config.task_def != GLUE_TASKS or Path(GLUE_TASKS).is_file()
+    defined = load_task_defs(config.task_def if own else str(Path(__file__).parents[1] / GLUE_TASKS))
     trained = select_tasks(defined, config.train_datasets, "--train_datasets", config.task_def)
     tested = trained
     if config.test_datasets is not None:

@@ -71,7 +71,7 @@ def test_a_line_holds_what_mt_dnn_reads(models: dict[str, Path], root_dir: Path)
     for name, label_type in (("stsb", float), ("rte", int)):
         for line in (root_dir / f"tinybert/{name}_train.json").read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            assert list(row) == ["uid", "label", "token_id", "type_id", "attention_mask"]
+            assert list(row) == ["uid", "label", "token_id", "type_id", "attention_mask", "texts"]  # the last is ours
             assert type(row["uid"]) is str and type(row["label"]) is label_type
             assert all(type(i) is int for i in row["token_id"] + row["type_id"])
             assert len(row["token_id"]) == len(row["type_id"]) == len(row["attention_mask"])

@@ -99,9 +99,10 @@ def test_there_is_a_script_for_every_recipe_and_no_other() -> None:
 def test_a_script_trains_by_its_recipe(place: Place) -> None:
     place.add_features(f"{DEFAULT_DATA}/bert-base-uncased", "rte")
     call = place.only_call("bert_base/rte.sh")
-    assert call[0] == "train.py" and call.count("--resume") == 1
+    assert call[0] == "train.py" and call.count("--resume") == call.count("--dev_predictions") == 1
+    settings = load_recipe("bert_base/rte", "pats").settings
     assert flags_of(call) == {
-        **{f"--{flag}": str(value) for flag, value in load_recipe("bert_base/rte", "pats").settings.items()},
+        **{f"--{flag}": str(value) for flag, value in settings.items() if flag != "dev_predictions"},
         "--task_def": "experiments/glue/glue_task_def.yml",
         "--data_dir": f"{DEFAULT_DATA}/bert-base-uncased",
         "--seed": "1",

@@ -366,3 +366,10 @@ def test_rows_cut_in_training_are_those_that_preparation_makes_at_that_length(
             cut += shortened(whole, room)
             assert shortened(short, room) == shortened(whole, room)
         assert cut > 20
+
+
+def test_the_default_task_file_is_found_from_any_folder(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train.main(workshop.flags(tmp_path / "run", "--train_datasets", "sst", "--dry_run")) == 0

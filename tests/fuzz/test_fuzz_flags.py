@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,15 @@ configs = st.fixed_dictionaries(
 )
 
 
+def _at_home(name: str, value: Any) -> Any:
+    """A path as it is read: `~` is the home folder."""
+    is_path = FLAGS[name].field.metadata.get("path") and isinstance(value, str)
+    return os.path.expanduser(value) if is_path else value
+
+
 @given(configs)
 def test_a_configuration_survives_yaml_and_the_command_line(tmp_path: Path, values: dict[str, Any]) -> None:
-    values = {name: value for name, value in values.items() if name not in ("resume", "dry_run")}
+    values = {name: _at_home(name, value) for name, value in values.items() if name not in ("resume", "dry_run")}
     while True:  # leave out what is refused, flag by flag, until the rest is a valid configuration
         try:
             config = TrainConfig.from_values(values)

@@ -207,3 +207,13 @@ def test_a_configuration_of_before_the_signed_reading_says_what_it_is(tmp_path: 
         load_config(flags, "test")
     (run / "config.yaml").write_text(yaml.safe_dump(old | {"optim": "adamax"}))
     assert load_config(flags, "test").method.optim == "adamax"  # nothing that PATS would have done is in it
+
+
+def test_a_tilde_is_the_home_folder_in_yaml_and_in_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "recipe.yml").write_text("data_dir: ~/features\ninit_checkpoint: ~/model\n")
+    config = load_config(
+        ["--config=~/recipe.yml", "--train_datasets", "cola", f"--output_dir={'~'}/run"], description="test"
+    )
+    assert (config.data.data_dir, config.data.init_checkpoint) == (f"{tmp_path}/features", f"{tmp_path}/model")
+    assert config.output.output_dir == f"{tmp_path}/run"
