@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 
 import torch
 
+from data_utils.cli import columns
 from module.optim import OPTIMIZERS
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, shortened
@@ -44,9 +45,9 @@ def describe(
         f"epoch{'s' * (loop.epochs > 1)}, sampler {loop.sampler}",
         *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
         "",
-        *_table(_task_rows(config, data, sampler)),
+        *columns(_task_rows(config, data, sampler)),
         "",
-        *_table(_group_rows(config, optimizer)),
+        *columns(_group_rows(config, optimizer)),
     ]
     return "\n".join(lines)
 
@@ -88,14 +89,3 @@ def _group_rows(config: TrainConfig, optimizer: torch.optim.Optimizer) -> list[t
             (group["name"], f"{len(group['params']):,}", f"{count:,}", f"{group['weight_decay']:g}", treatment)
         )
     return table
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Aligned columns: the first to the left, figures to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from data_utils.atomic import StagedFiles
-from data_utils.cli import Parser, path_text
+from data_utils.cli import Parser, columns, path_text
 from data_utils.errors import InputError, entry_point
 from experiments.glue.plots.readings import ADAMAX, GAMMAS, SIGNED_STD, Reading, draw_readings
 from module.optim import PATSAdamax
@@ -132,11 +132,8 @@ def rms(tensors: Sequence[Tensor]) -> float:
 def table(readings: Sequence[Reading], rate: float) -> str:
     """The readings in words and numbers, for a terminal."""
     noisy = [one for one in readings if one.shares]
-    heads = ["reading", *(f"γ {gamma:g}" for gamma in GAMMAS)]
-    rows = [[one.method, *(f"{one.shares[gamma]:.4f}" for gamma in GAMMAS)] for one in noisy]
-    parts = ["share of elements that get noise, by γ (median over matrices)", grid([heads, *rows])]
-    heads = ["reading", "mean σ", "rms σ", *(f"{q:.0%}" for q in QUANTILES), "median / rate"]
-    rows = [
+    shares = [[one.method, *(f"{one.shares[gamma]:.4f}" for gamma in GAMMAS)] for one in noisy]
+    sigmas = [
         [
             one.method,
             *(f"{value:.1e}" for value in (one.sigma_mean, one.sigma_rms, *one.sigma_quantiles)),
@@ -144,19 +141,19 @@ def table(readings: Sequence[Reading], rate: float) -> str:
         ]
         for one in noisy
     ]
-    parts += [f"σ, the noise's standard deviation; quantiles where it is not zero; rate {rate:g}", grid([heads, *rows])]
-    rows = [[one.method, f"{one.drift:.2e}", f"{one.weights:.2e}"] for one in readings]
-    parts += ["how far the weights moved (root mean square)", grid([["method", "moved by", "weights"], *rows])]
-    return "\n\n".join(parts)
-
-
-def grid(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns: the first to the left, figures to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    )
+    moved = [[one.method, f"{one.drift:.2e}", f"{one.weights:.2e}"] for one in readings]
+    parts = {
+        "share of elements that get noise, by γ (median over matrices)": [
+            ["reading", *(f"γ {gamma:g}" for gamma in GAMMAS)],
+            *shares,
+        ],
+        f"σ, the noise's standard deviation; quantiles where it is not zero; rate {rate:g}": [
+            ["reading", "mean σ", "rms σ", *(f"{q:.0%}" for q in QUANTILES), "median / rate"],
+            *sigmas,
+        ],
+        "how far the weights moved (root mean square)": [["method", "moved by", "weights"], *moved],
+    }
+    return "\n\n".join("\n".join([heading, "", *columns(rows)]) for heading, rows in parts.items())
 
 
 @dataclass(frozen=True)
