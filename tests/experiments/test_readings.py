@@ -45,7 +45,9 @@ def test_shares_and_sigma_are_those_of_the_optimizers_state() -> None:
     torch.manual_seed(0)
     layer = torch.nn.Module()
     layer.layers = torch.nn.ModuleList([torch.nn.Linear(40, 30) for _ in range(3)])
-    optimizer = PATSAdamax(encoder_param_groups(layer), noise_lambda=1e-4, noise_gamma=0.1, noise_p=0.5)
+    optimizer = PATSAdamax(
+        encoder_param_groups(layer, layers="layers"), noise_lambda=1e-4, noise_gamma=0.1, noise_p=0.5
+    )
     for param in layer.parameters():
         param.grad = torch.randn_like(param)
     optimizer.step()
