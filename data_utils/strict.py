@@ -70,20 +70,25 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _JSON = json.JSONDecoder(object_pairs_hook=_without_repeats)
 
 
-def read_yaml_mapping(path: Path) -> dict[str, Any]:
+def read_yaml_mapping(path: Path, scale: int = 1) -> dict[str, Any]:
     """Read a YAML file that must hold one mapping with names as keys; nothing in it is ever executed.
 
     Dates stay text. Numbers are decimal: what YAML 1.1 reads as another number than most people (010 is 8, 1:30 is
     90) has to be quoted.
 
+    Args:
+        path: the file.
+        scale: how many times larger than a task file or a recipe it may be, for files that list many things.
+
     Raises:
         InputError: the file is missing, unreadable, too large, not UTF-8, not YAML, or not a mapping; a key stands
             twice; a number that could be misread. With the line, where one is at fault.
     """
-    text = _read_text(path)
+    text = _read_text(path, scale * MAX_YAML_BYTES)
     loader: _StrictLoader | None = None
     try:
         loader = _StrictLoader(text)
+        loader.most = scale * MAX_YAML_VALUES
         return loader.mapping()
     except yaml.reader.ReaderError as error:
         position, problem = error.position, f"not valid YAML: the character {error.character:#x} is not allowed"
@@ -98,14 +103,14 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
     raise InputError(f"{path}:{text.count(chr(10), 0, position) + 1}: {problem}")
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, most: int) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_YAML_BYTES + 1)
+            data = file.read(most + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise InputError(f"{path}: cannot be read: {error}") from None
-    if len(data) > MAX_YAML_BYTES:
-        raise InputError(f"{path}: larger than {MAX_YAML_BYTES:,} bytes; expected a short YAML file")
+    if len(data) > most:
+        raise InputError(f"{path}: larger than {most:,} bytes; expected a short YAML file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -122,6 +127,8 @@ class _RefusedError(yaml.MarkedYAMLError):
 
 class _StrictLoader(yaml.SafeLoader):
     """`yaml.SafeLoader` with the limits of `read_yaml_mapping`; all it raises is `YAMLError` and RecursionError."""
+
+    most = MAX_YAML_VALUES
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != TIMESTAMP]
@@ -156,8 +163,8 @@ class _StrictLoader(yaml.SafeLoader):
                 seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
             children = [child for pair in node.value for child in pair]
         sizes[id(node)] = 1 + sum(self._check(child, sizes) for child in children)
-        if sizes[id(node)] > MAX_YAML_VALUES:
-            raise _RefusedError(f"stands for more than {MAX_YAML_VALUES:,} values", node)
+        if sizes[id(node)] > self.most:
+            raise _RefusedError(f"stands for more than {self.most:,} values", node)
         return sizes[id(node)]
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:

@@ -84,7 +84,7 @@ main() {
     train adamax "$@"
     train pats_adamax "$@"
     say "Results after $((SECONDS / 60)) min $((SECONDS % 60)) s"
-    "$VENV_PYTHON" -m experiments.glue.table "$OUTPUT_DIR/adamax" "$OUTPUT_DIR/pats_adamax"
+    "$VENV_PYTHON" -m studies.table "$OUTPUT_DIR/adamax" "$OUTPUT_DIR/pats_adamax"
     cat <<'NOTE'
 
 One seed and few updates. PATS's noise is of the size of a step, so the two rows may differ by some points, either way;

@@ -14,7 +14,7 @@
 #   --model NAME    MODEL         the recipe's encoder; a hub name or a folder
 #
 # Flags of train.py win over the recipe; paths in them start at the repository's root. Runs in .venv if there is one,
-# else with the python on PATH. All recipes: python -m experiments.glue.recipes; all flags: python train.py --help
+# else with the python on PATH. All recipes: python -m studies.recipes; all flags: python train.py --help
 set -euo pipefail
 
 # shellcheck source=scripts/common.sh
@@ -86,7 +86,7 @@ pick_python() {
 # read_recipe: the recipe's tasks into TASKS, its encoder into MODEL unless another is given, the rest into SETTINGS.
 read_recipe() {
     local arguments argument before=""
-    arguments="$("$PYTHON_BIN" -m experiments.glue.recipes "$RECIPE" --method "$METHOD" --flags)"
+    arguments="$("$PYTHON_BIN" -m studies.recipes "$RECIPE" --method "$METHOD" --flags)"
     SETTINGS=()
     while IFS= read -r argument; do
         case "$before $argument" in

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from experiments.glue.recipes import load_recipe, recipe_names
+from studies.recipes import Recipes
+from studies.suite import Suite
 from tests.conftest import Workshop
 
+GLUE = Recipes.of(Suite())
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_DATA = "data/canonical_data"
 STUB = """#!/usr/bin/env bash
 # Stands for python: prints recipes in earnest, and notes everything else, an argument a line.
-if [[ "$2" == experiments.glue.recipes ]]; then cd "$REAL_ROOT" && exec "$REAL_PYTHON" "$@"; fi
+if [[ "$2" == studies.recipes ]]; then cd "$REAL_ROOT" && exec "$REAL_PYTHON" "$@"; fi
 printf '%s\\n' "call in $PWD" "$@" >>"$CALLS"
 """
 
@@ -86,7 +88,7 @@ def flags_of(call: Sequence[str]) -> dict[str, str]:
 
 def test_there_is_a_script_for_every_recipe_and_no_other() -> None:
     scripts = {path.relative_to(ROOT / "scripts"): path for path in ROOT.glob("scripts/*/*.sh")}
-    assert {str(name.with_suffix("")) for name in scripts} == set(recipe_names())
+    assert {str(name.with_suffix("")) for name in scripts} == set(GLUE.names())
     for name, path in scripts.items():
         head, usage, call = path.read_text(encoding="utf-8").splitlines()
         assert head == "#!/usr/bin/env bash"
@@ -100,7 +102,7 @@ def test_a_script_trains_by_its_recipe(place: Place) -> None:
     place.add_features(f"{DEFAULT_DATA}/bert-base-uncased", "rte")
     call = place.only_call("bert_base/rte.sh")
     assert call[0] == "train.py" and call.count("--resume") == call.count("--dev_predictions") == 1
-    settings = load_recipe("bert_base/rte", "pats").settings
+    settings = GLUE.load("bert_base/rte", "pats").settings
     assert flags_of(call) == {
         **{f"--{flag}": str(value) for flag, value in settings.items() if flag != "dev_predictions"},
         "--task_def": "experiments/glue/glue_task_def.yml",

@@ -1,1 +1,1 @@
-"""GLUE: raw files to canonical rows, and tables of finished runs."""
+"""GLUE: raw files to canonical rows; its tasks, recipes and recorded studies."""

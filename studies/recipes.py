@@ -1,0 +1,213 @@
+"""A suite's experiments as settings of train.py: a recipe is `<encoder>/<task>` and comes with several methods.
+
+    python -m studies.recipes                                       # what there is
+    python -m studies.recipes bert_base/rte --method pats > rte.yml
+    python train.py --config rte.yml --data_dir data/canonical_data/bert-base-uncased --output_dir runs/rte
+
+All of them come from a table of learning rates per encoder (`recipes/<encoder>.yml` of the suite) and one file of what
+they share (`recipes/paper.yml`). Another encoder is another file in that folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_utils.cli import Parser
+from data_utils.errors import InputError, entry_point
+from data_utils.strict import read_yaml_mapping, shown
+from studies.suite import Suite, add_suite
+
+SHARED, SEARCH = "paper", "search"
+MTL = "mtl"
+
+
+def as_arguments(settings: Mapping[str, Any]) -> list[str]:
+    """Value by flag as arguments of train.py, where what is true or false is a switch: `--epochs 3 --bf16`."""
+    arguments = []
+    for flag, value in settings.items():
+        switch = {"true": f"--{flag}", "false": f"--no-{flag}"}.get(str(value).lower())
+        arguments += [switch] if switch else [f"--{flag}", str(value)]
+    return arguments
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment of the paper.
+
+    Attributes:
+        name: `<encoder>/<task>`, such as `bert_base/rte`; the task is `mtl` for all tasks on one encoder.
+        method: such as `pats`.
+        settings: value by flag of train.py, all but data, output folder and seed; `--config` takes them as YAML.
+    """
+
+    name: str
+    method: str
+    settings: Mapping[str, Any]
+
+    def to_yaml(self) -> str:
+        """The settings as a file for `--config`, without a last line end."""
+        return f"# {self.name}, {self.method}\n{yaml.safe_dump(dict(self.settings), sort_keys=False)}".rstrip()
+
+    def to_flags(self) -> list[str]:
+        """The settings as arguments of train.py."""
+        return as_arguments(self.settings)
+
+
+@dataclass(frozen=True)
+class _Method:
+    """What a method adds to the shared settings; its rate is `times` that of `rate_of` where it has none of its own."""
+
+    settings: Mapping[str, Any]
+    rate_of: str = ""
+    times: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What `paper.yml` holds; `mtl` are the tasks that are trained together."""
+
+    settings: Mapping[str, Any]
+    methods: Mapping[str, _Method]
+    mtl: tuple[str, ...]
+
+    @classmethod
+    def load(cls, path: Path) -> _Shared:
+        raw = _read(path, "settings", "methods", "mtl")
+        try:
+            methods = {name: _Method(**entry) for name, entry in raw["methods"].items()}
+            return cls(dict(raw["settings"]), methods, tuple(raw["mtl"]))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path}: not what recipes share: {error}") from None
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """What `<encoder>.yml` holds; `rates` is learning rate by method and task."""
+
+    init_checkpoint: str
+    rates: Mapping[str, Mapping[str, float]]
+
+    @classmethod
+    def load(cls, path: Path) -> _Encoder:
+        raw = _read(path, "init_checkpoint", "learning_rates")
+        try:
+            rows = raw["learning_rates"].items()
+            rates = {method: {task: float(rate) for task, rate in row.items()} for method, row in rows}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path}: learning_rates must be numbers by method and task: {error}") from None
+        return cls(raw["init_checkpoint"], rates)
+
+    def tasks(self) -> tuple[str, ...]:
+        """All tasks that some method has a rate for."""
+        return tuple(dict.fromkeys(task for row in self.rates.values() for task in row))
+
+    def learning_rates(self, method: str, shared: _Shared) -> dict[str, float]:
+        """The rate by task of any method; {} when the encoder has none for it."""
+        if method in self.rates:
+            return dict(self.rates[method])
+        entry = shared.methods[method]
+        return {task: entry.times * rate for task, rate in self.rates.get(entry.rate_of, {}).items()}
+
+
+def _read(path: Path, *keys: str) -> dict[str, Any]:
+    """What a file of recipes holds."""
+    raw = read_yaml_mapping(path)
+    if raw.keys() != set(keys):
+        raise InputError(f"{path}: expected the keys {', '.join(keys)}, got {', '.join(raw) or 'none'}")
+    return raw
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """All recipes of a folder of YAML files."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, suite: Suite) -> Recipes:
+        """Those of a suite."""
+        return cls(suite.recipes)
+
+    @property
+    def search_space(self) -> Path:
+        """The file of what a search tries."""
+        return self.folder / f"{SEARCH}.yml"
+
+    def encoders(self) -> tuple[str, ...]:
+        """The first parts of recipes' names."""
+        return tuple(sorted(path.stem for path in self.folder.glob("*.yml") if path.stem not in (SHARED, SEARCH)))
+
+    def names(self) -> tuple[str, ...]:
+        """All recipes, an encoder's together; InputError for a damaged file."""
+        return tuple(f"{encoder}/{task}" for encoder in self.encoders() for task in self._encoder(encoder).tasks())
+
+    def methods_of(self, name: str) -> tuple[str, ...]:
+        """The methods that a recipe has.
+
+        Raises:
+            InputError: there is no such recipe, or a file is damaged.
+        """
+        return tuple(self._by_method(name))
+
+    def load(self, name: str, method: str) -> Recipe:
+        """The recipe of this name with one of its methods.
+
+        Raises:
+            InputError: there is no such recipe or method, or a file is damaged.
+        """
+        recipes = self._by_method(name)
+        if method not in recipes:
+            raise InputError(f"recipe {name}: unknown method {shown(method)}; there are: {', '.join(recipes)}")
+        return recipes[method]
+
+    def _encoder(self, name: str) -> _Encoder:
+        return _Encoder.load(self.folder / f"{name}.yml")
+
+    def _by_method(self, name: str) -> dict[str, Recipe]:
+        """A recipe with each of its methods."""
+        encoder_name, _, task = name.partition("/")
+        if encoder_name not in self.encoders():
+            known = ", ".join(self.encoders()) or f"none in {self.folder}"
+            raise InputError(f"unknown recipe {shown(name)}: expected ENCODER/TASK; encoders: {known}")
+        encoder, shared = self._encoder(encoder_name), _Shared.load(self.folder / f"{SHARED}.yml")
+        if task not in encoder.tasks():
+            raise InputError(f"unknown recipe {shown(name)}: tasks of {encoder_name}: {', '.join(encoder.tasks())}")
+        tasks = ",".join(shared.mtl) if task == MTL else task
+        data = {"init_checkpoint": encoder.init_checkpoint, "train_datasets": tasks}
+        recipes = {}
+        for method, entry in shared.methods.items():
+            rates = encoder.learning_rates(method, shared)
+            if task in rates:
+                settings = {**data, **shared.settings, **entry.settings, "learning_rate": rates[task]}
+                recipes[method] = Recipe(name, method, settings)
+        return recipes
+
+
+@entry_point
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; 0 when done, 2 when there is no such recipe or method."""
+    parser = Parser(description="Print a recipe as settings of train.py, or all recipes' names.", allow_abbrev=False)
+    parser.add_argument("recipe", nargs="?", help="such as bert_base/rte; none: list all recipes with their methods")
+    parser.add_argument("--method", help="a method of the recipe (default: pats)")
+    parser.add_argument("--flags", action="store_true", help="as arguments of train.py, one a line, and not as YAML")
+    add_suite(parser)
+    args = parser.parse_args(argv)
+    recipes = Recipes.of(Suite.at(args.suite) if args.suite else Suite())
+    if args.recipe is None:
+        if args.method is not None or args.flags:
+            raise InputError("--method and --flags would have no effect without a recipe, such as bert_base/rte")
+        print("\n".join(f"{name}: {', '.join(recipes.methods_of(name))}" for name in recipes.names()))
+        return 0
+    recipe = recipes.load(args.recipe, args.method or "pats")
+    print("\n".join(recipe.to_flags()) if args.flags else recipe.to_yaml())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,319 @@
+"""A study: many runs of train.py under one folder, and where each of them stands.
+
+    study/study.yml                               which runs belong to it, and the settings of each
+    study/runs/<recipe>/<method>/seed_<n>/        the output folder of one run
+    study/logs/<recipe>/<method>/seed_<n>.log     what it said, in all attempts
+    study/logs/<recipe>/<method>/seed_<n>.json    how its last attempt ended
+
+A recipe is `<encoder>/<task>`. A method that is varied carries that in its name: `pats@pats_lambda=1e-06`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from data_utils.atomic import StagedFiles
+from data_utils.errors import InputError, raise_all
+from data_utils.strict import printable, read_yaml_mapping
+from studies.recipes import MTL, as_arguments
+from studies.suite import DEFAULT, Suite
+
+STUDY_FILE, LOCK_FILE = "study.yml", "study.lock"
+KEYS = ("suite", "overrides", "settings", "runs")
+STUDY_SCALE = 64
+"""A list of some 100,000 runs; see `read_yaml_mapping`."""
+OWN_FLAGS = ("pats_", "sage_", "noisytune_")
+"""Flags of one method, which the baseline cannot have; all others must be equal for a comparison to be fair."""
+
+Settings = Mapping[str, Any]
+"""Value by flag of train.py."""
+
+
+class Status(Enum):
+    """Where a run stands."""
+
+    WAITING = "waiting"  # not started
+    CUT = "cut"  # started, and neither at its end nor failed: running now, or cut off
+    FAILED = "failed"
+    DONE = "done"
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One run of a study.
+
+    Attributes:
+        recipe: `<encoder>/<task>`, such as `bert_base/rte`.
+        method: a method of the recipe, such as `pats`.
+        varied: flags of train.py that differ from the recipe's, as (name, value) in the order of names.
+        seed: the run's `--seed`.
+    """
+
+    recipe: str
+    method: str
+    varied: tuple[tuple[str, str], ...]
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """The method with what is varied, as tables and folders have it."""
+        return "@".join([self.method, *(f"{name}={value}" for name, value in self.varied)])
+
+    @property
+    def encoder(self) -> str:
+        """The recipe's first part."""
+        return self.recipe.split("/")[0]
+
+    @property
+    def task(self) -> str:
+        """The recipe's last part: a task's name, or `mtl`."""
+        return self.recipe.split("/")[-1]
+
+    @property
+    def path(self) -> Path:
+        """Where its files lie, below `runs/` and `logs/`."""
+        return Path(self.recipe) / self.label / f"seed_{self.seed}"
+
+
+class Group(NamedTuple):
+    """What is shown together: runs of one encoder, of single tasks or of `mtl`, with the same flags varied."""
+
+    encoder: str
+    multitask: bool
+    varied: tuple[str, ...]
+
+    @classmethod
+    def of(cls, run: Run) -> Group:
+        """The group a run belongs to."""
+        return cls(run.encoder, run.task == MTL, tuple(name for name, _ in run.varied))
+
+    def words(self) -> str:
+        """Such as `minilm, one encoder for all tasks, pats_lambda varied`."""
+        setting = ["one encoder for all tasks"] * self.multitask
+        setting += [f"{' and '.join(self.varied)} varied"] * bool(self.varied)
+        return ", ".join([self.encoder, *setting])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run and what became of it.
+
+    Attributes:
+        folder: its output folder.
+        status: where it stands.
+        attempts: how often it was started.
+        message: what a failed run said.
+        results: its `results.json`; {} unless it is done.
+    """
+
+    run: Run
+    folder: Path
+    status: Status
+    attempts: int = 0
+    message: str = ""
+    results: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the model gave all rows of some task the same prediction at the end."""
+        return any(task["last"].get("constant", False) for task in self.results.get("tasks", {}).values())
+
+    def score(self, task: str, which: str = "last") -> float:
+        """A task's score in points, of the `last` or the `best` epoch; KeyError unless the run is done."""
+        return float(self.results["tasks"][task][which]["score"])
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's folder, the runs that belong to it, and their settings.
+
+    Attributes:
+        overrides: flags that all runs have in place of their recipe's, as text: `--set` of the first sweep.
+        settings: by recipe and method, what its runs have in common: the recipe as it was when the first run was
+            planned, data, encoder, and those of `overrides` that it has a use for.
+        suite: where its recipes come from.
+    """
+
+    folder: Path
+    runs: tuple[Run, ...]
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[tuple[str, str], Settings] = field(default_factory=dict)
+    suite: Suite = Suite()
+
+    @classmethod
+    def load(cls, folder: Path) -> Study:
+        """Read a study's list of runs.
+
+        Raises:
+            InputError: no such file, or not what `save` writes.
+        """
+        path = folder / STUDY_FILE
+        if not path.exists():
+            raise InputError(f"{path}: no such file; {_not_a_study(folder)}")
+        raw = read_yaml_mapping(path, scale=STUDY_SCALE)
+        if unknown := raw.keys() - KEYS:
+            raise InputError(f"{path}: unknown keys {', '.join(sorted(unknown))}; allowed: {', '.join(KEYS)}")
+        try:
+            runs = tuple(_run(entry) for entry in raw["runs"])
+            overrides = {str(flag): str(value) for flag, value in raw.get("overrides", {}).items()}
+            recipes = raw.get("settings", {}).items()
+            settings = {(recipe, method): dict(one) for recipe, row in recipes for method, one in row.items()}
+            for one in settings.values():
+                float(one.get("learning_rate", 0))  # tables compare them
+            return cls(folder, runs, overrides, settings, Suite(str(raw.get("suite", DEFAULT))))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: not a study's list of runs: {' '.join(str(error).split())}") from None
+
+    def save(self) -> None:
+        """Write the list of runs; a crash leaves the old or the new one."""
+        runs = [
+            {"recipe": run.recipe, "method": run.method, "varied": dict(run.varied), "seed": run.seed}
+            for run in self.runs
+        ]
+        settings: dict[str, dict[str, Settings]] = {}
+        for (recipe, method), values in self.settings.items():
+            settings.setdefault(recipe, {})[method] = dict(values)
+        values = (self.suite.name, dict(self.overrides), settings, runs)
+        raw = dict(zip(KEYS, values, strict=True))
+        with StagedFiles() as staged:
+            staged.path(self.folder / STUDY_FILE).write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+
+    def with_runs(self, runs: Iterable[Run]) -> Study:
+        """The study with further runs; those that are there already stay as they are."""
+        return replace(self, runs=tuple(dict.fromkeys([*self.runs, *runs])))
+
+    def with_settings(self, settings: Mapping[tuple[str, str], Settings]) -> Study:
+        """The study with the settings of further recipes and methods.
+
+        Raises:
+            InputError: the study has others for one of them: its runs could not be compared with those before.
+        """
+        path = self.folder / STUDY_FILE
+        raise_all(
+            [
+                f"{recipe} {method}: {flag} is {ours.get(flag)} in {path} and would now be {new.get(flag)}: "
+                "the runs of a study keep their settings; choose another --output_dir"
+                for (recipe, method), new in settings.items()
+                for ours in [self.settings.get((recipe, method), new)]
+                for flag in [*ours, *(flag for flag in new if flag not in ours)]
+                if ours.get(flag) != new.get(flag)
+            ]
+        )
+        return replace(self, settings={**settings, **self.settings})
+
+    @property
+    def changes(self) -> str:
+        """A sentence for tables and captions: what all runs have in place of their recipes' settings, or ""."""
+        changed = ", ".join(f"{flag} {value}" for flag, value in self.overrides.items())
+        return f"Not as in the recipes: {changed}." if changed else ""
+
+    def flags(self, run: Run) -> list[str]:
+        """A run as arguments of train.py, all but `--resume`.
+
+        Raises:
+            InputError: the study does not say with what settings.
+        """
+        if (run.recipe, run.method) not in self.settings:
+            raise InputError(f"{self.folder / STUDY_FILE}: no settings of {run.recipe} {run.method}")
+        values = {**self.settings[run.recipe, run.method], **dict(run.varied)}
+        values |= {"seed": run.seed, "output_dir": self.run_folder(run).absolute()}  # runs start in another folder
+        return as_arguments(values)
+
+    def run_folder(self, run: Run) -> Path:
+        """The `--output_dir` of a run."""
+        return self.folder / "runs" / run.path
+
+    def log_file(self, run: Run) -> Path:
+        """What a run says goes here; how its attempts ended stands beside it, in a `.json`."""
+        return self.folder / "logs" / run.path.with_name(run.path.name + ".log")
+
+    def note_attempt(self, run: Run, *, attempts: int, exit_code: int, message: str) -> None:
+        """Record how an attempt ended."""
+        text = json.dumps({"attempts": attempts, "exit_code": exit_code, "message": message})
+        with StagedFiles() as staged:  # another sweep may be reading it
+            staged.path(self.log_file(run).with_suffix(".json")).write_text(text + "\n", encoding="utf-8")
+
+    def outcome(self, run: Run) -> Outcome:
+        """Where a run stands; InputError for files that are damaged."""
+        folder, log = self.run_folder(run), self.log_file(run).with_suffix(".json")
+        attempts, failed, message = _last_attempt(log) if log.is_file() else (0, False, "")
+        if (folder / "results.json").is_file():
+            return Outcome(run, folder, Status.DONE, attempts, results=_results(folder / "results.json"))
+        if failed:
+            return Outcome(run, folder, Status.FAILED, attempts, message)
+        return Outcome(run, folder, Status.CUT if folder.exists() else Status.WAITING, attempts)
+
+    def outcomes(self) -> list[Outcome]:
+        """All runs of the study, whatever became of them."""
+        return [self.outcome(run) for run in self.runs]
+
+
+@contextlib.contextmanager
+def changing(folder: Path) -> Iterator[Study]:
+    """The study in a folder, or a new one; no other process can read it to change it before the block ends.
+
+    Raises:
+        InputError: the folder cannot be made, or its study cannot be read.
+    """
+    import fcntl  # not on Windows, where runs cannot be kept apart either
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK_FILE).open("a")
+    except OSError as error:
+        raise InputError(f"--output_dir {folder}: cannot be made: {error.strerror}") from None
+    with lock:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Study.load(folder) if (folder / STUDY_FILE).exists() else Study(folder, ())
+
+
+def _not_a_study(folder: Path) -> str:
+    """Why a folder has no list of runs, and what to do."""
+    if (folder / LOCK_FILE).exists():  # a sweep makes it first; train.py looks at the runs before they are listed
+        return "a sweep was stopped here before its runs were listed: give its --recipes and --methods once more"
+    return "expected the --output_dir of studies.sweep"
+
+
+def _run(entry: Mapping[str, Any]) -> Run:
+    varied = tuple(sorted((str(name), str(value)) for name, value in entry["varied"].items()))
+    recipe = str(entry["recipe"])
+    if len(recipe.split("/")) != 2:
+        raise ValueError(f"the recipe {recipe!r} is not of the form <encoder>/<task>")
+    run = Run(recipe, str(entry["method"]), varied, int(entry["seed"]))
+    if len(run.path.parts) != 4 or ".." in run.path.parts:  # <encoder>/<task>/<method>/seed_<n>
+        raise ValueError(f"{run.path} cannot be the folder of a run")
+    return run
+
+
+def _last_attempt(path: Path) -> tuple[int, bool, str]:
+    """What `note_attempt` wrote: how many attempts there were, whether the last one failed, and what it said."""
+    try:
+        ended = json.loads(path.read_bytes())
+        return int(ended["attempts"]), bool(ended["exit_code"]), printable(str(ended["message"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        cure = "remove it: it only says how the run's last attempt ended"
+        raise InputError(f"{path}: cannot be read ({error!r}); {cure}") from None
+
+
+def _results(path: Path) -> Mapping[str, Any]:
+    """A run's `results.json`; InputError if it lacks what every reader needs."""
+    try:
+        results: Mapping[str, Any] = json.loads(path.read_bytes())
+        for name, task in results["tasks"].items():
+            scores = [float(task[which]["score"]) for which in ("last", "best")]
+            if not all(map(math.isfinite, scores)) or not isinstance(task["primary_metric"], str):
+                raise ValueError(f"{name} has the scores {scores} of {task['primary_metric']}")
+        return results
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        cure = "remove it, and the sweep has the run write it anew from its last checkpoint"
+        raise InputError(f"{path}: cannot be read ({error!r}); {cure}") from None

@@ -1,0 +1,65 @@
+"""The best epoch, chosen on some dev rows and scored on others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_utils.errors import InputError
+from studies.tables.comparison import compare
+from studies.tables.layouts import markdown
+from studies.tables.nested import nested_score
+from tests.studies.fake_study import done
+
+
+def with_predictions(folder: Path, predictions: np.ndarray, labels: np.ndarray, task: str = "rte", seed: int = 1):
+    """A run whose evaluations predicted these rows: (evaluations, rows)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    by_step = {str(step): row.tolist() for step, row in enumerate(predictions, start=1)}
+    split = {"uids": [str(i) for i in range(len(labels))], "labels": labels.tolist(), "predictions": by_step}
+    (folder / "dev_predictions.json").write_text(json.dumps({task: {"dev": split}}))
+    return replace(done(f"minilm/{task}", "pats", seed, **{task: 50.0}), folder=folder)
+
+
+def test_epochs_that_differ_by_chance_alone_are_worth_what_each_of_them_is(tmp_path: Path) -> None:
+    """Ten coins: the best of them looks better than one half, and on other rows it is not."""
+    generator = np.random.default_rng(2)
+    labels, coins = generator.integers(0, 2, 300), generator.integers(0, 2, (10, 300))
+    best = 100 * (coins == labels).mean(axis=1).max()
+    assert best > 53
+    assert nested_score(with_predictions(tmp_path, coins, labels), "rte") == pytest.approx(50, abs=2)
+
+
+def test_an_epoch_that_is_better_is_chosen_and_gets_its_score(tmp_path: Path) -> None:
+    labels = np.tile([0, 1], 200)
+    wrong = np.zeros(400, dtype=int)
+    right = np.where(np.arange(400) % 10 == 0, 1 - labels, labels)  # nine of ten
+    outcome = with_predictions(tmp_path, np.stack([wrong, right, wrong]), labels)
+    assert nested_score(outcome, "rte") == pytest.approx(90, abs=0.2)
+
+
+def test_a_regression_is_scored_by_its_own_metric(tmp_path: Path) -> None:
+    labels = np.linspace(0, 5, 60)
+    outcome = with_predictions(tmp_path, np.stack([labels[::-1], 2 * labels + 1]), labels, task="stsb")
+    assert nested_score(outcome, "stsb") == pytest.approx(100)
+
+
+def test_the_table_says_how_it_was_scored(tmp_path: Path) -> None:
+    labels = np.tile([0, 1], 20)
+    outcomes = [with_predictions(tmp_path / str(seed), labels[None], labels, seed=seed) for seed in (1, 2)]
+    text = markdown(compare(outcomes, which="nested"), "mine")
+    assert "best epoch, chosen and scored on different dev rows" in text and "100.00 ± 0.00" in text
+    assert "chosen on one half of the dev rows and scored on the other: means over 200 random halves" in text
+
+
+def test_runs_without_predictions_and_damaged_ones_are_named(tmp_path: Path) -> None:
+    outcome = replace(done("minilm/rte", "pats", 1, rte=50.0), folder=tmp_path)
+    with pytest.raises(InputError, match="dev_predictions.json is not there; runs leave it with --dev_predictions"):
+        nested_score(outcome, "rte")
+    (tmp_path / "dev_predictions.json").write_text('{"rte": {"dev": {"labels": [1]}}}')
+    with pytest.raises(InputError, match="dev_predictions.json: cannot be read"):
+        nested_score(outcome, "rte")
