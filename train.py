@@ -17,8 +17,8 @@ from pathlib import Path
 from data_utils.errors import entry_point
 from mt_dnn.config import TrainConfig, load_config
 from mt_dnn.distributed import Ranks, session
-from mt_dnn.results import read_results, summary
-from mt_dnn.run_log import say
+from mt_dnn.record.results import read_results, summary
+from mt_dnn.record.run_log import say
 from mt_dnn.setup import build_trainer
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from data_utils.errors import InputError
 from data_utils.features import FeatureSet
 from module.encoder import Encoder
 
@@ -103,6 +104,13 @@ class Collator:
             inputs["attention_mask"] = _scatter(np.ones_like(inside), target, shape, 0)
         labels = torch.from_numpy(features.labels[rows])
         return Batch(inputs, labels)
+
+
+def pick_packing(wanted: str, encoder: Encoder) -> bool:
+    """Whether rows are packed; `InputError` when that was asked for and the encoder does not allow it."""
+    if wanted == "on" and not encoder.can_pack:
+        raise InputError(f"--packing on: not tested for {encoder.config.model_type} encoders; use auto or off")
+    return encoder.can_pack and wanted != "off"
 
 
 def _ranges(lengths: np.ndarray) -> np.ndarray:

@@ -16,8 +16,8 @@ import yaml
 from data_utils.errors import raise_all
 from data_utils.task_def import read_yaml_mapping
 from module.optim import OPTIMIZERS, PATSConfig, SAGEConfig
-from mt_dnn.durable import write_text
 from mt_dnn.flags import build, convert, flags_of, option, parse_flags
+from mt_dnn.record.durable import write_text
 from mt_dnn.sampling import SAMPLERS
 
 GLUE_TASKS = "experiments/glue/glue_task_def.yml"

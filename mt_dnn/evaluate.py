@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from mt_dnn.batching import Collator
 from mt_dnn.data import TaskData
 from mt_dnn.distributed import Ranks
 from mt_dnn.model import MTDNN
-from mt_dnn.update import Precision
+from mt_dnn.precision import Precision
 
 CONSTANT_SHARE = 1e-3
 
@@ -137,8 +137,3 @@ def majority_score(data: TaskData) -> float | None:
         for rows in [len(features)]
     ]
     return sum(one[data.task.primary_metric] for one in scores) / len(scores)
-
-
-def mean_score(evaluation: Mapping[str, dict[str, Any]]) -> float:
-    """The mean of the tasks' scores."""
-    return sum(task["score"] for task in evaluation.values()) / len(evaluation)

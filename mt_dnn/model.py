@@ -16,7 +16,7 @@ from data_utils.model_folder import ENCODER, encoder_source, exported_model
 from data_utils.task_def import TaskDef
 from module.encoder import Encoder, load_encoder, quiet_transformers
 from module.heads import HEADS
-from mt_dnn.durable import damage
+from mt_dnn.record.durable import damage
 from mt_dnn.seeding import stream_seed
 
 HEADS_FILE, TASKS_FILE = "heads.safetensors", "tasks.json"

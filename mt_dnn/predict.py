@@ -19,15 +19,14 @@ from data_utils.metrics import compute_metrics
 from data_utils.model_folder import exported_model
 from data_utils.task_def import DataFormat, TaskDef, TaskType, listed
 from data_utils.tokenization import EncoderSettings, RowEncoder
-from mt_dnn.batching import Collator
+from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import LoopConfig
 from mt_dnn.data import own_tokenizer
 from mt_dnn.distributed import ALONE
-from mt_dnn.durable import damage
 from mt_dnn.evaluate import Evaluator, Predictions
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
-from mt_dnn.setup import pick_device, pick_packing
-from mt_dnn.update import Precision
+from mt_dnn.precision import Precision, pick_device
+from mt_dnn.record.durable import damage
 
 TEXTS = {DataFormat.PremiseOnly: 1, DataFormat.PremiseAndOneHypothesis: 2}
 """How many texts a row of each format has."""

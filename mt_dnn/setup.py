@@ -12,21 +12,20 @@ from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError
 from data_utils.task_def import TaskDef
-from module.encoder import Encoder
 from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_
-from mt_dnn.batching import Collator
-from mt_dnn.config import LoopConfig, TrainConfig
+from mt_dnn.batching import Collator, pick_packing
+from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, check_fits_encoder, choose_tasks, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE, Ranks
 from mt_dnn.model import MTDNN, build_model
 from mt_dnn.parallel import parallel
 from mt_dnn.plan import describe
-from mt_dnn.run_folder import check_folder
-from mt_dnn.run_state import RunState
+from mt_dnn.precision import Precision, pick_device
+from mt_dnn.record.run_folder import check_folder
+from mt_dnn.record.run_state import RunState
 from mt_dnn.sampling import MultiTaskSampler
 from mt_dnn.seeding import stream_seed
 from mt_dnn.trainer import Trainer
-from mt_dnn.update import Precision
 
 
 def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
@@ -107,26 +106,3 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         sage=config.sage,
         seed=stream_seed(config.loop.seed, "noise"),
     )
-
-
-def pick_device(loop: LoopConfig, ranks: Ranks) -> torch.device:
-    """The device to run on; `InputError` for a GPU, a precision or processes that are not to be had."""
-    if loop.fsdp and ranks.size == 1:
-        raise InputError(
-            "--fsdp shares the model out over several processes: start them with torchrun --nproc_per_node N train.py "
-            "and the same flags, or leave it out (a run that had it: --no-fsdp)"
-        )
-    available = torch.cuda.is_available()
-    if loop.device == "cuda" and not available:
-        raise InputError("--device cuda: torch sees no CUDA device; use --device cpu or auto")
-    device = torch.device("cuda", ranks.local_rank) if available and loop.device != "cpu" else torch.device("cpu")
-    if device.type == "cpu" and loop.fp16:
-        raise InputError("--fp16 needs a CUDA device; a CPU trains in fp32 or with --bf16")
-    return device
-
-
-def pick_packing(wanted: str, encoder: Encoder) -> bool:
-    """Whether rows are packed; `InputError` when that was asked for and the encoder does not allow it."""
-    if wanted == "on" and not encoder.can_pack:
-        raise InputError(f"--packing on: not tested for {encoder.config.model_type} encoders; use auto or off")
-    return encoder.can_pack and wanted != "off"

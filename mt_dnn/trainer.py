@@ -12,18 +12,18 @@ from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError, StoppedError
 from mt_dnn.batching import Collator
-from mt_dnn.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.config import TrainConfig
-from mt_dnn.dev_predictions import Splits, add_dev_predictions
-from mt_dnn.durable import damage, write_folder, writing
 from mt_dnn.evaluate import Evaluator, majority_score
-from mt_dnn.interrupt import InterruptedRun, StopSignals
 from mt_dnn.model import export_model
-from mt_dnn.report import Report
-from mt_dnn.results import write_results
-from mt_dnn.run_folder import claim_folder, clear_folder, device_name, release_folder, versions
-from mt_dnn.run_log import RunLog, say
-from mt_dnn.run_state import RunState
+from mt_dnn.record.checkpoint import Checkpoint, Checkpoints
+from mt_dnn.record.dev_predictions import Splits, add_dev_predictions
+from mt_dnn.record.durable import damage, write_folder, writing
+from mt_dnn.record.interrupt import InterruptedRun, RunSignals
+from mt_dnn.record.report import Report
+from mt_dnn.record.results import write_results
+from mt_dnn.record.run_folder import claim_folder, clear_folder, device_name, release_folder, versions
+from mt_dnn.record.run_log import RunLog, say
+from mt_dnn.record.run_state import RunState
 from mt_dnn.sampling import Draw, MultiTaskSampler
 from mt_dnn.update import Updated, Updater
 
@@ -53,7 +53,7 @@ class Trainer:
         self.ranks = self.parallel.ranks
         self.say = say if self.ranks.first else _silent
         self.checkpoints = Checkpoints(self.folder / "checkpoints", output.keep_checkpoints)
-        self.signals = StopSignals(self.ranks)
+        self.signals = RunSignals(self.ranks)
         self.update = Updater(
             self.parallel, state.optimizer, state.schedule, self.collator, state.precision, state.data, loop
         )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,21 +19,8 @@ from mt_dnn.batching import Collator
 from mt_dnn.config import LoopConfig
 from mt_dnn.data import TaskData
 from mt_dnn.parallel import Parallel
+from mt_dnn.precision import Precision
 from mt_dnn.sampling import Draw
-
-
-class Precision:
-    """Autocast and loss scaling for float32, bfloat16 or float16."""
-
-    def __init__(self, device: torch.device, *, fp16: bool, bf16: bool) -> None:
-        self.device = device
-        self.dtype = torch.float16 if fp16 else torch.bfloat16 if bf16 else torch.float32
-        self.scaler = torch.amp.GradScaler(device.type, enabled=fp16)
-
-    @property
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The context for forward passes."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
 
 
 class Updated(NamedTuple):

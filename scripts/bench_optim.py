@@ -40,7 +40,7 @@ from module.kernels.mode import interpreted
 from module.optim import AdamaxW, PATSAdamax, PATSAdamW, PATSConfig, SAGEAdamax, encoder_param_groups
 from module.optim.backends import why_not_triton
 from module.optim.noise import Draws
-from mt_dnn.run_folder import device_name
+from mt_dnn.record.run_folder import device_name
 
 Group = dict[str, Any]
 

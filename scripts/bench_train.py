@@ -29,7 +29,7 @@ from torch.utils.data import Dataset
 from data_utils.errors import entry_point
 from data_utils.features import FeatureSet
 from mt_dnn.config import load_config
-from mt_dnn.run_folder import device_name, versions
+from mt_dnn.record.run_folder import device_name, versions
 from mt_dnn.setup import build_trainer, make_optimizer
 from mt_dnn.trainer import Trainer
 

@@ -32,16 +32,17 @@ from data_utils.strict import read_yaml_mapping
 from module.losses import LOSSES
 from module.optim import encoder_param_groups
 from module.optim.sensitivity import sensitivity_
-from mt_dnn.batching import Collator
-from mt_dnn.checkpoint import Checkpoints
+from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import TrainConfig, load_config
 from mt_dnn.data import TaskData, check_fits_encoder, choose_tasks, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE
-from mt_dnn.durable import MANIFEST, damage
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
-from mt_dnn.run_log import say
+from mt_dnn.precision import pick_device
+from mt_dnn.record.checkpoint import Checkpoints
+from mt_dnn.record.durable import MANIFEST, damage
+from mt_dnn.record.run_log import say
 from mt_dnn.sampling import MultiTaskSampler
-from mt_dnn.setup import make_deterministic, pick_device, pick_packing
+from mt_dnn.setup import make_deterministic
 from mt_dnn.subset import share_of
 from studies.sensitivity_record import SUMMARY_FILE, Sensitivities
 from studies.study import Status, Study

@@ -19,8 +19,8 @@ import train
 from data_utils.features import load_features
 from data_utils.task_def import load_task_defs
 from mt_dnn.batching import Collator
-from mt_dnn.checkpoint import Checkpoints, Saved
 from mt_dnn.data import shortened
+from mt_dnn.record.checkpoint import Checkpoints, Saved
 from mt_dnn.update import Updater
 from tests.conftest import Workshop, flip_a_bit
 

@@ -17,10 +17,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from data_utils.errors import StoppedError
+from data_utils.signals import STOPPING, StopSignals
 from studies.study import Outcome, Run, Status, Study
 from studies.sweeps.board import Board, Running, State
 from studies.sweeps.devices import Slot
@@ -32,7 +31,6 @@ BUSY = "another run is writing to it"  # train.py's words for a folder whose loc
 POLL_SECONDS = 0.2
 ELSEWHERE_SECONDS = 10.0
 """Time between two looks at a run that another process was writing to: that one may have been killed."""
-STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 KILLING = STOPPING | {signal.SIGKILL}
 """A run that one of these ended has not failed: somebody, or the machine for want of memory, has ended it."""
 STOPPED = ("stopped: interrupted", *(f"stopped: {number.name} " for number in STOPPING))
@@ -60,28 +58,6 @@ class Attempt:
         with self.log.open("rb") as file:
             file.seek(self.log_start)
             return file.read().decode("utf-8", errors="replace").splitlines()
-
-
-class StopSignals:
-    """Counts SIGINT, SIGTERM and SIGHUP while its `with` block runs; a SIGHUP that `nohup` has hidden stays hidden."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first = ""
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> StopSignals:
-        hidden = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
-        self._before = {number: signal.signal(number, self._note) for number in STOPPING - hidden}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
-        self.first = self.first or signal.Signals(number).name
 
 
 class Workers:

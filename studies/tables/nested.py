@@ -20,7 +20,7 @@ from studies.study import Outcome
 HALVES = 200
 SEED = 1  # of the halves: the same rows for all runs
 FILE = "dev_predictions.json"
-"""What train.py leaves with `--dev_predictions`, see `mt_dnn.dev_predictions`."""
+"""What train.py leaves with `--dev_predictions`, see `mt_dnn.record.dev_predictions`."""
 
 Split = Mapping[str, Any]
 """Labels, and predictions by step."""

@@ -34,7 +34,7 @@ import train
 from data_utils.features import FeatureSet
 from mt_dnn.distributed import ALONE
 from mt_dnn.evaluate import Evaluator, Predictions
-from mt_dnn.run_log import RunLog
+from mt_dnn.record.run_log import RunLog
 from mt_dnn.update import Updater
 
 SECONDS = 240

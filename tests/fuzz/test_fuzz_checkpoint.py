@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 
 import train
 from data_utils.errors import InputError
-from mt_dnn.checkpoint import TENSORS, Checkpoint, read_checkpoint
-from mt_dnn.durable import MANIFEST, _fingerprint, to_json
+from mt_dnn.record.checkpoint import TENSORS, Checkpoint, read_checkpoint
+from mt_dnn.record.durable import MANIFEST, _fingerprint, to_json
 from mt_dnn.trainer import Trainer
 from tests.conftest import Workshop
 

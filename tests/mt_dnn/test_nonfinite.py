@@ -17,7 +17,7 @@ import train
 from data_utils.errors import StoppedError
 from module.losses import LOSSES
 from mt_dnn import trainer
-from mt_dnn.durable import damage
+from mt_dnn.record.durable import damage
 from tests.conftest import Workshop
 
 Criterion = Callable[[Tensor, Tensor], Tensor]

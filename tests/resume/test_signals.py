@@ -11,7 +11,7 @@ from typing import TextIO
 import pytest
 
 from data_utils.errors import InputError
-from mt_dnn.run_folder import claim_folder, release_folder
+from mt_dnn.record.run_folder import claim_folder, release_folder
 from scripts.torture_runs import worker_pool
 from scripts.torture_world import World, make_world
 from tests.resume.attempts import forget_random_state, interrupt, run_plainly, start_twice

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from data_utils.errors import InputError
-from mt_dnn import run_folder
+from mt_dnn.record import run_folder
 from studies.study import Outcome, Run, Study
 from studies.sweeps import workers
 from studies.sweeps.devices import available_cores

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from data_utils.cli import duration
-from mt_dnn.checkpoint import Saved
-from mt_dnn.run_log import RunLog
-from mt_dnn.run_state import RunState
+from mt_dnn.record.checkpoint import Saved
+from mt_dnn.record.run_log import RunLog
+from mt_dnn.record.run_state import RunState
+from mt_dnn.record.sensitivity_log import log_sensitivity
 from mt_dnn.sampling import Draw
-from mt_dnn.sensitivity_log import log_sensitivity
 from mt_dnn.update import Updated
 
 QUIET_SECONDS = 30.0

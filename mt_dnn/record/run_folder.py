@@ -15,11 +15,10 @@ import torch
 import transformers
 
 from data_utils.errors import InputError
-from mt_dnn.checkpoint import NAME as CHECKPOINT
-from mt_dnn.dev_predictions import FILE as DEV_PREDICTIONS
-from mt_dnn.durable import PARTIAL, fsync, settle, writing
+from mt_dnn.record.checkpoint import NAME as CHECKPOINT
+from mt_dnn.record.durable import PARTIAL, fsync, settle, writing
 
-LOCK = "run.lock"
+LOCK, DEV_PREDICTIONS = "run.lock", "dev_predictions.json"
 OURS = re.compile(r"best|config\.yaml|metrics\.jsonl|results\.json|dev_predictions\.json")
 """What a run writes all at once, beside its checkpoints."""
 

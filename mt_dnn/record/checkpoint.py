@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data_utils.errors import InputError
-from mt_dnn.durable import damage, remove_folder, to_json, write_folder, writing
+from mt_dnn.record.durable import damage, remove_folder, to_json, write_folder, writing
 
 FORMAT = 3  # 3: with the events, tensors whole for any number of processes; 2: noise keyed by position; 1: by tensor
 NAME = re.compile(r"step_\d{8}")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mt_dnn.results import History
+from mt_dnn.record.results import History
 
 
 @dataclass

@@ -11,8 +11,7 @@ from typing import Any
 
 from data_utils.errors import InputError
 from data_utils.task_def import TaskDef
-from mt_dnn.durable import to_json, write_text, writing
-from mt_dnn.evaluate import mean_score
+from mt_dnn.record.durable import to_json, write_text, writing
 
 
 @dataclass
@@ -65,6 +64,11 @@ class History:
         """The scores of `results.json`, in points out of 100; `majority`: `majority_score` by task."""
         tasks = {task.name: {**self.of_task(task), "majority_score": majority[task.name]} for task in tested}
         return {"tasks": tasks, "average": self.average()}
+
+
+def mean_score(evaluation: Mapping[str, dict[str, Any]]) -> float:
+    """The mean of the tasks' scores."""
+    return sum(task["score"] for task in evaluation.values()) / len(evaluation)
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import torch
 
-import mt_dnn.durable
+import mt_dnn.record.durable
 import train
 from data_utils.errors import InputError, StoppedError
-from mt_dnn.checkpoint import TENSORS, Checkpoint, Checkpoints
-from mt_dnn.durable import damage, remove_folder, settle, write_folder, write_text
-from mt_dnn.run_folder import OURS
+from mt_dnn.record.checkpoint import TENSORS, Checkpoint, Checkpoints
+from mt_dnn.record.durable import damage, remove_folder, settle, write_folder, write_text
+from mt_dnn.record.run_folder import OURS
 from tests.conftest import Workshop, flip_a_bit
 
 
@@ -66,7 +66,7 @@ def manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 def outside(folder: Path, name: str) -> None:
     """List a file of another folder as if it belonged here, with the right size and hash."""
     (folder.parent / "elsewhere").write_text("secret")
-    listed = mt_dnn.durable._fingerprint(folder.parent / "elsewhere")
+    listed = mt_dnn.record.durable._fingerprint(folder.parent / "elsewhere")
     manifest(folder, lambda content: content.update({name: listed}))
 
 
@@ -204,7 +204,7 @@ def test_a_failed_save_says_why_and_leaves_the_one_before(
     def fail(*args: Any, **options: Any) -> None:
         raise OSError(code, os.strerror(code), str(tmp_path))
 
-    owner = {"mkdir": Path, "write_text": Path, "save_file": mt_dnn.checkpoint}.get(operation, os)
+    owner = {"mkdir": Path, "write_text": Path, "save_file": mt_dnn.record.checkpoint}.get(operation, os)
     with monkeypatch.context() as patch:
         patch.setattr(owner, operation, fail)
         with pytest.raises(StoppedError) as stopped:

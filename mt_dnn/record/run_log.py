@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from torch import Tensor
 from tqdm import tqdm
 
-from mt_dnn.durable import write_text, writing
+from mt_dnn.record.durable import write_text, writing
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 
 from mt_dnn.data import TaskData
-from mt_dnn.durable import write_text, writing
-
-FILE = "dev_predictions.json"
+from mt_dnn.record.durable import write_text, writing
+from mt_dnn.record.run_folder import DEV_PREDICTIONS
 
 Splits = Mapping[str, np.ndarray]
 """Predictions by dev split, each (rows,), in the order of its rows."""
@@ -42,7 +41,7 @@ def add_dev_predictions(
     Raises:
         StoppedError: it cannot be written.
     """
-    path = folder / FILE
+    path = folder / DEV_PREDICTIONS
     before = _read(path)
     record = {
         task: {

@@ -11,8 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import train
 from module.optim import AdamaxW, PATSAdamax, SAGEAdamax
-from mt_dnn.run_log import RunLog
-from mt_dnn.sensitivity_log import log_sensitivity
+from mt_dnn.record.run_log import RunLog
+from mt_dnn.record.sensitivity_log import log_sensitivity
 from tests.conftest import Workshop
 from tests.module.optim.toy import take_steps, toy_params
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from module.optim import SensitivityOptimizer, TensorSummary
-from mt_dnn.run_log import RunLog
+from mt_dnn.record.run_log import RunLog
 
 LEAST = 1e-12  # shown for sensitivities of zero, which have no logarithm
 DIGITS = 4

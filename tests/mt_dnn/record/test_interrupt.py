@@ -12,26 +12,27 @@ import pytest
 
 import train
 from data_utils.errors import InputError
+from data_utils.signals import STOPPING
 from mt_dnn.distributed import ALONE
-from mt_dnn.interrupt import SIGNALS, InterruptedRun, StopSignals
+from mt_dnn.record.interrupt import InterruptedRun, RunSignals
 from mt_dnn.trainer import Trainer
 from mt_dnn.update import Updater
 from tests.conftest import Workshop
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
 def test_a_signal_is_noted_and_heeded(number: signal.Signals) -> None:
-    before = [signal.getsignal(one) for one in SIGNALS]
-    with StopSignals(ALONE) as signals:
+    before = [signal.getsignal(one) for one in STOPPING]
+    with RunSignals(ALONE) as signals:
         signals.heed()
         os.kill(os.getpid(), number)
         with pytest.raises(InterruptedRun, match=number.name):
             signals.heed()
-    assert [signal.getsignal(one) for one in SIGNALS] == before
+    assert [signal.getsignal(one) for one in STOPPING] == before
 
 
 def test_a_second_ctrl_c_interrupts_at_once() -> None:
-    with StopSignals(ALONE), pytest.raises(KeyboardInterrupt):
+    with RunSignals(ALONE), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -39,7 +40,7 @@ def test_a_second_ctrl_c_interrupts_at_once() -> None:
 def test_nohup_stays_in_force() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with StopSignals(ALONE) as signals:
+        with RunSignals(ALONE) as signals:
             os.kill(os.getpid(), signal.SIGHUP)
             signals.heed()
     finally:
@@ -50,7 +51,7 @@ def test_outside_the_main_thread_nothing_is_noted() -> None:
     with_signals: list[object] = []
 
     def run() -> None:
-        with StopSignals(ALONE) as signals:
+        with RunSignals(ALONE) as signals:
             with_signals.append(signals.heed())
 
     thread = threading.Thread(target=run)
@@ -112,7 +113,7 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(
 
 
 def test_a_run_in_use_is_left_alone(workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from mt_dnn.run_folder import claim_folder, release_folder
+    from mt_dnn.record.run_folder import claim_folder, release_folder
 
     flags = workshop.flags(tmp_path / "run", "--train_datasets", "cola", "--epochs", "1")
     lock = claim_folder(tmp_path / "run", resume=False)

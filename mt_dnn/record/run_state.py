@@ -14,13 +14,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from data_utils.errors import InputError
 from data_utils.task_def import TaskDef
 from module.optim.sharding import sharded_like
-from mt_dnn.checkpoint import Checkpoint, join_optimizer_state, split_optimizer_state
 from mt_dnn.data import TaskData
 from mt_dnn.parallel import Parallel
-from mt_dnn.progress import LossMeter, Progress
-from mt_dnn.run_folder import device_name
+from mt_dnn.precision import Precision
+from mt_dnn.record.checkpoint import Checkpoint, join_optimizer_state, split_optimizer_state
+from mt_dnn.record.progress import LossMeter, Progress
+from mt_dnn.record.run_folder import device_name
 from mt_dnn.seeding import stream_seed
-from mt_dnn.update import Precision
 
 Tensors = dict[str, dict[str, Tensor]]
 

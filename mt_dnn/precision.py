@@ -1,0 +1,42 @@
+"""Where a model runs, and in which numbers: the device, autocast and float16's loss scaling."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from data_utils.errors import InputError
+from mt_dnn.config import LoopConfig
+from mt_dnn.distributed import Ranks
+
+
+class Precision:
+    """Autocast and loss scaling for float32, bfloat16 or float16."""
+
+    def __init__(self, device: torch.device, *, fp16: bool, bf16: bool) -> None:
+        self.device = device
+        self.dtype = torch.float16 if fp16 else torch.bfloat16 if bf16 else torch.float32
+        self.scaler = torch.amp.GradScaler(device.type, enabled=fp16)
+
+    @property
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context for forward passes."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
+
+
+def pick_device(loop: LoopConfig, ranks: Ranks) -> torch.device:
+    """The device to run on; `InputError` for a GPU, a precision or processes that are not to be had."""
+    if loop.fsdp and ranks.size == 1:
+        raise InputError(
+            "--fsdp shares the model out over several processes: start them with torchrun --nproc_per_node N train.py "
+            "and the same flags, or leave it out (a run that had it: --no-fsdp)"
+        )
+    available = torch.cuda.is_available()
+    if loop.device == "cuda" and not available:
+        raise InputError("--device cuda: torch sees no CUDA device; use --device cpu or auto")
+    device = torch.device("cuda", ranks.local_rank) if available and loop.device != "cpu" else torch.device("cpu")
+    if device.type == "cpu" and loop.fp16:
+        raise InputError("--fp16 needs a CUDA device; a CPU trains in fp32 or with --bf16")
+    return device

@@ -1,0 +1,1 @@
+"""What a run writes and reads again: checkpoints, events, results, and its output folder."""
