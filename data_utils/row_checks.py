@@ -45,9 +45,11 @@ class TextCheck:
         training: whether these are the training rows; then `train_texts` is filled.
     """
 
-    def __init__(self, train_texts: set[int], *, training: bool) -> None:
-        self._train_texts, self._training = train_texts, training
+    def __init__(self, train_texts: set[int] | None = None, *, training: bool = False) -> None:
+        self._train_texts = set() if train_texts is None else train_texts
+        self._training = training
         self._rows = 0
+        self._header = ""
         self._filled: Counter[int] = Counter()  # rows by column: with a text, with a quoted one, with a number
         self._quoted: Counter[int] = Counter()
         self._numbers: Counter[int] = Counter()
@@ -57,6 +59,8 @@ class TextCheck:
     def see(self, uid: str, texts: Sequence[str]) -> None:
         """Look at a row; `texts` are its columns of text."""
         self._rows += 1
+        if self._rows == 1 and looks_like_header(texts):
+            self._header = ", ".join(texts)
         doubled = fraction = False
         for column, text in enumerate(texts):
             self._filled[column] += bool(text)
@@ -84,7 +88,7 @@ class TextCheck:
 
     def warnings(self) -> list[str]:
         """A line for each thing that looks wrong."""
-        found = []
+        found = [f"the first row looks like a header ({self._header}) and is taken as a row"] * bool(self._header)
         quotes = "as spreadsheets and CSV writers put them; here they stay part of the text: write it without quoting"
         if whole := self._whole_columns(self._quoted):
             found.append(f"{whole} stands in double quotes in every row, {quotes}")
