@@ -4,8 +4,9 @@
     python predict.py --checkpoint runs/reviews --texts new.txt --output predictions.tsv
 
 Writes `uid`, `prediction` and the probability of each label, tab-separated, to standard output or to `--output`. A
-file of texts has one row a line, for pairs with a tab between the two; a row's uid is the number of its line. Of a
-dev split the scores are told, too. Exit codes: 0 done, 2 the input is wrong, 1 anything else.
+file of texts (`-`: standard input) has one row a line, for pairs with a tab between the two; a row's uid is the number
+of its line. Of a dev split the scores are told, too. Quotes are ordinary characters in all files. Exit codes: 0 done,
+2 the input is wrong, 1 anything else.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from data_utils.atomic import StagedFiles
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point, raise_all
 from data_utils.features import FeatureSet, load_features
+from data_utils.row_checks import TextCheck
 from data_utils.task_def import TaskDef
 from mt_dnn.config import DataConfig, LoopConfig
 from mt_dnn.data import TaskData, check_fits_encoder, shortened
-from mt_dnn.predict import TrainedModel, scores_in_words, write_predictions
+from mt_dnn.predict import TrainedModel, check_uids, scores_in_words, write_predictions
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -32,8 +34,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--task", help="which of the model's tasks (default: the only one)")
     parser.add_argument("--data_dir", type=path_text, help="folder of features; needs --split")
     parser.add_argument("--split", help="such as test, dev, matched_dev")
-    parser.add_argument("--texts", type=path_text, help="file with a row a line, in place of --data_dir and --split")
-    parser.add_argument("--output", type=path_text, help="file to write (default: standard output)")
+    parser.add_argument("--texts", type=path_text, help="file with a row a line, - for standard input")
+    parser.add_argument("--output", type=path_text, help="file to write (default, and -: standard output)")
     parser.add_argument("--batch_size_eval", type=int, default=64, help="rows a forward pass (default: 64)")
     parser.add_argument("--max_seq_len", type=int, default=512, help="rows are cut to so many tokens (default: 512)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
@@ -50,7 +52,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def features_of(args: argparse.Namespace, trained: TrainedModel, task: TaskDef) -> FeatureSet:
     """The rows to predict; `InputError` where they cannot be read, or are not for this model."""
     if args.texts is not None:
-        return trained.read_texts(Path(args.texts), task, args.max_seq_len)
+        check = TextCheck()
+        features = trained.read_texts(args.texts, task, args.max_seq_len, check)
+        print("".join(f"warning: {warning}\n" for warning in check.warnings()), end="", file=sys.stderr)
+        return features
     if args.split not in task.split_names:
         raise InputError(f"--split {args.split}: {task.name} has {', '.join(task.split_names)}")
     features = load_features(args.data_dir, task, args.split)
@@ -69,11 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     trained = TrainedModel.load(args.checkpoint)
     task = trained.task(args.task)
     features = features_of(args, trained, task)
+    check_uids(features)
     if cut := shortened(features, args.max_seq_len):
         print(f"{cut:,} of {len(features):,} rows are shortened to {args.max_seq_len} tokens", file=sys.stderr)
     loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
     predicted = trained.predict(features, loop, min(args.max_seq_len, trained.model.encoder.max_length))
-    if args.output is None:
+    if args.output in (None, "-"):
         write_predictions(sys.stdout, features, predicted)
     else:
         with StagedFiles() as staged, staged.path(Path(args.output)).open("w", encoding="utf-8", newline="") as file:

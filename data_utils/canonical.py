@@ -7,9 +7,10 @@ The columns of the four formats (MT-DNN's):
     PremiseAndMultiHypothesis uid  the options' uids, comma-separated  their labels, likewise  premise  hypothesis...
     Seqence                   uid  list of labels  list of tokens       (JSON lists or Python list literals)
 
-Quotes are ordinary characters. Lines end at `\n` only: `str.splitlines` would also cut at U+0085 and U+2028, which
-occur inside real text. One `\r` before the `\n`, a byte-order mark and a missing last `\n` are accepted. A text may
-be empty (one of the two questions is, in a few rows of QQP), but not all texts of a row.
+The label of a row of a test split may be empty. Quotes are ordinary characters. Lines end at `\n` only:
+`str.splitlines` would also cut at U+0085 and U+2028, which occur inside real text. One `\r` before the `\n`, a
+byte-order mark and a missing last `\n` are accepted. A text may be empty (one of the two questions is, in a few rows of
+QQP), but not all texts of a row.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from data_utils.errors import InputError, raise_all
+from data_utils.row_checks import looks_like_header
 from data_utils.strict import encodable, parse_json, shown
 from data_utils.task_def import DataFormat, TaskDef, TaskType
 
 MAX_REPORTED = 10
+TAB = "\t"
 
 
 class Row(NamedTuple):
@@ -51,7 +54,7 @@ class Row(NamedTuple):
 class Problems:
     """Collects what is wrong in one file; keeps the first ten and counts the rest."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.path = path
         self.count = 0
         self._messages: list[str] = []
@@ -79,29 +82,43 @@ def read_lines(path: Path) -> Iterator[str]:
     Raises:
         InputError: the file is missing, unreadable, empty, or not UTF-8 (with the line of the first bad byte).
     """
-    number = 0
     try:
-        with path.open("rb") as file:  # a binary file's lines end at b"\n" and nowhere else
-            for number, data in enumerate(file, start=1):
-                if number == 1:
-                    data = data.removeprefix(b"\xef\xbb\xbf")
-                yield data.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
-    except UnicodeDecodeError as error:
-        bad = f"byte 0x{error.object[error.start]:02x}"
-        raise InputError(f"{path}:{number}: not valid UTF-8 ({bad}); save the file as UTF-8") from None
+        file = path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from None
+    with file:
+        yield from decoded_lines(file, path)
+
+
+def decoded_lines(file: BinaryIO, name: Path | str) -> Iterator[str]:
+    """What `read_lines` gives, of a file that is open; `name` is for messages."""
+    number = 0
+    try:
+        for number, data in enumerate(file, start=1):  # a binary file's lines end at b"\n" and nowhere else
+            if number == 1:
+                data = data.removeprefix(b"\xef\xbb\xbf")
+            yield data.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        bad = f"byte 0x{error.object[error.start]:02x}"
+        raise InputError(f"{name}:{number}: not valid UTF-8 ({bad}); save the file as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
     if number == 0:
-        raise InputError(f"{path}: the file is empty; expected one example a line")
+        raise InputError(f"{name}: the file is empty; expected one example a line")
 
 
-def read_rows(path: str | Path, task: TaskDef) -> list[Row]:
+def read_rows(path: str | Path, task: TaskDef, *, labelled: bool = True) -> list[Row]:
     """All rows of a canonical file; see `iter_rows` for what is checked."""
-    return list(iter_rows(path, task))
+    return list(iter_rows(path, task, labelled=labelled))
 
 
-def iter_rows(path: str | Path, task: TaskDef) -> Iterator[Row]:
+def iter_rows(path: str | Path, task: TaskDef, *, labelled: bool = True) -> Iterator[Row]:
     """Read one canonical file row by row; every row is checked, none is dropped.
+
+    Args:
+        path: the file.
+        task: whose rows they are.
+        labelled: False where a label may be empty, as in a test split.
 
     Raises:
         InputError: at the end of the file, with file, line, what was found and what is expected, for up to ten bad
@@ -109,13 +126,14 @@ def iter_rows(path: str | Path, task: TaskDef) -> Iterator[Row]:
             that the task does not have. At once where the file cannot be read or is empty.
     """
     path = Path(path)
-    parse = row_parser(task)
+    parse = row_parser(task, labelled=labelled)
     problems, first_line_of = Problems(path), dict[str, int]()
     for number, line in enumerate(read_lines(path), start=1):
         try:
             row = parse(line)
         except InputError as error:
-            problems.add(number, str(error))
+            header = "; this looks like a header, which canonical files do not have"
+            problems.add(number, f"{error}{header if number == 1 and looks_like_header(line.split(TAB)) else ''}")
             continue
         earlier = first_line_of.setdefault(row.uid, number)
         if earlier != number:
@@ -137,8 +155,10 @@ def count_lines(path: Path) -> int:
     return count + (not last.endswith(b"\n"))
 
 
-def row_parser(task: TaskDef) -> Callable[[str], Row]:
+def row_parser(task: TaskDef, *, labelled: bool = True) -> Callable[[str], Row]:
     """The function that turns a line into a `Row` of the task, or raises `InputError` without file and line.
+
+    `labelled` is False where a label may be empty.
 
     Raises:
         InputError: this toolkit does not read the task's data format.
@@ -153,7 +173,9 @@ def row_parser(task: TaskDef) -> Callable[[str], Row]:
         raise InputError(
             f"task {task.name!r}: rows of the format {task.data_format.value} are not read by this toolkit"
         )
-    known: set[str] = set()  # labels found good before: a check a row would be the slowest part of reading
+    known: set[str] = (
+        set() if labelled else {""}
+    )  # labels found good before: a check a row would be the slowest part of reading
 
     def parse(line: str) -> Row:
         if not line.strip():
@@ -173,6 +195,8 @@ def row_parser(task: TaskDef) -> Callable[[str], Row]:
 
 
 def _check_label(task: TaskDef, label: str) -> None:
+    if not label:
+        raise InputError("the label is empty; only rows of a split whose name ends in test may be without one")
     if task.task_type is not TaskType.Ranking or task.labels:
         task.label_id(label)
         return

@@ -18,9 +18,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-FORMAT = "3"  # 3: with the places of texts; 2: with the arrays' own hash; 1: without
+FORMAT = (
+    "4"  # 4: with the keys that are not read; 3: with the places of texts; 2: with the arrays' own hash; 1: without
+)
 DTYPES: dict[str, type[np.generic]] = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32}
-NAMES = ("uids", "uid_offsets", "labels", "token_ids", "type_ids", "offsets", "texts")
+NAMES = ("uids", "uid_offsets", "labels", "token_ids", "type_ids", "offsets", "texts", "unused")
 
 
 class PackedStrings(Sequence[str]):

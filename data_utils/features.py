@@ -4,16 +4,18 @@ A line is what MT-DNN writes and reads: `uid`, `label` (class id in the order of
 a regression task), `token_id`, `type_id`, `attention_mask` (all ones: rows are not padded). MT-DNN's older files lack
 the mask, call it `mask`, or have numbers for uids; they load too. Our own files also have `texts`: for each text of
 the row where it begins and ends among the tokens, and how many tokens it had before it was cut; without them a row
-cannot be cut any more. Other keys are not looked at.
+cannot be cut any more. Other keys, such as MT-DNN's `softlabel`, are counted and not used.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from data_utils.task_def import MAX_FLOAT32, TaskDef, TaskType
 
 REQUIRED_KEYS = ("uid", "label", "token_id", "type_id")
 MASK_KEYS = ("attention_mask", "mask")
+KNOWN_KEYS = frozenset((*REQUIRED_KEYS, *MASK_KEYS, "texts"))
 MAX_TOKEN_ID = 2**31 - 1
 NO_TEXT = [-1, 0, 0]
 
@@ -50,6 +53,7 @@ class FeatureSet:
         texts: (rows, 2, 3) int32: start, stop and uncut length of each text; a start of -1 for one that there is not,
             or whose place is not known.
         sha256: of the features file, in hexadecimal.
+        unused: how many rows of the file have each key that is not used here.
     """
 
     task: TaskDef
@@ -61,6 +65,7 @@ class FeatureSet:
     offsets: np.ndarray
     texts: np.ndarray
     sha256: str
+    unused: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -133,11 +138,14 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str) -> FeatureSet
         offsets=tensors["offsets"],
         texts=tensors["texts"],
         sha256=sha256,
+        unused=json.loads(tensors["unused"].tobytes()),
     )
 
 
 def read_json_lines(path: Path, task: TaskDef) -> dict[str, np.ndarray]:
     """Parse and check a features file; the arrays of `FeatureSet`, with `uids` as UTF-8 bytes and `uid_offsets`.
+
+    Its `unused` is there as the bytes of its JSON.
 
     Raises:
         InputError: with file and line for up to ten bad lines and a count of the others.
@@ -147,9 +155,10 @@ def read_json_lines(path: Path, task: TaskDef) -> dict[str, np.ndarray]:
     uids: list[bytes] = []
     lengths: list[int] = []
     places = array("i")
+    unused = Counter[str]()
     for number, line in enumerate(read_lines(path), start=1):
         try:
-            uid, label, token_ids, type_ids, texts = _parse_line(line, task)
+            uid, label, token_ids, type_ids, texts, others = _parse_line(line, task)
         except InputError as error:
             problems.add(number, str(error))
             continue
@@ -159,6 +168,7 @@ def read_json_lines(path: Path, task: TaskDef) -> dict[str, np.ndarray]:
         labels.append(label)
         uids.append(uid)
         lengths.append(len(token_ids))
+        unused.update(others)
     raise_all(problems.messages())
     return {
         "uids": np.frombuffer(b"".join(uids), dtype=np.uint8),
@@ -168,6 +178,7 @@ def read_json_lines(path: Path, task: TaskDef) -> dict[str, np.ndarray]:
         "type_ids": np.frombuffer(types, dtype=np.uint8),
         "offsets": _offsets(lengths),
         "texts": np.frombuffer(places, dtype=np.int32).reshape(-1, 2, 3),
+        "unused": np.frombuffer(json.dumps(unused).encode(), dtype=np.uint8),
     }
 
 
@@ -175,7 +186,8 @@ def _offsets(lengths: Sequence[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def _parse_line(line: str, task: TaskDef) -> tuple[bytes, int | float, list[int], list[int], list[int]]:
+def _parse_line(line: str, task: TaskDef) -> tuple[bytes, int | float, list[int], list[int], list[int], set[str]]:
+    """A row's uid, label, token ids, type ids, the places of its texts, and its keys that are not used."""
     try:
         row = parse_json(line)
     except InputError as error:
@@ -195,7 +207,8 @@ def _parse_line(line: str, task: TaskDef) -> tuple[bytes, int | float, list[int]
             raise InputError(f"{key} has {found} entries for {len(tokens)} tokens")
         if key in MASK_KEYS and values != [1] * len(tokens):
             raise InputError(f"{key} must be all ones: padded features do not load here; make them without padding")
-    return str(uid).encode(), _checked_label(row["label"], task), tokens, types, _texts(row, len(tokens))
+    places, others = _texts(row, len(tokens)), row.keys() - KNOWN_KEYS
+    return str(uid).encode(), _checked_label(row["label"], task), tokens, types, places, others
 
 
 def _texts(row: dict[str, Any], tokens: int) -> list[int]:

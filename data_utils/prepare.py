@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-import gc
 import itertools
-import json
-import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +16,7 @@ from tqdm import tqdm
 from data_utils.atomic import StagedFiles, sha256_of
 from data_utils.canonical import canonical_path, count_lines, iter_rows
 from data_utils.errors import InputError, raise_all
+from data_utils.feature_lines import EncodeAll, Job, encoders
 from data_utils.features import feature_path
 from data_utils.manifest import (
     MANIFEST_NAME,
@@ -34,10 +29,12 @@ from data_utils.manifest import (
     read_manifest,
     write_manifest,
 )
+from data_utils.row_checks import TextCheck
 from data_utils.strict import shown
-from data_utils.task_def import DataFormat, TaskDef, TaskType, load_task_defs, select_tasks
-from data_utils.tokenization import EncoderSettings, RowEncoder, load_tokenizer
+from data_utils.task_def import DataFormat, TaskDef, TaskType, is_test, load_task_defs, select_tasks
+from data_utils.tokenization import EncoderSettings, check_special_tokens, load_tokenizer
 
+TRAIN = "train"
 BLOCK_ROWS = 4096
 POOL_PAYS_FROM_BYTES = 2_000_000  # below, one process is done before others have started
 MAX_WORKERS = 1024
@@ -83,29 +80,6 @@ class SplitFile(NamedTuple):
     path: Path
 
 
-class Job(NamedTuple):
-    """Some rows of a task, column by column, because lists of strings travel fast between processes."""
-
-    task: TaskDef
-    uids: Sequence[str]
-    labels: Sequence[str]
-    premises: Sequence[str]
-    hypotheses: Sequence[str] | None
-
-
-class Block(NamedTuple):
-    """Some rows' features as finished JSON lines, and what is reported about them."""
-
-    lines: bytes
-    rows: int
-    tokens: int
-    longest: int
-    shortened: int
-
-
-EncodeAll = Callable[[Iterable[Job]], Iterator[Block]]
-
-
 def prepare(config: PreparationConfig) -> Path:
     """Turn all chosen splits into features; returns their folder.
 
@@ -115,15 +89,19 @@ def prepare(config: PreparationConfig) -> Path:
     files = find_files(config)
     tokenizer = load_tokenizer(config.model)
     settings = EncoderSettings.of(tokenizer, config.max_seq_len)
+    pairs = any(file.task.data_format is DataFormat.PremiseAndOneHypothesis for file in files)
+    check_special_tokens(settings, config.model, pairs=pairs)
     out_dir = Path(config.root_dir) / model_short_name(config.model)
     known = _extendable(out_dir, describe_tokenizer(config.model, tokenizer), config.max_seq_len, files)
     size = sum(file.path.stat().st_size for file in files)
     workers = config.workers if size >= POOL_PAYS_FROM_BYTES else 1
-    with StagedFiles() as staged, _encoders(settings, workers) as encode_all:
+    with StagedFiles() as staged, encoders(settings, workers) as encode_all:
         made: dict[str, dict[str, SplitRecord]] = {}
+        train_texts: dict[str, set[int]] = {}
         for file in files:
             partial = staged.path(feature_path(out_dir, file.task.name, file.split))
-            rows = prepare_split(file, partial, encode_all)
+            check = TextCheck(train_texts.setdefault(file.task.name, set()), training=file.split == TRAIN)
+            rows = prepare_split(file, partial, encode_all, check)
             made.setdefault(file.task.name, {})[file.split] = SplitRecord(rows, sha256_of(partial))
         tasks = {file.task.name: file.task for file in files}
         records = {name: _record(task, made[name]) for name, task in tasks.items()}
@@ -145,7 +123,8 @@ def find_files(config: PreparationConfig) -> list[SplitFile]:
     files: list[SplitFile] = []
     problems: list[str] = []
     for task in chosen:
-        paths = {split: canonical_path(config.root_dir, task.name, split) for split in task.split_names}
+        splits = sorted(task.split_names, key=lambda split: split != TRAIN)  # the others are compared with train
+        paths = {split: canonical_path(config.root_dir, task.name, split) for split in splits}
         present = [SplitFile(task, split, path) for split, path in paths.items() if os.path.isfile(path)]
         if not present and not named:
             continue
@@ -155,7 +134,7 @@ def find_files(config: PreparationConfig) -> list[SplitFile]:
         for split, path in paths.items():
             if os.path.isfile(path):
                 continue
-            if named and (not split.endswith("test") or not present):
+            if named and (not is_test(split) or not present):
                 problems.append(f"{path}: no such file, and --tasks names {task.name}; make it with glue_prepro.py")
             else:
                 print(f"{task.name} {split}: no file {path}, skipped")
@@ -193,17 +172,21 @@ def _record(task: TaskDef, splits: Mapping[str, SplitRecord]) -> TaskRecord:
     return TaskRecord(task.data_format.value, task.task_type.value, task.label_names, splits)
 
 
-def prepare_split(file: SplitFile, out_path: Path, encode_all: EncodeAll) -> int:
-    """Write one split's features to `out_path`, print a line about it, and return the number of rows."""
+def prepare_split(file: SplitFile, out_path: Path, encode_all: EncodeAll, check: TextCheck) -> int:
+    """Write one split's features to `out_path`, print a line about it, and return the number of rows.
+
+    What looks wrong in its rows has a line each.
+    """
     start = time.perf_counter()
     name = f"{file.task.name} {file.split}"
     rows_in, blocks = count_lines(file.path), []
     # disable=None: no bar where stderr is not a terminal
     with out_path.open("wb") as out, tqdm(total=rows_in, desc=name, unit="row", disable=None, leave=False) as bar:
-        for block in encode_all(_jobs(file)):
+        for block in encode_all(_jobs(file, check)):
             out.write(block.lines)
             bar.update(block.rows)
             blocks.append(block._replace(lines=b""))
+            check.see_wordless(block.wordless)
     rows_out, tokens = sum(b.rows for b in blocks), sum(b.tokens for b in blocks)
     if rows_out != rows_in:
         raise RuntimeError(f"{file.path}: {rows_in} rows in, {rows_out} out")
@@ -213,76 +196,16 @@ def prepare_split(file: SplitFile, out_path: Path, encode_all: EncodeAll) -> int
         f"{name}: {rows_in} rows in, {rows_out} rows out, {tokens / rows_out:.1f} tokens a row (max {longest}), "
         f"{shortened} rows shortened, {rows_out / seconds:,.0f} rows/s"
     )
+    print("".join(f"{name}: warning: {warning}\n" for warning in check.warnings()), end="")
     return rows_out
 
 
-def _jobs(file: SplitFile) -> Iterator[Job]:
-    rows = iter_rows(file.path, file.task)
+def _jobs(file: SplitFile, check: TextCheck) -> Iterator[Job]:
+    rows = iter_rows(file.path, file.task, labelled=not is_test(file.split))
     while chunk := list(itertools.islice(rows, BLOCK_ROWS)):
         pair = file.task.data_format is DataFormat.PremiseAndOneHypothesis
         hypotheses = [row.hypotheses[0] for row in chunk] if pair else None
-        labels = [row.labels[0] for row in chunk]
+        labels = [row.labels[0] or file.task.dummy_label for row in chunk]
+        for row in chunk:
+            check.see(row.uid, (row.premise, *row.hypotheses))
         yield Job(file.task, [row.uid for row in chunk], labels, [row.premise for row in chunk], hypotheses)
-
-
-def encode_block(encoder: RowEncoder, job: Job) -> Block:
-    """The job's features as JSON lines.
-
-    Formatted by hand: `str` of a list of ints is its JSON, and several times as fast as `json.dumps`.
-    """
-    encoded = encoder.encode(job.premises, job.hypotheses)
-    numbers = {label: job.task.label_id(label) for label in set(job.labels)}
-    lines = [
-        f'{{"uid": {json.dumps(uid)}, "label": {numbers[label]}, "token_id": {token_ids}, '
-        f'"type_id": {_small_ints(bytes(type_ids))}, "attention_mask": {_small_ints(bytes([1]) * len(token_ids))}, '
-        f'"texts": {list(map(list, texts))}}}\n'
-        for uid, label, (token_ids, type_ids, texts) in zip(job.uids, job.labels, encoded, strict=True)
-    ]
-    lengths = [len(row.token_ids) for row in encoded]
-    shortened = sum(row.shortened for row in encoded)
-    return Block("".join(lines).encode(), len(lines), sum(lengths), max(lengths), shortened)
-
-
-@functools.lru_cache(maxsize=1 << 15)
-def _small_ints(values: bytes) -> str:
-    """Type ids or a mask as JSON; few different ones occur."""
-    return str(list(values))
-
-
-@contextlib.contextmanager
-def _encoders(settings: EncoderSettings, workers: int) -> Iterator[EncodeAll]:
-    """A function that encodes blocks in order: in this process, or in `workers` others that are up and ready."""
-    if workers == 1:
-        encoder = RowEncoder(settings)
-        yield lambda jobs: (encode_block(encoder, job) for job in jobs)
-        return
-    context = multiprocessing.get_context("spawn")  # forking a process that has threads can deadlock
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(settings,))
-    try:
-        ready: set[int] = set()
-        while len(ready) < workers:  # so that starting interpreters does not count in the first split's rate
-            ready |= set(pool.map(_worker_id, range(workers)))
-        yield lambda jobs: pool.map(_encode_in_worker, jobs)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_worker_encoder: RowEncoder | None = None  # set in worker processes only, once, by the pool's initializer
-
-
-def _start_worker(settings: EncoderSettings) -> None:
-    global _worker_encoder
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    gc.disable()  # nothing here makes cycles; looking for them among millions of ids takes a fifth of the time
-    _worker_encoder = RowEncoder(settings)
-
-
-def _worker_id(_: int) -> int:
-    time.sleep(0.02)  # long enough for each waiting worker to take one of these
-    return os.getpid()
-
-
-def _encode_in_worker(job: Job) -> Block:
-    if _worker_encoder is None:
-        raise RuntimeError("the worker was not started by _start_worker")
-    return encode_block(_worker_encoder, job)

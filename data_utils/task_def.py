@@ -90,6 +90,11 @@ def name_problems(kind: str, name: str, allowed: str = "") -> list[str]:
     return [f"the {kind} must not be longer than {MAX_NAME_BYTES} bytes, got {shown(name)}"] * too_long
 
 
+def is_test(split: str) -> bool:
+    """Whether rows of this split may lack labels, as where they are not public."""
+    return split.endswith("test")
+
+
 def listed(names: Sequence[str]) -> str:
     """Names for a message, the first ones of very many."""
     more = f", ... ({len(names):,} in all)" if len(names) > MAX_LISTED else ""
@@ -174,6 +179,11 @@ class TaskDef:
         if self.task_type is TaskType.Regression:
             return ()
         return self.labels or tuple(str(i) for i in range(self.n_class))
+
+    @property
+    def dummy_label(self) -> str:
+        """What stands for the label of a row that has none."""
+        return self.label_names[0] if self.label_names else "0"
 
     @property
     def primary_metric(self) -> str:

@@ -102,6 +102,28 @@ class EncoderSettings:
         return cls(backend, max_seq_len, tokenizer.truncation_side, uses_type_ids)
 
 
+def check_special_tokens(settings: EncoderSettings, name: str, *, pairs: bool) -> None:
+    """Check that a row begins with a special token, which heads look at, and that two texts do not run together.
+
+    Args:
+        settings: of the tokenizer.
+        name: of the model, for the message.
+        pairs: whether there are rows of two texts.
+
+    Raises:
+        InputError: the tokenizer adds no such token, as one without a post-processor.
+    """
+    tokenizer = Tokenizer.from_str(settings.backend)
+    lacks = []
+    if not _Frame.probe(tokenizer, pair=False).ids[0]:
+        lacks.append("before the text, so that rows begin with a word where heads expect a token such as [CLS]")
+    if pairs and not _Frame.probe(tokenizer, pair=True).ids[1]:
+        lacks.append("between two texts, so that they run together")
+    if lacks:
+        cure = "give it a template such as '[CLS] $A [SEP] $B:1 [SEP]:1' and save it again; docs/data.md shows how"
+        raise InputError(f"the tokenizer of {name} puts no special token {'; and none '.join(lacks)}: {cure}")
+
+
 class EncodedRow(NamedTuple):
     """Token ids and type ids of one row, equally long, and where its texts lie."""
 
@@ -138,6 +160,12 @@ class RowEncoder:
         self._splits = splits_at_spaces(backend)
         self._first, self._later = (_UnitIds(self._tokenizer, added, before=before) for before in ("", " "))
         self._frames = [_Frame.probe(self._tokenizer, pair) for pair in (False, True)]
+        model = backend["model"]
+        self._unknown = model.get("unk_id", self._tokenizer.token_to_id(model.get("unk_token") or ""))
+
+    def is_wordless(self, row: EncodedRow) -> bool:
+        """Whether the row's texts gave nothing but unknown tokens, or no token at all (as U+200B alone does)."""
+        return all(token == self._unknown for text in row.texts for token in row.token_ids[text.start : text.stop])
 
     def encode(self, premises: Sequence[str], hypotheses: Sequence[str] | None = None) -> list[EncodedRow]:
         """Encode rows of one text, or of two where `hypotheses` is given (as long as `premises`)."""

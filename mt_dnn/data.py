@@ -10,10 +10,11 @@ import numpy as np
 import transformers
 
 from data_utils.errors import InputError, raise_all
-from data_utils.features import FeatureSet, load_features
+from data_utils.features import FeatureSet, feature_path, load_features
 from data_utils.manifest import Manifest, describe_tokenizer, model_short_name, read_manifest
 from data_utils.metrics import unsupported_metrics
 from data_utils.model_folder import encoder_source
+from data_utils.strict import shown
 from data_utils.task_def import TaskDef, load_task_defs, select_tasks
 from data_utils.tokenization import load_tokenizer
 from module.encoder import Encoder
@@ -88,21 +89,34 @@ def check_fits_encoder(
     manifest = read_manifest(config.data_dir)
     if manifest is not None:
         _check_tokenizer(config, manifest, encoder, tokenizer)
-    vocab_size, longest = encoder.config.vocab_size, min(encoder.max_length, config.max_seq_len)
+    longest = min(encoder.max_length, config.max_seq_len)
     bad = []
     for features in (split for item in data.values() for split in item.splits):
         bad += cutting_problems(features, config.max_seq_len)
-        largest = int(np.max(features.token_ids, initial=0))
-        if largest >= vocab_size:
-            bad.append(
-                f"{config.data_dir}: {features.task.name}_{features.split} holds token id {largest}, but the encoder "
-                f"{config.init_checkpoint} knows {vocab_size}: the features were made with another tokenizer"
-            )
+        bad += _range_problems(config, features, encoder)
     if longest < config.max_seq_len and any(
         int(split.lengths.max()) > longest for item in data.values() for split in item.splits
     ):
         bad.append(f"--max_seq_len {config.max_seq_len}: the encoder takes at most {longest} tokens; ask for that")
     raise_all(bad)
+
+
+def _range_problems(config: DataConfig, features: FeatureSet, encoder: Encoder) -> list[str]:
+    """A line for token ids, and one for type ids, that the encoder has no embedding for; each names the first row."""
+    ids = {"token_id": (features.token_ids, encoder.config.vocab_size)}
+    if encoder.uses_type_ids:
+        ids["type_id"] = (features.type_ids, encoder.config.type_vocab_size)
+    bad = []
+    for key, (values, count) in ids.items():
+        if not (beyond := np.flatnonzero(values >= count)).size:
+            continue
+        uid = features.uids[int(np.searchsorted(features.offsets, beyond[0], side="right")) - 1]
+        path = feature_path(config.data_dir, features.task.name, features.split)
+        bad.append(
+            f"{path}: the row with uid {shown(uid)} has {key} {values[beyond[0]]}, but the encoder "
+            f"{config.init_checkpoint} takes 0 to {count - 1}: the features were made with another tokenizer"
+        )
+    return bad
 
 
 def _check_tokenizer(
@@ -158,6 +172,14 @@ def cutting_problems(features: FeatureSet, max_length: int) -> list[str]:
         "features do not say where their texts end (MT-DNN's do not, nor do those of before November 2026): make them "
         f"again, prepro_std.py --max_seq_len {max_length}, or ask for the longest row, {int(features.lengths.max())}"
     ]
+
+
+def unused_keys(features: FeatureSet) -> str:
+    """A line on what the rows of a features file hold and training does not use; "" where there is nothing."""
+    if not features.unused:
+        return ""
+    found = ", ".join(f"{shown(key)} ({rows:,} rows)" for key, rows in sorted(features.unused.items()))
+    return f"{features.task.name}_{features.split}.json: not used: {found}; rows are trained on their labels alone"
 
 
 def shortened(features: FeatureSet, max_length: int) -> int:

@@ -11,7 +11,7 @@ import torch
 from data_utils.cli import columns
 from module.optim import OPTIMIZERS
 from mt_dnn.config import TrainConfig
-from mt_dnn.data import TaskData, shortened
+from mt_dnn.data import TaskData, shortened, unused_keys
 from mt_dnn.model import MTDNN
 from mt_dnn.sampling import STEADY, MultiTaskSampler
 
@@ -44,6 +44,7 @@ def describe(
         f"updates  {len(sampler):,} an epoch of {rows} rows, {len(sampler) * loop.epochs:,} in {loop.epochs} "
         f"epoch{'s' * (loop.epochs > 1)}, sampler {loop.sampler}",
         *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
+        *[f"data     {line}" for item in data.values() for split in item.splits if (line := unused_keys(split))],
         "",
         *columns(_task_rows(config, data, sampler)),
         "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ from typing import TextIO
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from data_utils.canonical import Problems, read_lines
-from data_utils.errors import InputError, raise_all
+from data_utils.errors import InputError
 from data_utils.features import FeatureSet
 from data_utils.metrics import compute_metrics
 from data_utils.model_folder import exported_model
-from data_utils.task_def import DataFormat, TaskDef, TaskType, listed
-from data_utils.tokenization import EncoderSettings, RowEncoder
+from data_utils.row_checks import TextCheck
+from data_utils.strict import shown
+from data_utils.task_def import TaskDef, TaskType, listed
+from data_utils.tokenization import EncoderSettings, RowEncoder, check_special_tokens
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import LoopConfig
 from mt_dnn.data import own_tokenizer
@@ -27,9 +27,7 @@ from mt_dnn.evaluate import Evaluator, Predictions
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
 from mt_dnn.precision import Precision, pick_device
 from mt_dnn.record.durable import damage
-
-TEXTS = {DataFormat.PremiseOnly: 1, DataFormat.PremiseAndOneHypothesis: 2}
-"""How many texts a row of each format has."""
+from mt_dnn.texts import read_text_rows
 
 
 @dataclass(frozen=True)
@@ -77,28 +75,24 @@ class TrainedModel:
             raise InputError(f"--task {name}: {self.folder} has heads for {known}")
         return self.tasks[name]
 
-    def read_texts(self, path: Path, task: TaskDef, max_seq_len: int) -> FeatureSet:
-        """Features of a file with one row a line, its two texts apart by a tab where the task has two.
+    def read_texts(self, source: str, task: TaskDef, max_seq_len: int, check: TextCheck) -> FeatureSet:
+        """Features of a file, or of standard input, with one row a line: see `read_text_rows`.
 
         A row's uid is the number of its line, from 1; labels are zeros. Rows are cut to `max_seq_len` tokens, or to
-        what the encoder takes.
+        what the encoder takes. `check` sees them.
 
         Raises:
-            InputError: lines with another number of texts, a file that cannot be read, a model without a tokenizer.
+            InputError: lines that are not rows, a file that cannot be read, a model without a tokenizer or with one
+                that adds no special tokens.
         """
         if self.tokenizer is None:
             raise InputError(f"--texts needs a tokenizer, and {self.folder} has none; make features, see --data_dir")
-        rows, problems = [], Problems(path)
-        for number, line in enumerate(read_lines(path), start=1):
-            texts = line.split("\t")
-            if len(texts) != TEXTS[task.data_format] or not any(texts):
-                problems.add(
-                    number, f"{len(texts)} texts, expected {TEXTS[task.data_format]} (tabs stand between texts)"
-                )
-            rows.append(texts)
-        raise_all(problems.messages())
-        longest = min(max_seq_len, self.model.encoder.max_length)
-        encoded = RowEncoder(EncoderSettings.of(self.tokenizer, longest)).encode(*map(list, zip(*rows, strict=False)))
+        rows = read_text_rows(source, task, check)
+        settings = EncoderSettings.of(self.tokenizer, min(max_seq_len, self.model.encoder.max_length))
+        check_special_tokens(settings, str(self.folder), pairs=len(rows[0]) == 2)
+        encoder = RowEncoder(settings)
+        encoded = encoder.encode(*map(list, zip(*rows, strict=True)))
+        check.see_wordless(str(number) for number, row in enumerate(encoded, start=1) if encoder.is_wordless(row))
         return FeatureSet(
             task=task,
             split="",
@@ -129,16 +123,26 @@ class TrainedModel:
         )
 
 
+def check_uids(features: FeatureSet) -> None:
+    """Raise `InputError` for a row's name that cannot stand in a line of predictions."""
+    for uid in features.uids:
+        if set("\t\r\n") & set(uid):
+            where = f"{features.task.name} {features.split}"
+            raise InputError(f"{where}: the uid {shown(uid)} holds a tab or a line end, which predictions cannot carry")
+
+
 def write_predictions(file: TextIO, features: FeatureSet, predicted: Predictions) -> None:
-    """Tab-separated, with a header: `uid`, `prediction`, then the probability of each label by its name."""
+    """Tab-separated, with a header: `uid`, `prediction`, then the probability of each label by its name.
+
+    Quotes are ordinary characters, as in canonical rows, so that uids can be joined; see `check_uids`.
+    """
     names = features.task.label_names
-    writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-    writer.writerow(["uid", "prediction", *names])
+    print("uid", "prediction", *names, sep="\t", file=file)
     for i, (uid, value) in enumerate(zip(features.uids, predicted.values.tolist(), strict=True)):
         if predicted.scores is None:
-            writer.writerow([uid, f"{value:.6g}"])
+            print(uid, f"{value:.6g}", sep="\t", file=file)
         else:
-            writer.writerow([uid, names[value], *(f"{p:.6f}" for p in predicted.scores[i])])
+            print(uid, names[value], *(f"{p:.6f}" for p in predicted.scores[i]), sep="\t", file=file)
 
 
 def scores_in_words(features: FeatureSet, predicted: Predictions) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,6 +113,68 @@ def test_a_regression_predicts_numbers(
     )
 
 
+@pytest.fixture
+def texts_flags(runs: dict[str, Path], tmp_path: Path) -> list[str]:
+    """Predicts `texts.txt` with the model of one task."""
+    return ["--checkpoint", str(runs["one"]), "--texts", str(tmp_path / "texts.txt")]
+
+
+def test_texts_from_standard_input_are_those_of_a_file(
+    runs: dict[str, Path], texts_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    data = "\ufeffa joy é\r\na bore\r\n".encode()
+    (tmp_path / "texts.txt").write_bytes(data)
+    assert predict.main(texts_flags) == 0
+    from_file = capfd.readouterr()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
+    assert predict.main([*texts_flags[:2], "--texts", "-", "--output", "-"]) == 0
+    assert capfd.readouterr() == from_file
+    assert (len(rows(from_file.out)), from_file.err) == (2, "")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"fine\n\n")))
+    assert predict.main([*texts_flags[:2], "--texts", "-"]) == 2
+    assert "error: standard input:2: blank line; expected one text" in capfd.readouterr().err
+
+
+WARNINGS = {
+    "a header": ("Sentence\na joy\n", ["the first row looks like a header (Sentence) and is taken as a row"]),
+    "a spreadsheet's": (
+        '"a joy"\r\n"he said ""a bore"""\r\n',
+        [
+            "the text stands in double quotes in every row, as spreadsheets and CSV writers put them; here they stay "
+            "part of the text: write it without quoting"
+        ],
+    ),
+    "no words": ("a joy\n\u200b\n", ["1 of 2 rows has no word that the tokenizer knows (uid 2)"]),
+    "nothing": ("a joy\na joy\n", []),
+}
+
+
+@pytest.mark.parametrize(("data", "warnings"), WARNINGS.values(), ids=WARNINGS.keys())
+def test_texts_that_look_wrong_are_predicted_with_a_warning(
+    data: str, warnings: list[str], texts_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts.txt").write_bytes(data.encode())
+    assert predict.main(texts_flags) == 0
+    told = capsys.readouterr()
+    assert told.err.splitlines() == [f"warning: {warning}" for warning in warnings]
+    assert len(rows(told.out)) == 2
+
+
+def test_uids_stand_in_predictions_as_they_are(
+    runs: dict[str, Path], workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (workshop.data_dir / "sst_test.json").read_text().splitlines()[:3]
+    flags = ["--checkpoint", str(runs["one"]), "--data_dir", str(tmp_path), "--split", "test"]
+    for uids, code in ((['"a', 'b"c', "d, e"], 0), (["a", "b\tc", "d"], 2)):
+        renamed = [json.dumps(json.loads(line) | {"uid": uid}) for line, uid in zip(lines, uids, strict=True)]
+        (tmp_path / "sst_test.json").write_text("\n".join(renamed))
+        assert predict.main(flags) == code
+        told = capsys.readouterr()
+        found = [line.split("\t")[0] for line in told.out.splitlines()[1:]]
+        assert found == (uids if code == 0 else [])
+    assert "sst test: the uid 'b\\tc' holds a tab or a line end, which predictions cannot carry" in told.err
+
+
 BAD = {
     "no rows": ([], "expected either --texts, or --data_dir and --split"),
     "no split": (["--data_dir", "."], "expected either --texts, or --data_dir and --split"),
@@ -121,7 +186,14 @@ BAD = {
     "batch size": (["--texts", "x", "--batch_size_eval", "0"], "--batch_size_eval must be at least 1, got 0"),
     "length": (["--texts", "x", "--max_seq_len", "7"], "--max_seq_len must be at least 8, got 7"),
     "no GPU": (["--texts", "{texts}", "--device", "cuda"], "--device cuda: torch sees no CUDA device"),
-    "two columns": (["--texts", "{pairs}"], "pairs.txt:1: 2 texts, expected 1 (tabs stand between texts)"),
+    "two columns": (["--texts", "{pairs}"], "pairs.txt:1: 2 texts, expected 1 (tabs stand between texts)\n"),
+    "a header": (
+        ["--texts", "{table}"],
+        "table.txt:1: 2 texts, expected 1 (tabs stand between texts); this looks like",
+    ),
+    "empty line": (["--texts", "{gaps}"], "gaps.txt:1: blank line; expected one text\n"),
+    "line of spaces": (["--texts", "{gaps}"], "gaps.txt:3: blank line; expected one text\n"),
+    "line of tabs": (["--texts", "{gaps}"], "gaps.txt:4: blank line; expected one text\n"),
 }
 
 
@@ -136,7 +208,9 @@ def test_bad_input_is_one_message(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     (tmp_path / "texts.txt").write_text("fine\n")
     (tmp_path / "pairs.txt").write_text("one\tother\n")
-    places = {name: str(tmp_path / f"{name}.txt") for name in ("texts", "pairs")}
+    (tmp_path / "table.txt").write_text("id\tsentence\n1\tfine\n")
+    (tmp_path / "gaps.txt").write_text("\nfine\n  \n\t\n")
+    places = {name: str(tmp_path / f"{name}.txt") for name in ("texts", "pairs", "table", "gaps")}
     flags, message = BAD[case]
     assert predict.main(["--checkpoint", str(runs["one"]), *(flag.format(**places) for flag in flags)]) == 2
     told = capsys.readouterr()

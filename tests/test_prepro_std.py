@@ -93,6 +93,46 @@ def test_rows_are_counted_and_printed(
     assert "rows/s" in line
 
 
+def test_what_looks_wrong_in_rows_is_told(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split, text in {
+        "dev": "d0\t1\ta boat\nd1\t0\ta clock\nd2\t1\ta cat\n",  # before train, and found all the same
+        "train": "t0\t1\ta cat\nt1\t0\t\u200b\nt2\t1\ta boat\n",
+        "test": "e0\t\tnan\ne1\t\ta letter\n",
+    }.items():
+        (tmp_path / f"reviews_{split}.tsv").write_text(text, encoding="utf-8")
+    (tmp_path / "tasks.yml").write_text(HEAD.replace("cola", "reviews") + "  split_names: [dev, train, test]\n")
+    assert main(flags(tmp_path, models["bert"], "--task_def", str(tmp_path / "tasks.yml"))) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert told == [
+        "reviews train: warning: 1 of 3 rows has no word that the tokenizer knows (uid t1)",
+        "reviews dev: warning: 2 of 3 rows have the same text as a row of train (uids d0, d2)",
+        "reviews test: warning: 1 of 2 rows has a number as text, such as 'nan': is a cell empty or in the wrong "
+        "column? (uid e0)",
+    ]
+
+
+def test_the_warnings_of_worker_processes_are_the_same(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(prepare, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(prepare, "POOL_PAYS_FROM_BYTES", 0)
+    (tmp_path / "cola_train.tsv").write_text("".join(f"{i}\t1\t\u200b\n" for i in range(5)), encoding="utf-8")
+    assert main(flags(tmp_path, models["bert"], "--workers", "2")) == 0
+    told = capsys.readouterr().out
+    assert "cola train: warning: 5 of 5 rows have no word that the tokenizer knows (uids 0, 1, 2, ...)" in told
+
+
+@pytest.mark.parametrize(("name", "texts", "dummy"), [("rte", "a cat\ta boat", 0), ("stsb", "a cat\ta boat", 0.0)])
+def test_rows_of_a_test_split_need_no_label(
+    name: str, texts: str, dummy: float, models: dict[str, Path], root_dir: Path
+) -> None:
+    (root_dir / f"{name}_test.tsv").write_text(f"a\t\t{texts}\nb\t\t{texts}\n")
+    assert main(flags(root_dir, models["bert"], "--tasks", name)) == 0
+    assert load_features(root_dir / "tinybert", TASKS[name], "test").labels.tolist() == [dummy, dummy]
+
+
 def test_worker_processes_give_the_same_bytes(
     models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +257,7 @@ BAD = {
     "too few columns": (append("rte_train.tsv", b"16\tentailment\tx\n"), [], "rte_train.tsv:17: 3 columns, expected 4"),
     "not UTF-8": (append("sst_dev.tsv", b"8\t1\tcaf\xe9\n"), [], "sst_dev.tsv:9: not valid UTF-8 (byte 0xe9)"),
     "empty file": (lambda root: (root / "qqp_train.tsv").write_bytes(b""), [], "qqp_train.tsv: the file is empty"),
+    "no label in dev": (append("rte_dev.tsv", b"8\t\tx\ty\n"), [], "rte_dev.tsv:9: the label is empty; only rows of a"),
     "label is no number": (
         append("stsb_dev.tsv", b"8\thigh\tx\ty\n"),
         [],

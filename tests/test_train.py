@@ -212,6 +212,21 @@ def test_long_rows_are_shortened_and_counted(
     assert int(line.split()[-2]) > 0
 
 
+def test_soft_labels_that_are_not_trained_on_are_told(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train", "dev"):
+        text = (workshop.data_dir / f"cola_{name}.json").read_bytes()
+        (tmp_path / f"cola_{name}.json").write_bytes(text.replace(b'"label"', b'"softlabel": [0.5, 0.5], "label"', 3))
+    flags = workshop.flags(tmp_path / "run", "--train_datasets", "cola", "--dry_run")
+    assert train.main([*flags, "--data_dir", str(tmp_path)]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "softlabel" in line]
+    rest = "not used: 'softlabel' (3 rows); rows are trained on their labels alone"
+    assert told == [f"data     cola_train.json: {rest}", f"data     cola_dev.json: {rest}"]
+    assert train.main(flags) == 0
+    assert "not used" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("optim", ["adamax", "adamw", "pats_adamw", "sage_adamax"])
 def test_gradients_are_clipped(workshop: Workshop, tmp_path: Path, optim: str) -> None:
     """By all optimizers: averages of gradients of norm 1e-7 are no larger."""

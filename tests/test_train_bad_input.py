@@ -109,7 +109,19 @@ CASES: dict[str, tuple[Callable[[Workshop, Path], list[str]], str]] = {
         lambda w, t: features(
             w, t, "cola_train.json", lambda text: text.replace(b'"token_id": [2,', b'"token_id": [99999,', 1)
         ),
-        "cola_train holds token id 99999, but the encoder",
+        "cola_train.json: the row with uid '0' has token_id 99999, but the encoder",
+    ),
+    "a segment the encoder does not know": (
+        lambda w, t: features(
+            w, t, "cola_dev.json", lambda text: b'"type_id": [0, 2,'.join(text.rsplit(b'"type_id": [0, 0,', 1))
+        ),
+        "cola_dev.json: the row with uid '11' has type_id 2, but the encoder",
+    ),
+    "a segment the encoder does not know, and its range": (
+        lambda w, t: features(
+            w, t, "cola_train.json", lambda text: text.replace(b'"type_id": [0, 0,', b'"type_id": [255, 0,', 1)
+        ),
+        "tiny-bert takes 0 to 1: the features were made with another tokenizer",
     ),
     "no GPU": (lambda w, t: ["--device", "cuda"], "--device cuda: torch sees no CUDA device"),
     "half precision on a CPU": (lambda w, t: ["--fp16", "--device", "cpu"], "--fp16 needs a CUDA device"),

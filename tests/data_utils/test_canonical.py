@@ -81,6 +81,13 @@ BAD = {
     "no text": (PAIR, "0\tentailment\t \t\n", ":1: the row has no text"),
     "uid twice": (SINGLE, GOOD + GOOD, ":2: the uid '0' stands already in line 1"),
     "unknown label": (PAIR, "0\tmaybe\tx\ty\n", ":1: unknown label 'maybe'; allowed for rte: not_entailment, entail"),
+    "no label": (SINGLE, "0\t\tx\n", ":1: the label is empty; only rows of a split whose name ends in test may be"),
+    "no number": (SCORE, "0\t\tx\ty\n", ":1: the label is empty; only rows of a split whose name ends in test may"),
+    "header": (
+        SINGLE,
+        "uid\tlabel\tsentence\n" + GOOD,
+        ":1: unknown label 'label'; allowed for cola: 0, 1; this looks like a header, which canonical files do not",
+    ),
     "class out of range": (SINGLE, "0\t2\tx\n", ":1: unknown label '2'; allowed for cola: 0, 1"),
     "not a number": (SCORE, "0\thigh\tx\ty\n", ":1: label 'high' is not a finite number"),
     "digits with an underscore": (SCORE, "0\t1_0\tx\ty\n", ":1: label '1_0' is not a finite number"),
@@ -120,6 +127,18 @@ def test_a_list_in_json_is_read_as_json_without_a_word_on_the_terminal(tmp_path:
     path = write(tmp_path, '0\t["O"]\t["\\ud83d\\ude42"]\n' + "1\t['O']\t['\\d']\n")
     assert [row.tokens for row in read_rows(path, WORDS)] == [("\U0001f642",), ("\\d",)]
     assert not recwarn
+
+
+@pytest.mark.parametrize(("task", "label"), [(SINGLE, "1"), (SCORE, "2.5")], ids=["class", "number"])
+def test_rows_without_labels_are_read_where_that_is_asked_for(tmp_path: Path, task: TaskDef, label: str) -> None:
+    text = "\tx\ty" if task is SCORE else "\tx"
+    path = write(tmp_path, f"0\t{text}\n1\t{label}{text}\n2\twrong{text}\n")
+    with pytest.raises(InputError) as caught:
+        read_rows(path, task, labelled=False)
+    assert str(caught.value).startswith(f"{path}:3: ") and "'wrong'" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    write(tmp_path, f"0\t{text}\n1\t{label}{text}\n")
+    assert [row.labels for row in read_rows(path, task, labelled=False)] == [("",), (label,)]
 
 
 def test_a_missing_file_and_a_folder_are_input_errors(tmp_path: Path) -> None:

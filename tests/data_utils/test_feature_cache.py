@@ -23,6 +23,7 @@ TENSORS = {
     "type_ids": np.array([0, 0, 1, 0], np.uint8),
     "offsets": np.array([0, 3, 4]),
     "texts": np.array([[[1, 2, 5], [-1, 0, 0]], [[0, 1, 1], [1, 1, 0]]], np.int32),
+    "unused": np.frombuffer(b"{}", np.uint8),
 }
 
 

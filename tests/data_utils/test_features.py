@@ -58,6 +58,14 @@ def _no_masks() -> dict[str, Any]:
     return {"attention_mask": [1], "mask": [1]}
 
 
+def test_keys_that_are_not_used_are_counted_from_the_file_and_from_its_cache(tmp_path: Path) -> None:
+    write(tmp_path, [ROW, ROW | {"uid": "1", "softlabel": [0.2, 0.8]}, ROW | {"uid": 2, "softlabel": [1, 0], "é": 1}])
+    for source in ("file", "cache"):
+        assert load_features(tmp_path, COLA, "train").unused == {"softlabel": 2, "é": 1}, source
+    write(tmp_path, [ROW | {"attention_mask": [1, 1, 1], "mask": [1, 1, 1], "texts": [[1, 2, 5]]}])
+    assert load_features(tmp_path, COLA, "train").unused == {}
+
+
 def test_labels_of_a_regression_are_float32(tmp_path: Path) -> None:
     write(tmp_path, [ROW | {"label": 2.5}, ROW | {"label": 3}], STSB)
     labels = load_features(tmp_path, STSB, "train").labels

@@ -7,12 +7,13 @@ import random
 from pathlib import Path
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, models
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers.processors import PostProcessor, TemplateProcessing
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from data_utils import tokenization
 from data_utils.errors import InputError
-from data_utils.tokenization import EncoderSettings, RowEncoder, load_tokenizer, splits_at_spaces
+from data_utils.tokenization import EncoderSettings, RowEncoder, check_special_tokens, load_tokenizer, splits_at_spaces
 from tests.miniature_glue import miniature_texts
 from tests.tiny_models import write_tiny_bert, write_tiny_roberta
 
@@ -178,3 +179,68 @@ def test_a_tokenizer_that_loads_and_does_not_work(tmp_path: Path) -> None:
     path.write_text(json.dumps(raw))
     with pytest.raises(InputError, match="--model.* tokenizer"):
         EncoderSettings.of(load_tokenizer(str(path.parent)), 16)
+
+
+def own_tokenizer(folder: Path, template: PostProcessor | None) -> PreTrainedTokenizerBase:
+    """A WordPiece made with the `tokenizers` library alone, as its saved folder loads."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d"]
+    backend = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    backend.normalizer, backend.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    if template is not None:
+        backend.post_processor = template
+    names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=backend, **names).save_pretrained(folder)
+    return load_tokenizer(str(folder))
+
+
+SPECIAL = [("[CLS]", 2), ("[SEP]", 3)]
+BEFORE, BETWEEN = "before the text, so that rows begin with a word", "between two texts, so that they run together"
+TEMPLATES = {
+    "none": (None, [BEFORE, BETWEEN]),
+    "only at the end": (
+        TemplateProcessing(single="$A [SEP]", pair="$A [SEP] $B [SEP]", special_tokens=SPECIAL),
+        [BEFORE],
+    ),
+    "nothing between": (
+        TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A $B [SEP]", special_tokens=SPECIAL),
+        [BETWEEN],
+    ),
+    "BERT's": (
+        TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=SPECIAL),
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("template", "lacks"), TEMPLATES.values(), ids=TEMPLATES.keys())
+@pytest.mark.parametrize("pairs", [False, True])
+def test_rows_that_begin_with_a_word_and_pairs_that_run_together_are_refused(
+    template: PostProcessor | None, lacks: list[str], pairs: bool, tmp_path: Path
+) -> None:
+    settings = EncoderSettings.of(own_tokenizer(tmp_path, template), 16)
+    wrong = [one for one in lacks if pairs or one != BETWEEN]
+    if not wrong:
+        check_special_tokens(settings, "mine", pairs=pairs)
+        return
+    with pytest.raises(InputError, match=r"the tokenizer of mine puts no special token .*docs/data\.md") as caught:
+        check_special_tokens(settings, "mine", pairs=pairs)
+    assert [one for one in (BEFORE, BETWEEN) if one in str(caught.value)] == wrong
+
+
+def test_the_cure_in_the_docs_gives_rows_like_bert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_tokenizer(tmp_path / "my-model", None)
+    code = (ROOT / "docs/data.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    settings = EncoderSettings.of(load_tokenizer("./my-model"), 16)
+    check_special_tokens(settings, "my-model", pairs=True)
+    (row,) = RowEncoder(settings).encode(["a b"], ["c d"])
+    assert (row.token_ids, row.type_ids) == ([2, 5, 6, 3, 7, 8, 3], [0, 0, 0, 0, 1, 1, 1])
+
+
+def test_rows_without_a_known_word_are_found(tmp_path: Path) -> None:
+    encoder = RowEncoder(EncoderSettings.of(load_tokenizer(str(write_tiny_bert(tmp_path))), 16))
+    texts = ["a cat", "\u200b", "\u263a", "\u263a a", ""]
+    assert [encoder.is_wordless(row) for row in encoder.encode(texts)] == [False, True, True, False, True]
+    pairs = encoder.encode(["\u200b", "\u200b"], ["\u263a", "a"])
+    assert [encoder.is_wordless(row) for row in pairs] == [True, False]
