@@ -12,6 +12,7 @@ of its line. Of a dev split the scores are told, too. Quotes are ordinary charac
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
     predicted = trained.predict(features, loop, min(args.max_seq_len, trained.model.encoder.max_length))
     if args.output in (None, "-"):
+        with contextlib.suppress(AttributeError):  # a stream that is something else, as in notebooks
+            sys.stdout.reconfigure(encoding="utf-8")  # as files are, so that uids stay whole
         write_predictions(sys.stdout, features, predicted)
     else:
         with StagedFiles() as staged, staged.path(Path(args.output)).open("w", encoding="utf-8", newline="") as file:

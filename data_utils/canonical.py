@@ -16,7 +16,6 @@ QQP), but not all texts of a row.
 from __future__ import annotations
 
 import ast
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -25,10 +24,11 @@ from typing import Any, BinaryIO, NamedTuple
 from data_utils.errors import InputError, raise_all
 from data_utils.row_checks import looks_like_header
 from data_utils.strict import encodable, parse_json, shown
-from data_utils.task_def import DataFormat, TaskDef, TaskType
+from data_utils.task_def import DataFormat, TaskDef
 
 MAX_REPORTED = 10
 TAB = "\t"
+NO_LABEL = "the label is empty; only rows of a split whose name ends in test may be without one"
 
 
 class Row(NamedTuple):
@@ -155,6 +155,12 @@ def count_lines(path: Path) -> int:
     return count + (not last.endswith(b"\n"))
 
 
+def format_problem(task: TaskDef) -> str:
+    """Why rows of the task's format cannot be read."""
+    allowed, found = ", ".join(task.kind.formats), task.data_format.value
+    return f"task {task.name!r}: a {task.kind.name} task has rows of the format {allowed}, got data_format {found}"
+
+
 def row_parser(task: TaskDef, *, labelled: bool = True) -> Callable[[str], Row]:
     """The function that turns a line into a `Row` of the task, or raises `InputError` without file and line.
 
@@ -163,6 +169,8 @@ def row_parser(task: TaskDef, *, labelled: bool = True) -> Callable[[str], Row]:
     Raises:
         InputError: this toolkit does not read the task's data format.
     """
+    if task.data_format.value not in task.kind.formats:
+        raise InputError(format_problem(task))
     columns = {
         DataFormat.PremiseOnly: _single_columns,
         DataFormat.PremiseAndOneHypothesis: _pair_columns,
@@ -173,9 +181,7 @@ def row_parser(task: TaskDef, *, labelled: bool = True) -> Callable[[str], Row]:
         raise InputError(
             f"task {task.name!r}: rows of the format {task.data_format.value} are not read by this toolkit"
         )
-    known: set[str] = (
-        set() if labelled else {""}
-    )  # labels found good before: a check a row would be the slowest part of reading
+    known = set() if labelled else {""}  # labels found good before: a check a row would be the slowest part of reading
 
     def parse(line: str) -> Row:
         if not line.strip():
@@ -185,27 +191,15 @@ def row_parser(task: TaskDef, *, labelled: bool = True) -> Callable[[str], Row]:
             raise InputError("the uid (first column) is empty")
         for label in row.labels:
             if label not in known:
-                _check_label(task, label)
+                if not label:
+                    raise InputError(NO_LABEL)
+                task.kind.check_label(task, label)
                 known.add(label)
         if not (row.premise.strip() or any(text.strip() for text in row.hypotheses + row.tokens)):
             raise InputError("the row has no text")
         return row
 
     return parse
-
-
-def _check_label(task: TaskDef, label: str) -> None:
-    if not label:
-        raise InputError("the label is empty; only rows of a split whose name ends in test may be without one")
-    if task.task_type is not TaskType.Ranking or task.labels:
-        task.label_id(label)
-        return
-    try:
-        finite = math.isfinite(float(label)) and "_" not in label  # ranking without label names: relevance as a number
-    except ValueError:
-        finite = False
-    if not finite:
-        raise InputError(f"label {shown(label)} is not a finite number, and {task.name} ranks its options by numbers")
 
 
 def _expect(fields: list[str], count: int, names: str) -> None:
@@ -227,7 +221,8 @@ def _option_columns(fields: list[str]) -> Row:
     if len(fields) < 5:
         expected = "uid, option uids, option labels, premise and a hypothesis an option (tab-separated)"
         raise InputError(f"{len(fields)} columns, expected 5 or more: {expected}")
-    uids, labels, hypotheses = tuple(fields[1].split(",")), tuple(fields[2].split(",")), tuple(fields[4:])
+    uids, hypotheses = tuple(fields[1].split(",")), tuple(fields[4:])
+    labels = tuple(fields[2].split(",")) if fields[2] else ("",) * len(uids)
     if not len(uids) == len(labels) == len(hypotheses):
         raise InputError(f"{len(uids)} option uids, {len(labels)} labels and {len(hypotheses)} hypotheses; must agree")
     return Row(fields[0], labels, fields[3], hypotheses, uids)
@@ -235,7 +230,8 @@ def _option_columns(fields: list[str]) -> Row:
 
 def _sequence_columns(fields: list[str]) -> Row:
     _expect(fields, 3, "uid, list of labels, list of tokens")
-    labels, tokens = _literal_list(fields[1], "labels"), _literal_list(fields[2], "tokens")
+    tokens = _literal_list(fields[2], "tokens")
+    labels = _literal_list(fields[1], "labels") if fields[1].strip() else ("",) * len(tokens)
     if len(labels) != len(tokens):
         raise InputError(f"{len(labels)} labels for {len(tokens)} tokens; expected one label a token")
     return Row(fields[0], labels, tokens=tokens)

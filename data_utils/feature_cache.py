@@ -18,11 +18,15 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-FORMAT = (
-    "4"  # 4: with the keys that are not read; 3: with the places of texts; 2: with the arrays' own hash; 1: without
-)
+from data_utils.kinds.kind import ROW, SEQUENCE, TOKEN, Column, Kind
+
+FORMAT = "5"
+"""5: columns of all kinds; 4: with the keys that are not read; 3: with the places of texts; 2: with the arrays' own
+hash; 1: without."""
+
 DTYPES: dict[str, type[np.generic]] = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32}
-NAMES = ("uids", "uid_offsets", "labels", "token_ids", "type_ids", "offsets", "texts", "unused")
+NAMES = ("uids", "uids_offsets", "labels", "token_ids", "type_ids", "offsets", "texts", "unused")
+"""The arrays of all kinds; a kind's own come on top."""
 
 
 class PackedStrings(Sequence[str]):
@@ -53,6 +57,25 @@ class PackedStrings(Sequence[str]):
         return self._buffer[self._offsets[i] : self._offsets[i + 1]].tobytes().decode()
 
 
+def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Where each of so many begins, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def pack_strings(name: str, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """A column of text as two arrays: its UTF-8 bytes, and where each text begins."""
+    encoded = [text.encode() for text in texts]
+    return {
+        name: np.frombuffer(b"".join(encoded), dtype=np.uint8),
+        f"{name}_offsets": offsets_of([len(text) for text in encoded]),
+    }
+
+
+def unpack(arrays: Mapping[str, np.ndarray], name: str, column: Column) -> np.ndarray | PackedStrings:
+    """A column from the arrays that hold it."""
+    return PackedStrings(arrays[name], arrays[f"{name}_offsets"]) if column.dtype is np.str_ else arrays[name]
+
+
 def write_cache(path: Path, tensors: Mapping[str, np.ndarray], key: Mapping[str, str]) -> bool:
     """Write the copy under a temporary name and move it into place; False where the folder cannot be written to."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -67,7 +90,7 @@ def write_cache(path: Path, tensors: Mapping[str, np.ndarray], key: Mapping[str,
     return True
 
 
-def read_cache(path: Path, key: Mapping[str, str]) -> dict[str, np.ndarray] | None:
+def read_cache(path: Path, key: Mapping[str, str], kind: Kind) -> dict[str, np.ndarray] | None:
     """Memory-map the copy; None where it is absent, damaged, or of other content than `key` says."""
     try:
         with path.open("rb") as file:
@@ -78,8 +101,9 @@ def read_cache(path: Path, key: Mapping[str, str]) -> dict[str, np.ndarray] | No
         content = header["__metadata__"].pop("content")
         if header["__metadata__"] != {"format": FORMAT, **key}:
             return None
-        tensors = {name: _map_tensor(path, header[name], 8 + header_size) for name in NAMES}
-        return tensors if content == content_hash(tensors) and _fit_together(tensors) else None
+        names = header.keys() - {"__metadata__"}
+        tensors = {name: _map_tensor(path, header[name], 8 + header_size) for name in names}
+        return tensors if content == content_hash(tensors) and _fit_together(tensors, kind) else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, struct.error):
         return None  # whatever else a damaged header holds: the copy is made again
 
@@ -87,7 +111,7 @@ def read_cache(path: Path, key: Mapping[str, str]) -> dict[str, np.ndarray] | No
 def content_hash(tensors: Mapping[str, np.ndarray]) -> str:
     """The hexadecimal SHA-256 over all arrays: their names, types, shapes and bytes."""
     digest = hashlib.sha256()
-    for name in NAMES:
+    for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(array.data)
@@ -103,13 +127,32 @@ def _map_tensor(path: Path, entry: Mapping[str, Any], data_start: int) -> np.nda
     return np.memmap(path, dtype=dtype, mode="r", offset=data_start + first, shape=shape)
 
 
-def _fit_together(tensors: Mapping[str, np.ndarray]) -> bool:
-    offsets, uid_offsets = tensors["offsets"], tensors["uid_offsets"]
+def _fit_together(tensors: Mapping[str, np.ndarray], kind: Kind) -> bool:
+    """Whether the arrays are those of a kind, each as long as the others say."""
+    text = {name for name, column in kind.columns.items() if column.dtype is np.str_}
+    wanted = {*NAMES, *kind.columns, *(f"{name}_offsets" for name in text), *(["groups"] if kind.nested else [])}
+    if tensors.keys() != wanted:
+        return False
+    rows, offsets = len(tensors["uids_offsets"]) - 1, tensors["offsets"]
+    sequences, tokens = len(offsets) - 1, len(tensors["token_ids"])
+    counts = {ROW: rows, SEQUENCE: sequences, TOKEN: tokens}
+    whole = [("offsets", tokens, 1), ("uids_offsets", len(tensors["uids"]), 1)]  # starts, where they end, least step
+    whole += [("groups", sequences, 1)] if kind.nested else []
+    whole += [(f"{name}_offsets", len(tensors[name]), 0) for name in text]
     return (
-        len(offsets) == len(uid_offsets) == len(tensors["labels"]) + 1
-        and offsets[0] == uid_offsets[0] == 0
-        and tensors["texts"].shape == (len(tensors["labels"]), 2, 3)
-        and offsets[-1] == len(tensors["token_ids"]) == len(tensors["type_ids"])
-        and uid_offsets[-1] == len(tensors["uids"])
-        and bool((np.diff(offsets) > 0).all() and (np.diff(uid_offsets) > 0).all())
+        all(_are_offsets(tensors[name], end, step) for name, end, step in whole)
+        and (rows == len(tensors["groups"]) - 1 if kind.nested else rows == sequences)
+        and len(tensors["labels"]) == counts[kind.label.level]
+        and all(
+            len(tensors[f"{name}_offsets"]) - 1 == counts[column.level]
+            if name in text
+            else len(tensors[name]) == counts[column.level]
+            for name, column in kind.columns.items()
+        )
+        and tensors["texts"].shape == (sequences, 2, 3)
+        and len(tensors["type_ids"]) == tokens
     )
+
+
+def _are_offsets(offsets: np.ndarray, end: int, step: int) -> bool:
+    return bool(offsets[0] == 0 and offsets[-1] == end and (np.diff(offsets) >= step).all())

@@ -11,27 +11,41 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from data_utils.canonical import Row
+from data_utils.kinds.kind import Feature
 from data_utils.task_def import TaskDef
-from data_utils.tokenization import EncoderSettings, RowEncoder
+from data_utils.tokenization import EncodedRow, EncoderSettings, RowEncoder
 
 
 class Job(NamedTuple):
     """Some rows of a task, column by column, because lists of strings travel fast between processes."""
 
     task: TaskDef
-    uids: Sequence[str]
-    labels: Sequence[str]
-    premises: Sequence[str]
-    hypotheses: Sequence[str] | None
+    columns: Sequence[Sequence[Any]]
+    """Those of `Row`."""
+
+    @classmethod
+    def of(cls, task: TaskDef, rows: Sequence[Row]) -> Job:
+        """From rows."""
+        return cls(task, list(zip(*rows, strict=True)))
+
+    def rows(self) -> list[Row]:
+        """The rows again."""
+        return [Row(*values) for values in zip(*self.columns, strict=True)]
 
 
 class Block(NamedTuple):
-    """Some rows' features as finished JSON lines, and what is reported about them."""
+    """Some rows' features as finished JSON lines, and what is reported about them.
+
+    `rows` counts canonical rows, `features` lines: one a row, but for kinds that cut a row into several.
+    """
 
     lines: bytes
     rows: int
+    features: int
+    sequences: int
     tokens: int
     longest: int
     shortened: int
@@ -43,22 +57,45 @@ EncodeAll = Callable[[Iterable[Job]], Iterator[Block]]
 
 
 def encode_block(encoder: RowEncoder, job: Job) -> Block:
-    """The job's features as JSON lines.
+    """The job's features as JSON lines."""
+    rows = job.rows()
+    features = list(job.task.kind.features(job.task, rows, encoder))
+    sequences = [sequence for feature in features for sequence in feature.sequences]
+    lengths = [len(sequence.token_ids) for sequence in sequences]
+    return Block(
+        lines="".join(json_line(feature, nested=job.task.kind.nested) for feature in features).encode(),
+        rows=len(rows),
+        features=len(features),
+        sequences=len(sequences),
+        tokens=sum(lengths),
+        longest=max(lengths),
+        shortened=sum(any(sequence.shortened for sequence in feature.sequences) for feature in features),
+        wordless=[one.uid for one in features if all(encoder.is_wordless(sequence) for sequence in one.sequences)],
+    )
+
+
+def json_line(feature: Feature, *, nested: bool) -> str:
+    """A feature as a line of a features file.
 
     Formatted by hand: `str` of a list of ints is its JSON, and several times as fast as `json.dumps`.
     """
-    encoded = encoder.encode(job.premises, job.hypotheses)
-    numbers = {label: job.task.label_id(label) for label in set(job.labels)}
-    lines = [
-        f'{{"uid": {json.dumps(uid)}, "label": {numbers[label]}, "token_id": {token_ids}, '
-        f'"type_id": {_small_ints(bytes(type_ids))}, "attention_mask": {_small_ints(bytes([1]) * len(token_ids))}, '
-        f'"texts": {list(map(list, texts))}}}\n'
-        for uid, label, (token_ids, type_ids, texts) in zip(job.uids, job.labels, encoded, strict=True)
-    ]
-    lengths = [len(row.token_ids) for row in encoded]
-    shortened = sum(row.shortened for row in encoded)
-    wordless = [uid for uid, row in zip(job.uids, encoded, strict=True) if encoder.is_wordless(row)]
-    return Block("".join(lines).encode(), len(lines), sum(lengths), max(lengths), shortened, wordless)
+    parts = [_sequence_parts(sequence) for sequence in feature.sequences]
+    token_ids, type_ids, masks, texts = (
+        f"[{', '.join(part)}]" if nested else part[0] for part in zip(*parts, strict=True)
+    )
+    label = feature.label if isinstance(feature.label, (int, list)) else json.dumps(feature.label)
+    more = "".join(f', "{key}": {json.dumps(value)}' for key, value in feature.more.items())
+    return (
+        f'{{"uid": {json.dumps(feature.uid)}, "label": {label}, "token_id": {token_ids}, "type_id": {type_ids}, '
+        f'"attention_mask": {masks}, "texts": {texts}{more}}}\n'
+    )
+
+
+def _sequence_parts(sequence: EncodedRow) -> tuple[str, str, str, str]:
+    """Token ids, type ids, mask and places of texts as JSON."""
+    token_ids, type_ids, texts = sequence
+    mask = _small_ints(bytes([1]) * len(token_ids))
+    return str(token_ids), _small_ints(bytes(type_ids)), mask, str(list(map(list, texts)))
 
 
 @functools.lru_cache(maxsize=1 << 15)

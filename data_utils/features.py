@@ -1,21 +1,11 @@
-"""Features: token ids by row, as JSON lines on disk and as flat arrays in memory.
-
-A line is what MT-DNN writes and reads: `uid`, `label` (class id in the order of the task's labels, or the number of
-a regression task), `token_id`, `type_id`, `attention_mask` (all ones: rows are not padded). MT-DNN's older files lack
-the mask, call it `mask`, or have numbers for uids; they load too. Our own files also have `texts`: for each text of
-the row where it begins and ends among the tokens, and how many tokens it had before it was cut; without them a row
-cannot be cut any more. Other keys, such as MT-DNN's `softlabel`, are counted and not used.
-"""
+"""Features in memory: one split of one task as named flat arrays, loaded from JSON lines or from their packed copy."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-from array import array
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,36 +13,32 @@ from typing import Any
 import numpy as np
 
 from data_utils.atomic import sha256_of
-from data_utils.canonical import Problems, read_lines
 from data_utils.cutting import Text, cut_positions
-from data_utils.errors import InputError, raise_all
-from data_utils.feature_cache import PackedStrings, read_cache, write_cache
+from data_utils.errors import InputError
+from data_utils.feature_cache import PackedStrings, offsets_of, read_cache, unpack, write_cache
+from data_utils.feature_json import NO_TEXT, read_json_lines
+from data_utils.kinds.kind import ROW, SEQUENCE, Column, Feature
 from data_utils.manifest import check_features, read_manifest
-from data_utils.strict import encodable, parse_json, shown
-from data_utils.task_def import MAX_FLOAT32, TaskDef, TaskType
-
-REQUIRED_KEYS = ("uid", "label", "token_id", "type_id")
-MASK_KEYS = ("attention_mask", "mask")
-KNOWN_KEYS = frozenset((*REQUIRED_KEYS, *MASK_KEYS, "texts"))
-MAX_TOKEN_ID = 2**31 - 1
-NO_TEXT = [-1, 0, 0]
+from data_utils.task_def import TaskDef
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
-    """One split of one task.
+    """One split of one task. Words such as row and sequence: see `data_utils.kinds.kind`.
 
     Attributes:
         task: its definition.
         split: the split's name.
         uids: the rows' names; a list, or decoded when asked for.
-        labels: (rows,) int64 class ids, or float32 values of a regression task.
-        token_ids: (tokens,) int32, all rows one after the other.
+        labels: the kind's `label` column, one value a row or a token.
+        token_ids: (tokens,) int32, all sequences one after the other.
         type_ids: (tokens,) uint8, likewise.
-        offsets: (rows + 1,) int64; row i is `token_ids[offsets[i]:offsets[i + 1]]`.
-        texts: (rows, 2, 3) int32: start, stop and uncut length of each text; a start of -1 for one that there is not,
-            or whose place is not known.
+        offsets: (sequences + 1,) int64; sequence i is `token_ids[offsets[i]:offsets[i + 1]]`.
+        texts: (sequences, 2, 3) int32: start, stop and uncut length of each text; a start of -1 for one that there is
+            not, or whose place is not known.
         sha256: of the features file, in hexadecimal.
+        groups: (rows + 1,) int64; row i has the sequences `groups[i]` to `groups[i + 1]`. None: one each.
+        columns: the kind's further columns; text is a list.
         unused: how many rows of the file have each key that is not used here.
     """
 
@@ -65,30 +51,112 @@ class FeatureSet:
     offsets: np.ndarray
     texts: np.ndarray
     sha256: str
+    groups: np.ndarray | None = None
+    columns: Mapping[str, np.ndarray | Sequence[str]] = field(default_factory=dict)
     unused: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.uids)
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """(rows,) int64: tokens of each row, special ones included."""
+        """(sequences,) int64: tokens of each, special ones included."""
         return np.diff(self.offsets)
 
-    def positions(self, row: int, room: int, *, left: bool) -> np.ndarray:
-        """The tokens of a row, counted over all rows, that stay where it is cut to `room` tokens.
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """(rows + 1,) int64: each row's first sequence, and at the end how many there are."""
+        return np.arange(len(self) + 1) if self.groups is None else self.groups
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """(rows,) int64: sequences of each row."""
+        return np.diff(self.starts)
+
+    @cached_property
+    def longest(self) -> np.ndarray:
+        """(rows,) int64: tokens of the longest sequence of each row."""
+        return self.lengths if self.groups is None else np.maximum.reduceat(self.lengths, self.groups[:-1])
+
+    def sequences(self, rows: np.ndarray) -> np.ndarray:
+        """The sequences of some rows, one row after the other."""
+        if self.groups is None:
+            return rows
+        return ranges(self.groups[rows], self.sizes[rows])
+
+    def positions(self, sequence: int, room: int, *, left: bool) -> np.ndarray:
+        """The tokens of a sequence, counted over all of them, that stay where it is cut to `room` tokens.
 
         Raises:
-            ValueError: the features do not say where the row's texts lie; see `uncuttable`.
+            ValueError: the features do not say where the sequence's texts lie; see `uncuttable`.
         """
-        texts = tuple(Text(*text) for text in self.texts[row].tolist() if text[0] >= 0)
+        texts = tuple(Text(*text) for text in self.texts[sequence].tolist() if text[0] >= 0)
         if not texts:
+            row = int(np.searchsorted(self.starts, sequence, side="right")) - 1
             raise ValueError(f"{self.task.name} {self.split}: row {self.uids[row]} cannot be cut")
-        return self.offsets[row] + cut_positions(texts, int(self.lengths[row]), room, left=left)
+        return self.offsets[sequence] + cut_positions(texts, int(self.lengths[sequence]), room, left=left)
 
     def uncuttable(self, room: int) -> int:
-        """How many rows are longer than `room` tokens and do not say where their texts lie."""
+        """How many sequences are longer than `room` tokens and do not say where their texts lie."""
         return int(((self.lengths > room) & (self.texts[:, 0, 0] < 0)).sum())
+
+    def select(self, rows: np.ndarray) -> FeatureSet:
+        """The split of the given rows alone, in their order; `rows` are indices, (n,) int64."""
+        sequences = self.sequences(rows)
+        tokens = ranges(self.offsets[sequences], self.lengths[sequences])
+
+        def chosen(values: np.ndarray | Sequence[str], column: Column) -> np.ndarray | list[str]:
+            index = rows if column.level == ROW else sequences if column.level == SEQUENCE else tokens
+            return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]
+
+        kind = self.task.kind
+        return replace(
+            self,
+            uids=[self.uids[row] for row in rows],
+            labels=chosen(self.labels, kind.label),
+            token_ids=self.token_ids[tokens],
+            type_ids=self.type_ids[tokens],
+            offsets=offsets_of(self.lengths[sequences]),
+            texts=self.texts[sequences],
+            groups=None if self.groups is None else offsets_of(self.sizes[rows]),
+            columns={name: chosen(values, kind.columns[name]) for name, values in self.columns.items()},
+        )
+
+
+def features_in_memory(task: TaskDef, made: Sequence[Feature], split: str = "") -> FeatureSet:
+    """Features that no file holds, at least one."""
+    kind = task.kind
+    sequences = [sequence for feature in made for sequence in feature.sequences]
+    labels: list[float] = []
+    columns: dict[str, list[Any]] = {name: [] for name in kind.columns}
+    for feature in made:
+        lengths = [len(sequence.token_ids) for sequence in feature.sequences]
+        labels.extend(kind.read_label(task, feature.label, lengths))
+        for name, values in kind.read_columns(task, {"label": feature.label, **feature.more}, lengths).items():
+            columns[name].extend(values)
+    return FeatureSet(
+        task=task,
+        split=split,
+        uids=[feature.uid for feature in made],
+        labels=np.array(labels, dtype=kind.label.dtype),
+        token_ids=np.concatenate([sequence.token_ids for sequence in sequences]).astype(np.int32),
+        type_ids=np.concatenate([sequence.type_ids for sequence in sequences]).astype(np.uint8),
+        offsets=offsets_of([len(sequence.token_ids) for sequence in sequences]),
+        texts=np.array([[*sequence.texts, NO_TEXT][:2] for sequence in sequences], dtype=np.int32),
+        sha256="",
+        groups=offsets_of([len(feature.sequences) for feature in made]) if kind.nested else None,
+        columns={
+            name: values if kind.columns[name].dtype is np.str_ else np.array(values, dtype=kind.columns[name].dtype)
+            for name, values in columns.items()
+        },
+    )
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """`start` to `start + length` of each pair, one after the other."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
 
 
 def feature_path(data_dir: str | Path, task_name: str, split: str) -> Path:
@@ -106,12 +174,9 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str) -> FeatureSet
 
     Raises:
         InputError: a missing folder or file; lines that are not features of this task (file, line, what was found);
-            a file or label names other than the manifest's; a task type that has no features here.
+            a file or label names other than the manifest's; a kind of task that is not built.
     """
-    if task.task_type not in (TaskType.Classification, TaskType.Regression):
-        raise InputError(
-            f"task {task.name!r}: {task.task_type.value} cannot be trained; use Classification, Regression"
-        )
+    kind = task.kind
     if not os.path.isdir(data_dir):
         raise InputError(f"{data_dir}: no such folder; make features with prepro_std.py first")
     path, packed = feature_path(data_dir, task.name, split), cache_path(data_dir, task.name, split)
@@ -122,132 +187,23 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str) -> FeatureSet
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     check_features(read_manifest(data_dir), task, split, path, sha256)
-    key = {"sha256": sha256, "task_type": task.task_type.value, "n_class": str(task.n_class)}
-    tensors = read_cache(packed, key)
-    if tensors is None:
-        tensors = read_json_lines(path, task)
-        if write_cache(packed, tensors, key):
-            tensors = read_cache(packed, key) or tensors
+    key = {"sha256": sha256, "task_type": kind.name, "labels": json.dumps([task.n_class, *task.label_names])}
+    arrays = read_cache(packed, key, kind)
+    if arrays is None:
+        arrays = read_json_lines(path, task)
+        if write_cache(packed, arrays, key):
+            arrays = read_cache(packed, key, kind) or arrays
     return FeatureSet(
         task=task,
         split=split,
-        uids=PackedStrings(tensors["uids"], tensors["uid_offsets"]),
-        labels=tensors["labels"],
-        token_ids=tensors["token_ids"],
-        type_ids=tensors["type_ids"],
-        offsets=tensors["offsets"],
-        texts=tensors["texts"],
+        uids=PackedStrings(arrays["uids"], arrays["uids_offsets"]),
+        labels=arrays["labels"],
+        token_ids=arrays["token_ids"],
+        type_ids=arrays["type_ids"],
+        offsets=arrays["offsets"],
+        texts=arrays["texts"],
         sha256=sha256,
-        unused=json.loads(tensors["unused"].tobytes()),
+        groups=arrays.get("groups"),
+        columns={name: unpack(arrays, name, column) for name, column in kind.columns.items()},
+        unused=json.loads(arrays["unused"].tobytes()),
     )
-
-
-def read_json_lines(path: Path, task: TaskDef) -> dict[str, np.ndarray]:
-    """Parse and check a features file; the arrays of `FeatureSet`, with `uids` as UTF-8 bytes and `uid_offsets`.
-
-    Its `unused` is there as the bytes of its JSON.
-
-    Raises:
-        InputError: with file and line for up to ten bad lines and a count of the others.
-    """
-    problems, tokens, types = Problems(path), array("i"), array("B")
-    labels: list[int | float] = []
-    uids: list[bytes] = []
-    lengths: list[int] = []
-    places = array("i")
-    unused = Counter[str]()
-    for number, line in enumerate(read_lines(path), start=1):
-        try:
-            uid, label, token_ids, type_ids, texts, others = _parse_line(line, task)
-        except InputError as error:
-            problems.add(number, str(error))
-            continue
-        tokens.extend(token_ids)
-        types.extend(type_ids)
-        places.extend(texts)
-        labels.append(label)
-        uids.append(uid)
-        lengths.append(len(token_ids))
-        unused.update(others)
-    raise_all(problems.messages())
-    return {
-        "uids": np.frombuffer(b"".join(uids), dtype=np.uint8),
-        "uid_offsets": _offsets([len(uid) for uid in uids]),
-        "labels": np.array(labels, dtype=np.float32 if task.task_type is TaskType.Regression else np.int64),
-        "token_ids": np.frombuffer(tokens, dtype=np.int32),
-        "type_ids": np.frombuffer(types, dtype=np.uint8),
-        "offsets": _offsets(lengths),
-        "texts": np.frombuffer(places, dtype=np.int32).reshape(-1, 2, 3),
-        "unused": np.frombuffer(json.dumps(unused).encode(), dtype=np.uint8),
-    }
-
-
-def _offsets(lengths: Sequence[int]) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-
-
-def _parse_line(line: str, task: TaskDef) -> tuple[bytes, int | float, list[int], list[int], list[int], set[str]]:
-    """A row's uid, label, token ids, type ids, the places of its texts, and its keys that are not used."""
-    try:
-        row = parse_json(line)
-    except InputError as error:
-        raise InputError(f"not a JSON object ({error}); expected one features row a line") from None
-    if not isinstance(row, dict):
-        raise InputError(f"expected a JSON object, got {type(row).__name__}")
-    if missing := [key for key in REQUIRED_KEYS if key not in row]:
-        raise InputError(f"lacks {', '.join(missing)}; expected keys: {', '.join(REQUIRED_KEYS)}, attention_mask")
-    uid = row["uid"]
-    if isinstance(uid, bool) or not isinstance(uid, (str, int)) or uid == "" or not encodable(str(uid)):
-        raise InputError(f"uid must be a name or a whole number, got {shown(uid)}")
-    tokens = _ids(row, "token_id", MAX_TOKEN_ID)
-    types = _ids(row, "type_id", 255)
-    for key, values in _with_mask(row, types):
-        if not isinstance(values, list) or len(values) != len(tokens):
-            found = len(values) if isinstance(values, list) else type(values).__name__
-            raise InputError(f"{key} has {found} entries for {len(tokens)} tokens")
-        if key in MASK_KEYS and values != [1] * len(tokens):
-            raise InputError(f"{key} must be all ones: padded features do not load here; make them without padding")
-    places, others = _texts(row, len(tokens)), row.keys() - KNOWN_KEYS
-    return str(uid).encode(), _checked_label(row["label"], task), tokens, types, places, others
-
-
-def _texts(row: dict[str, Any], tokens: int) -> list[int]:
-    """The places of a row's texts, six numbers."""
-    if "texts" not in row:
-        return NO_TEXT + NO_TEXT
-    texts, end = row["texts"], 0
-    if not isinstance(texts, list) or not 1 <= len(texts) <= 2:
-        raise InputError(f"texts must be a list of one or two places, got {shown(texts)}")
-    for text in texts:
-        if not isinstance(text, list) or len(text) != 3 or set(map(type, text)) != {int}:
-            raise InputError(f"texts must hold start, stop and length of each text, got {shown(text)}")
-        start, stop, length = text
-        if not (end <= start <= stop <= tokens and stop - start <= length <= MAX_TOKEN_ID):
-            raise InputError(f"texts has {shown(text)}, which is no place in a row of {tokens} tokens")
-        end = stop
-    return [*itertools.chain.from_iterable(texts), *NO_TEXT * (2 - len(texts))]
-
-
-def _with_mask(row: dict[str, Any], types: list[int]) -> Iterator[tuple[str, Any]]:
-    yield "type_id", types
-    yield from ((key, row[key]) for key in MASK_KEYS if key in row)
-
-
-def _ids(row: dict[str, Any], key: str, largest: int) -> list[int]:
-    values = row[key]
-    if not isinstance(values, list) or not values:
-        raise InputError(f"{key} must be a list of at least one number, got {shown(values)}")
-    if set(map(type, values)) != {int} or min(values) < 0 or max(values) > largest:
-        raise InputError(f"{key} must hold whole numbers from 0 to {largest}, got {shown(values)}")
-    return values
-
-
-def _checked_label(label: Any, task: TaskDef) -> int | float:
-    if task.task_type is TaskType.Regression:
-        if isinstance(label, bool) or not isinstance(label, (int, float)) or not abs(label) <= MAX_FLOAT32:
-            kind = "is not a finite (float32) number"
-            raise InputError(f"label {shown(label)} {kind}, and {task.name} is a Regression task")
-        return label
-    if type(label) is not int or not 0 <= label < task.n_class:
-        raise InputError(f"label {shown(label)} is not a class id of {task.name}; allowed: 0 to {task.n_class - 1}")
-    return label

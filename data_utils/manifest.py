@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_utils.errors import InputError, raise_all
-from data_utils.strict import parse_json, shown
-from data_utils.task_def import TaskDef, listed, name_problems
+from data_utils.strict import listed, parse_json, shown
+from data_utils.task_def import TaskDef, name_problems
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

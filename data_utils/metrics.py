@@ -1,4 +1,4 @@
-"""GLUE's metrics, in points out of 100, with a number for every input that can occur in training.
+"""Metrics as shares of 1 or correlations, with a number for every input that can occur in training.
 
 Early in training a model often predicts one class or one value for all rows. Correlations are undefined there;
 this module reports 0.0 (no correlation found), without a warning, so that curves and averages stay numbers.
@@ -6,39 +6,45 @@ this module reports 0.0 (no correlation found), without a warning, so that curve
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import stats
 from sklearn import metrics
 
-from data_utils.task_def import TaskDef, TaskType
+Score = Callable[[np.ndarray, np.ndarray], float]
+"""Predictions and labels, (rows,) each."""
 
 
-def _accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
+def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Share of rows with the right class."""
     return float(np.mean(predictions == labels))
 
 
-def _f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     """F1 of class 1, as MT-DNN and GLUE measure MRPC and QQP."""
     return float(metrics.f1_score(labels, predictions, pos_label=1, average="binary", zero_division=0))
 
 
-def _f1_macro(predictions: np.ndarray, labels: np.ndarray) -> float:
+def f1_macro(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """F1 of each class, and of these the mean."""
     return float(metrics.f1_score(labels, predictions, average="macro", zero_division=0))
 
 
-def _f1_micro(predictions: np.ndarray, labels: np.ndarray) -> float:
+def f1_micro(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """F1 over all classes together, which is the accuracy where each row has one class."""
     return float(metrics.f1_score(labels, predictions, average="micro", zero_division=0))
 
 
-def _matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
+def matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Matthews correlation; 0 where one side is constant."""
     if _constant(predictions) or _constant(labels):
         return 0.0
     return float(metrics.matthews_corrcoef(labels, predictions))
 
 
-def _pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
+def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Pearson correlation; 0 where one side is constant."""
     if _constant(predictions) or _constant(labels):
         return 0.0
     x, y = predictions.astype(np.float64), labels.astype(np.float64)
@@ -47,17 +53,18 @@ def _pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
     return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
 
 
-def _spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
+def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Spearman's rank correlation; 0 where one side is constant."""
     if _constant(predictions) or _constant(labels):
         return 0.0
-    return _pearson(stats.rankdata(predictions), stats.rankdata(labels))
+    return pearson(stats.rankdata(predictions), stats.rankdata(labels))
 
 
 def _constant(values: np.ndarray) -> bool:
     return bool(np.all(values == values[0]))
 
 
-def _auc(scores: np.ndarray, labels: np.ndarray) -> float:
+def auc(scores: np.ndarray, labels: np.ndarray) -> float:
     """Area under the ROC curve: of class 1 for two classes, else the mean over the classes, one against the rest.
 
     A class that no row has, or that all rows have, cannot be ranked and is left out; 0.5 (chance) if none is left.
@@ -67,54 +74,27 @@ def _auc(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(areas)) if areas else 0.5
 
 
-FROM_PREDICTIONS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "ACC": _accuracy,
-    "F1": _f1,
-    "F1MAC": _f1_macro,
-    "F1MIC": _f1_micro,
-    "MCC": _matthews,
-    "Pearson": _pearson,
-    "Spearman": _spearman,
-}
-FOR_REGRESSION = ("Pearson", "Spearman")
+def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """The entities of a row of BIO tags, strictly: kind, first word, and the word after the last.
 
-
-def unsupported_metrics(task: TaskDef) -> list[str]:
-    """The task's metrics that cannot be computed here: SeqEval and EmF1, and class metrics of a regression task."""
-    if task.task_type is TaskType.Regression:
-        return [name for name in task.metric_meta if name not in FOR_REGRESSION]
-    return [name for name in task.metric_meta if name not in FROM_PREDICTIONS and name != "AUC"]
-
-
-def compute_metrics(
-    task: TaskDef, predictions: np.ndarray, scores: np.ndarray | None, labels: np.ndarray
-) -> dict[str, float]:
-    """All metrics of the task, in the order of its `metric_meta`, in points out of 100.
-
-    Args:
-        task: whose `metric_meta` to compute.
-        predictions: (rows,) class ids, or predicted values of a regression task.
-        scores: (rows, n_class) probabilities; only AUC needs them, None is fine for the others.
-        labels: (rows,) class ids or values.
-
-    Raises:
-        ValueError: no rows, shapes that do not fit each other, values that are not finite, AUC without scores, or a
-            metric that `unsupported_metrics` lists.
+    An entity begins with B-; an I- of another kind, or without a B- before it, belongs to none. What seqeval finds with
+    `mode="strict", scheme=IOB2`, which tests hold this to.
     """
-    predictions, labels = np.asarray(predictions), np.asarray(labels)
-    if labels.ndim != 1 or predictions.shape != labels.shape or not len(labels):
-        raise ValueError(f"expected one prediction a label, got shapes {predictions.shape} and {labels.shape}")
-    if not (np.isfinite(predictions).all() and np.isfinite(labels).all()):
-        raise ValueError(f"task {task.name!r}: predictions or labels are not finite")
-    if unsupported := unsupported_metrics(task):
-        raise ValueError(f"task {task.name!r}: cannot compute {', '.join(unsupported)}")
-    results = {}
-    for name in task.metric_meta:
-        if name != "AUC":
-            results[name] = 100 * FROM_PREDICTIONS[name](predictions, labels)
-        elif scores is None or scores.shape != (len(labels), task.n_class):
-            found = None if scores is None else scores.shape
-            raise ValueError(f"AUC needs scores of shape {(len(labels), task.n_class)}, got {found}")
-        else:
-            results[name] = 100 * _auc(scores, labels)
-    return results
+    found, start, kind = set(), -1, ""
+    for place, tag in enumerate([*tags, "O"]):
+        prefix, _, name = tag.partition("-")
+        if start >= 0 and not (prefix == "I" and name == kind):
+            found.add((kind, start, place))
+            start = -1
+        if prefix == "B":
+            start, kind = place, name
+    return found
+
+
+def entity_f1(predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]) -> float:
+    """F1 of entities over all rows of BIO tags (micro average); 0 where there is none on either side."""
+    right = ours = theirs = 0
+    for predicted, true in zip(predictions, labels, strict=True):
+        found, wanted = entities(predicted), entities(true)
+        right, ours, theirs = right + len(found & wanted), ours + len(found), theirs + len(wanted)
+    return 2 * right / (ours + theirs) if ours + theirs else 0.0

@@ -14,10 +14,11 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from data_utils.atomic import StagedFiles, sha256_of
-from data_utils.canonical import canonical_path, count_lines, iter_rows
+from data_utils.canonical import canonical_path, count_lines, format_problem, iter_rows
 from data_utils.errors import InputError, raise_all
 from data_utils.feature_lines import EncodeAll, Job, encoders
 from data_utils.features import feature_path
+from data_utils.kinds import KINDS
 from data_utils.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -31,16 +32,15 @@ from data_utils.manifest import (
 )
 from data_utils.row_checks import TextCheck
 from data_utils.strict import shown
-from data_utils.task_def import DataFormat, TaskDef, TaskType, is_test, load_task_defs, select_tasks
+from data_utils.task_def import DataFormat, TaskDef, is_test, load_task_defs, select_tasks
 from data_utils.tokenization import EncoderSettings, check_special_tokens, load_tokenizer
 
 TRAIN = "train"
 BLOCK_ROWS = 4096
+PAIRS = (DataFormat.PremiseAndOneHypothesis, DataFormat.PremiseAndMultiHypothesis)
 POOL_PAYS_FROM_BYTES = 2_000_000  # below, one process is done before others have started
 MAX_WORKERS = 1024
 MAX_TOKENS = 1_000_000  # more than any encoder takes; the tokenizer's own limit is 64 bits
-TRAINABLE_FORMATS = (DataFormat.PremiseOnly, DataFormat.PremiseAndOneHypothesis)
-TRAINABLE_TYPES = (TaskType.Classification, TaskType.Regression)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ def prepare(config: PreparationConfig) -> Path:
     files = find_files(config)
     tokenizer = load_tokenizer(config.model)
     settings = EncoderSettings.of(tokenizer, config.max_seq_len)
-    pairs = any(file.task.data_format is DataFormat.PremiseAndOneHypothesis for file in files)
+    pairs = any(file.task.data_format in PAIRS for file in files)
     check_special_tokens(settings, config.model, pairs=pairs)
     out_dir = Path(config.root_dir) / model_short_name(config.model)
     known = _extendable(out_dir, describe_tokenizer(config.model, tokenizer), config.max_seq_len, files)
@@ -128,8 +128,8 @@ def find_files(config: PreparationConfig) -> list[SplitFile]:
         present = [SplitFile(task, split, path) for split, path in paths.items() if os.path.isfile(path)]
         if not present and not named:
             continue
-        if task.data_format not in TRAINABLE_FORMATS or task.task_type not in TRAINABLE_TYPES:
-            problems.append(_untrainable(config, task))
+        if problem := _untrainable(config, task):
+            problems.append(problem)
             continue
         for split, path in paths.items():
             if os.path.isfile(path):
@@ -147,11 +147,11 @@ def find_files(config: PreparationConfig) -> list[SplitFile]:
 
 
 def _untrainable(config: PreparationConfig, task: TaskDef) -> str:
-    formats = ", ".join(f.value for f in TRAINABLE_FORMATS)
-    types = ", ".join(t.value for t in TRAINABLE_TYPES)
-    found = f"data_format {task.data_format.value}, task_type {task.task_type.value}"
-    limits = f"not trained by this toolkit yet; it trains {formats} with {types}"
-    return f"{config.task_def}: task {task.name!r}: {found} is {limits}"
+    """Why a task's rows cannot be made features; "" if they can."""
+    if task.task_type.value not in KINDS:
+        found = f"task_type {task.task_type.value} is not trained by this toolkit; it trains {', '.join(KINDS)}"
+        return f"{config.task_def}: task {task.name!r}: {found}"
+    return "" if task.data_format.value in task.kind.formats else f"{config.task_def}: {format_problem(task)}"
 
 
 def _extendable(out_dir: Path, tokenizer: TokenizerInfo, max_seq_len: int, files: Sequence[SplitFile]) -> Manifest:
@@ -188,24 +188,22 @@ def prepare_split(file: SplitFile, out_path: Path, encode_all: EncodeAll, check:
             blocks.append(block._replace(lines=b""))
             check.see_wordless(block.wordless)
     rows_out, tokens = sum(b.rows for b in blocks), sum(b.tokens for b in blocks)
+    features, sequences = sum(b.features for b in blocks), sum(b.sequences for b in blocks)
     if rows_out != rows_in:
         raise RuntimeError(f"{file.path}: {rows_in} rows in, {rows_out} out")
     seconds = time.perf_counter() - start
     longest, shortened = max(b.longest for b in blocks), sum(b.shortened for b in blocks)
     print(
-        f"{name}: {rows_in} rows in, {rows_out} rows out, {tokens / rows_out:.1f} tokens a row (max {longest}), "
+        f"{name}: {rows_in} rows in, {features} rows out, {tokens / sequences:.1f} tokens a row (max {longest}), "
         f"{shortened} rows shortened, {rows_out / seconds:,.0f} rows/s"
     )
     print("".join(f"{name}: warning: {warning}\n" for warning in check.warnings()), end="")
-    return rows_out
+    return features
 
 
 def _jobs(file: SplitFile, check: TextCheck) -> Iterator[Job]:
     rows = iter_rows(file.path, file.task, labelled=not is_test(file.split))
     while chunk := list(itertools.islice(rows, BLOCK_ROWS)):
-        pair = file.task.data_format is DataFormat.PremiseAndOneHypothesis
-        hypotheses = [row.hypotheses[0] for row in chunk] if pair else None
-        labels = [row.labels[0] or file.task.dummy_label for row in chunk]
         for row in chunk:
-            check.see(row.uid, (row.premise, *row.hypotheses))
-        yield Job(file.task, [row.uid for row in chunk], labels, [row.premise for row in chunk], hypotheses)
+            check.see(row.uid, (row.premise, *row.hypotheses) if row.premise else (" ".join(row.tokens),))
+        yield Job.of(file.task, chunk)

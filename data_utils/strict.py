@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from data_utils.errors import InputError
 MAX_YAML_BYTES = 1 << 18  # far above any task file or recipe; PyYAML needs seconds for as much
 MAX_YAML_VALUES = 100_000  # with all aliases written out: ten lines of aliases can stand for billions of values
 MAX_SHOWN = 80
+MAX_LISTED = 20
 NOT_PRINTABLE = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 INT, FLOAT, TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
 
@@ -27,6 +28,12 @@ def shown(value: Any) -> str:
 def shortened(text: str) -> str:
     """The text, or the beginning of a long one."""
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, the first ones of very many."""
+    more = f", ... ({len(names):,} in all)" if len(names) > MAX_LISTED else ""
+    return ", ".join(map(shortened, names[:MAX_LISTED])) + more
 
 
 def printable(text: str) -> str:

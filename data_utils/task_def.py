@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from data_utils.errors import InputError, raise_all
-from data_utils.strict import encodable, read_yaml_mapping, shortened, shown
+from data_utils.kinds import KINDS, Kind
+from data_utils.kinds.classification import class_of
+from data_utils.kinds.regression import number_of
+from data_utils.strict import encodable, listed, read_yaml_mapping, shown
 
 
 class DataFormat(str, Enum):
@@ -43,7 +46,7 @@ class TaskType(str, Enum):
 
 SPELLINGS = {"Sequence": "Seqence", "SequenceLabeling": "SeqenceLabeling"}
 
-METRICS = ("ACC", "F1", "MCC", "Pearson", "Spearman", "AUC", "SeqEval", "EmF1", "F1MAC", "F1MIC")
+METRICS = ("ACC", "F1", "MCC", "Pearson", "Spearman", "AUC", "SeqEval", "EmF1", "F1MAC", "F1MIC", "MRR")
 
 LOSSES = (
     "CeCriterion",
@@ -60,19 +63,8 @@ LOSSES = (
     "HLCriterion",
 )
 
-DEFAULTS = {
-    TaskType.Classification: ("CeCriterion", ("ACC",)),
-    TaskType.Regression: ("MseCriterion", ("Pearson", "Spearman")),
-    TaskType.Ranking: ("RankCeCriterion", ("ACC",)),
-    TaskType.Span: ("SpanCeCriterion", ("EmF1",)),
-    TaskType.SeqenceLabeling: ("SeqCeCriterion", ("SeqEval",)),
-    TaskType.MaskLM: ("MlmCriterion", ("ACC",)),
-}
-
 MAX_CLASSES = 1_000_000
 MAX_NAME_BYTES = 80  # names of files hold a task's and a split's name, and may have 255
-MAX_FLOAT32 = 3.4028234663852886e38
-MAX_LISTED = 20
 
 
 def name_problems(kind: str, name: str, allowed: str = "") -> list[str]:
@@ -93,12 +85,6 @@ def name_problems(kind: str, name: str, allowed: str = "") -> list[str]:
 def is_test(split: str) -> bool:
     """Whether rows of this split may lack labels, as where they are not public."""
     return split.endswith("test")
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names for a message, the first ones of very many."""
-    more = f", ... ({len(names):,} in all)" if len(names) > MAX_LISTED else ""
-    return ", ".join(map(shortened, names[:MAX_LISTED])) + more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,11 +120,12 @@ class TaskDef:
     split_names: tuple[str, ...] = ("train", "dev", "test")
 
     def __post_init__(self) -> None:
-        loss, metrics = DEFAULTS[self.task_type]
-        default_classes = 1 if self.task_type is TaskType.Regression else len(self.labels) or 2
-        object.__setattr__(self, "loss", self.loss or loss)
-        object.__setattr__(self, "metric_meta", self.metric_meta or metrics)
-        object.__setattr__(self, "n_class", self.n_class or default_classes)
+        if self.task_type.value in KINDS:
+            object.__setattr__(self, "loss", self.loss or self.kind.default_loss)
+            object.__setattr__(self, "metric_meta", self.metric_meta or self.kind.default_metrics)
+            object.__setattr__(self, "n_class", self.n_class or self.kind.default_classes(self.labels))
+        else:  # read and kept
+            object.__setattr__(self, "n_class", self.n_class or len(self.labels) or 1)
         raise_all([f"task {shown(self.name)}: {problem}" for problem in self._problems()])
 
     def _problems(self) -> list[str]:
@@ -149,12 +136,10 @@ class TaskDef:
         unknown = [metric for metric in self.metric_meta if metric not in METRICS]
         bad += [f"metric_meta: unknown {shown(metric)}; allowed: {', '.join(METRICS)}" for metric in unknown]
         for key in ("loss", "kd_loss", "adv_loss"):
-            if (value := getattr(self, key)) is not None and value not in LOSSES:
+            if (value := getattr(self, key)) and value not in LOSSES:
                 bad.append(f"{key}: unknown {shown(value)}; allowed: {', '.join(LOSSES)}")
-        if self.task_type is TaskType.Regression and self.n_class != 1:
-            bad.append(f"n_class must be 1 for Regression, got {self.n_class}")
-        if self.task_type is TaskType.Classification and self.n_class < 2:
-            bad.append(f"n_class must be at least 2 for Classification, got {self.n_class}")
+        if self.task_type.value in KINDS:
+            bad += self.kind.problems(self)
         if not 1 <= self.n_class <= MAX_CLASSES:
             bad.append(f"n_class must be in 1 to {MAX_CLASSES:,}, got {shown(self.n_class)}")
         if "F1" in self.metric_meta and self.n_class > 2:
@@ -174,11 +159,20 @@ class TaskDef:
         return bad
 
     @property
+    def kind(self) -> Kind:
+        """What kind of task it is.
+
+        Raises:
+            InputError: a kind that is not built.
+        """
+        if self.task_type.value not in KINDS:
+            raise InputError(f"task {self.name!r}: {self.task_type.value} cannot be trained; use {', '.join(KINDS)}")
+        return KINDS[self.task_type.value]
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the classes in the order of their ids, `("0", "1", …)` where the YAML gives none; () if numeric."""
-        if self.task_type is TaskType.Regression:
-            return ()
-        return self.labels or tuple(str(i) for i in range(self.n_class))
+        return self.kind.label_names(self)
 
     @property
     def dummy_label(self) -> str:
@@ -202,20 +196,9 @@ class TaskDef:
         """Turn a label as written in a canonical row into the number that features hold.
 
         Raises:
-            InputError: not a finite number for a regression task, or not one of the task's classes.
+            InputError: not a finite number where labels are numbers, or not one of the task's classes.
         """
-        if self.task_type is TaskType.Regression:
-            try:
-                value = float(text)
-            except ValueError:
-                value = float("nan")
-            if not abs(value) <= MAX_FLOAT32 or "_" in text:  # Python reads 1_0 as 10
-                raise InputError(f"label {shown(text)} is not a finite number, and {self.name} is a Regression task")
-            return value
-        names = self.label_names
-        if text not in names:
-            raise InputError(f"unknown label {shown(text)}; allowed for {self.name}: {listed(names)}")
-        return names.index(text)
+        return class_of(self, text) if self.label_names else number_of(self, text)
 
     def to_dict(self) -> dict[str, Any]:
         """The YAML form, without the name and without unset keys."""

@@ -158,6 +158,7 @@ class RowEncoder:
         backend = json.loads(settings.backend)
         added = [token["content"] for token in backend["added_tokens"]]
         self._splits = splits_at_spaces(backend)
+        self._byte_level = "ByteLevel" in json.dumps(backend["pre_tokenizer"])  # a word's space is part of its pieces
         self._first, self._later = (_UnitIds(self._tokenizer, added, before=before) for before in ("", " "))
         self._frames = [_Frame.probe(self._tokenizer, pair) for pair in (False, True)]
         model = backend["model"]
@@ -177,6 +178,34 @@ class RowEncoder:
             rows[i] = self._from_encoding(encoding, len(texts[i]))
         room, left = self.settings.max_seq_len, self.settings.truncation_side == "left"
         return [row.cut(room, left=left) for row in rows if row is not None]
+
+    def encode_words(self, rows: Sequence[Sequence[str]]) -> list[tuple[EncodedRow, list[int]]]:
+        """Encode rows of words, each row as one text.
+
+        Every word has a token: one that the tokenizer makes nothing of (U+200B alone) gets the unknown one.
+
+        Returns:
+            Each row, and for each of its tokens which word it is the first piece of, -1 for all others.
+        """
+        spaced = [row if not self._byte_level else [*row[:1], *(f" {word}" for word in row[1:])] for row in rows]
+        encodings = self._tokenizer.encode_batch(
+            [list(row) for row in spaced], is_pretokenized=True, add_special_tokens=False
+        )
+        return [self._with_words(encoding, len(row)) for encoding, row in zip(encodings, rows, strict=True)]
+
+    def _with_words(self, encoding: Encoding, count: int) -> tuple[EncodedRow, list[int]]:
+        pieces: list[list[int]] = [[] for _ in range(count)]
+        for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
+            pieces[word].append(token)
+        pieces = [own or [self._unknown] for own in pieces]
+        row = self._frames[0].fill([list(chain.from_iterable(pieces))], self.settings.uses_type_ids)
+        words = np.full(len(row.token_ids), -1)
+        lengths = [len(own) for own in pieces]
+        words[row.texts[0].start + np.cumsum([0, *lengths[:-1]], dtype=np.int64)] = np.arange(count)
+        room, left = self.settings.max_seq_len, self.settings.truncation_side == "left"
+        if len(words) > room:
+            words = words[cut_positions(row.texts, len(words), room, left=left)]
+        return row.cut(room, left=left), words.tolist()
 
     def _from_encoding(self, encoding: Encoding, texts: int) -> EncodedRow:
         ids, of_text = encoding.ids, encoding.sequence_ids

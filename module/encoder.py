@@ -26,10 +26,24 @@ POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "camembert", "mpn
 
 
 class EncoderOutput(NamedTuple):
-    """What heads see: `pooled` (rows, hidden) and the states of all tokens (lines, length, hidden)."""
+    """What heads see.
+
+    Attributes:
+        pooled: (sequences, hidden), from the first tokens.
+        last_hidden_state: (lines, length, hidden), the states of all tokens as they lie in the batch.
+        by_sequence: (sequences, longest, hidden), the same sequence by sequence; None unless asked for.
+    """
 
     pooled: Tensor
     last_hidden_state: Tensor
+    by_sequence: Tensor | None = None
+
+    @property
+    def tokens(self) -> Tensor:
+        """`by_sequence`, which must have been asked for; beyond a sequence's end stands some other token's state."""
+        if self.by_sequence is None:
+            raise ValueError("the states of tokens were not asked for: see `token_places` of the encoder")
+        return self.by_sequence
 
 
 class Pooler(nn.Module):
@@ -105,6 +119,7 @@ class Encoder(nn.Module):
         position_ids: Tensor | None = None,
         sequence_ids: Tensor | None = None,
         first_tokens: Tensor | None = None,
+        token_places: Tensor | None = None,
     ) -> EncoderOutput:
         """Encode a batch; all token tensors have shape (lines, length).
 
@@ -115,6 +130,8 @@ class Encoder(nn.Module):
             position_ids: packed layout: positions counted anew in each row.
             sequence_ids: packed layout: which row a token belongs to; tokens attend within their row only.
             first_tokens: packed layout: (rows,) index of each row's first token among all lines * length tokens.
+            token_places: (sequences, longest) index of each token likewise, any one beyond a sequence's end; for heads
+                that look at all tokens.
         """
         if sequence_ids is not None:
             attention_mask = self._block_mask(sequence_ids)
@@ -122,7 +139,8 @@ class Encoder(nn.Module):
         given = {name: value for name, value in optional.items() if value is not None}
         states = self.model(input_ids, attention_mask=attention_mask, **given).last_hidden_state
         first = states[:, 0] if first_tokens is None else states.flatten(0, 1)[first_tokens]
-        return EncoderOutput(self._pool(first), states)
+        by_sequence = None if token_places is None else states.flatten(0, 1)[token_places]
+        return EncoderOutput(self._pool(first), states, by_sequence)
 
     def _block_mask(self, sequence_ids: Tensor) -> Tensor:
         """(lines, length) -> (lines, 1, length, length), true where two tokens belong to the same row."""

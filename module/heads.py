@@ -1,6 +1,6 @@
-"""Task heads: what turns the shared encoder's output into logits, and logits into predictions.
+"""Task heads: what turns the shared encoder's output into logits. The model half of a kind of task.
 
-A further head is one class with the same four members, registered in `HEADS` under its task type.
+A further head is one class with the same members, registered in `HEADS` under its task type.
 """
 
 from __future__ import annotations
@@ -17,43 +17,57 @@ HEAD_STD = 0.02
 
 
 class ClassificationHead(nn.Module):
-    """Pooled first token -> dropout -> linear, as in MT-DNN. Logits have shape (rows, n_class).
+    """Pooled first token -> dropout -> linear, as in MT-DNN. Logits have shape (sequences, width).
+
+    Args:
+        hidden_size: of the encoder.
+        width: numbers an output.
+        dropout_p: before the linear layer.
+        seed: of its weights.
 
     `losses` names the criteria of `module.losses` that fit the logits.
     """
 
     losses: ClassVar[tuple[str, ...]] = ("CeCriterion",)
 
-    def __init__(self, hidden_size: int, n_class: int, dropout_p: float, seed: int) -> None:
+    def __init__(self, hidden_size: int, width: int, dropout_p: float, seed: int) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout_p)
-        self.linear = nn.utils.skip_init(nn.Linear, hidden_size, n_class)
+        self.linear = nn.utils.skip_init(nn.Linear, hidden_size, width)
         # A generator of its own: a head's start depends on the seed and its task, not on which other tasks there are.
         self.linear.weight.data.normal_(std=HEAD_STD, generator=torch.Generator().manual_seed(seed))
         self.linear.bias.data.zero_()
 
     def forward(self, encoded: EncoderOutput) -> Tensor:
-        """Logits of shape (rows, n_class)."""
+        """Logits of shape (sequences, width)."""
         return self.linear(self.dropout(encoded.pooled))
-
-    @staticmethod
-    def predict(logits: Tensor) -> Tensor:
-        """The most likely class of each row: (rows,) int64."""
-        return logits.argmax(-1)
 
 
 class RegressionHead(ClassificationHead):
-    """The same linear head with one output, read as a value: logits have shape (rows, 1)."""
+    """The same linear head with one output, read as a value: logits have shape (sequences, 1)."""
 
     losses = ("MseCriterion",)
 
-    @staticmethod
-    def predict(logits: Tensor) -> Tensor:
-        """The value of each row: (rows,) float."""
-        return logits.squeeze(-1)
+
+class RankingHead(ClassificationHead):
+    """The same linear head with one output an option, read as its score: logits have shape (sequences, 1)."""
+
+    losses = ("RankCeCriterion",)
+
+
+class TaggingHead(ClassificationHead):
+    """States of all tokens -> dropout -> linear. Logits have shape (sequences, longest, width)."""
+
+    losses = ("SeqCeCriterion",)
+
+    def forward(self, encoded: EncoderOutput) -> Tensor:
+        """Logits of shape (sequences, longest, width)."""
+        return self.linear(self.dropout(encoded.tokens))
 
 
 HEADS: dict[str, type[ClassificationHead]] = {
     "Classification": ClassificationHead,
     "Regression": RegressionHead,
+    "Ranking": RankingHead,
+    "SeqenceLabeling": TaggingHead,
 }

@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError
-from data_utils.features import FeatureSet
+from data_utils.features import FeatureSet, ranges
+from data_utils.kinds.kind import SEQUENCE, TOKEN, Layout
 from module.encoder import Encoder
 
 SHORTEST_LINE = 64
@@ -19,17 +20,27 @@ the line, not the row), shorter ones leave gaps at their ends; 48 to 96 measured
 
 
 class Batch(NamedTuple):
-    """Rows of one task, ready for the model."""
+    """Rows of one task, ready for the model.
+
+    Attributes:
+        inputs: the encoder's keyword arguments.
+        targets: what the task's criterion needs, by name.
+        layout: where the rows lie among the features, in NumPy.
+    """
 
     inputs: dict[str, Tensor]
-    labels: Tensor
+    targets: dict[str, Tensor]
+    layout: Layout
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`; from the CPU to a GPU without waiting for the copy."""
         if device.type == "cpu":
             return self
-        inputs = {name: value.pin_memory().to(device, non_blocking=True) for name, value in self.inputs.items()}
-        return self._replace(inputs=inputs, labels=self.labels.pin_memory().to(device, non_blocking=True))
+        inputs, targets = (
+            {name: value.pin_memory().to(device, non_blocking=True) for name, value in values.items()}
+            for values in (self.inputs, self.targets)
+        )
+        return self._replace(inputs=inputs, targets=targets)
 
 
 class Collator:
@@ -82,28 +93,45 @@ class Collator:
 
     def __call__(self, features: FeatureSet, rows: np.ndarray) -> Batch:
         """A batch of the given rows, in their order."""
-        lengths = np.minimum(features.lengths[rows], self.max_length)
-        line, start = _pack(lengths) if self.packing else (np.arange(len(rows)), np.zeros(len(rows), dtype=np.int64))
+        layout, kind = self.layout(features, rows), features.task.kind
+        lengths = layout.lengths
+        alone = np.arange(len(lengths)), np.zeros(len(lengths), dtype=np.int64)
+        line, start = _pack(lengths) if self.packing else alone
         width = int((start + lengths).max())
-        inside = _ranges(lengths)  # position of each token within its row
-        source = np.repeat(features.offsets[rows], lengths) + inside
-        begins = np.cumsum(lengths) - lengths
-        for i in np.flatnonzero(features.lengths[rows] > self.max_length):
-            kept = features.positions(rows[i], self.max_length, left=self.cut_left)
-            source[begins[i] : begins[i] + lengths[i]] = kept
-        target = np.repeat(line * width + start, lengths) + inside
+        inside = ranges(np.zeros_like(lengths), lengths)  # position of each token within its sequence
+        first = line * width + start
+        target = np.repeat(first, lengths) + inside
         shape = (int(line.max()) + 1, width)
-        inputs = {"input_ids": _scatter(features.token_ids[source], target, shape, self.pad_token_id)}
+        inputs = {"input_ids": _scatter(features.token_ids[layout.source], target, shape, self.pad_token_id)}
         if self.uses_type_ids:
-            inputs["token_type_ids"] = _scatter(features.type_ids[source], target, shape, 0)
+            inputs["token_type_ids"] = _scatter(features.type_ids[layout.source], target, shape, 0)
         if self.packing:
             inputs["position_ids"] = _scatter(inside + self.position_offset, target, shape, self.position_offset)
-            inputs["sequence_ids"] = _scatter(np.repeat(np.arange(len(rows)), lengths), target, shape, -1)
-            inputs["first_tokens"] = torch.from_numpy(line * width + start)
+            inputs["sequence_ids"] = _scatter(np.repeat(np.arange(len(lengths)), lengths), target, shape, -1)
+            inputs["first_tokens"] = torch.from_numpy(first)
         else:
             inputs["attention_mask"] = _scatter(np.ones_like(inside), target, shape, 0)
-        labels = torch.from_numpy(features.labels[rows])
-        return Batch(inputs, labels)
+        if kind.level == TOKEN:
+            inputs["token_places"] = torch.from_numpy(layout.by_sequence(target, 0))
+        targets = {name: torch.from_numpy(values) for name, values in kind.targets(features, layout).items()}
+        return Batch(inputs, targets, layout)
+
+    def layout(self, features: FeatureSet, rows: np.ndarray) -> Layout:
+        """Which tokens a batch of the given rows has, rows cut to the longest length."""
+        sequences = features.sequences(rows)
+        lengths = np.minimum(features.lengths[sequences], self.max_length)
+        source = ranges(features.offsets[sequences], lengths)
+        begins = np.cumsum(lengths) - lengths
+        for i in np.flatnonzero(features.lengths[sequences] > self.max_length):
+            kept = features.positions(sequences[i], self.max_length, left=self.cut_left)
+            source[begins[i] : begins[i] + lengths[i]] = kept
+        return Layout(rows, sequences, features.sizes[rows], lengths, source)
+
+    def units(self, features: FeatureSet, rows: np.ndarray) -> int:
+        """How many losses the rows have; at least 1, so that a mean over them can be taken."""
+        if features.task.kind.level == SEQUENCE:
+            return len(rows)
+        return max(1, features.task.kind.units(features, self.layout(features, rows)))
 
 
 def pick_packing(wanted: str, encoder: Encoder) -> bool:
@@ -111,12 +139,6 @@ def pick_packing(wanted: str, encoder: Encoder) -> bool:
     if wanted == "on" and not encoder.can_pack:
         raise InputError(f"--packing on: not tested for {encoder.config.model_type} encoders; use auto or off")
     return encoder.can_pack and wanted != "off"
-
-
-def _ranges(lengths: np.ndarray) -> np.ndarray:
-    """0 … n-1 for each n of `lengths`, one after the other."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
 
 
 def _scatter(values: np.ndarray, target: np.ndarray, shape: tuple[int, int], fill: int) -> Tensor:

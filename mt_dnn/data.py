@@ -12,8 +12,8 @@ import transformers
 from data_utils.errors import InputError, raise_all
 from data_utils.features import FeatureSet, feature_path, load_features
 from data_utils.manifest import Manifest, describe_tokenizer, model_short_name, read_manifest
-from data_utils.metrics import unsupported_metrics
 from data_utils.model_folder import encoder_source
+from data_utils.scoring import unsupported_metrics
 from data_utils.strict import shown
 from data_utils.task_def import TaskDef, load_task_defs, select_tasks
 from data_utils.tokenization import load_tokenizer
@@ -60,7 +60,7 @@ def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
     ]
     bad += [f"--test_datasets: {task.name} has no dev split" for task in tested if not task.dev_splits]
     bad += [
-        f"task {task.name!r}: metric {metric} cannot be computed for {task.task_type.value}"
+        f"task {task.name!r}: {task.kind.name} has no metric {metric}; use {', '.join(task.kind.metrics)}"
         for task in tested
         for metric in unsupported_metrics(task)
     ]
@@ -110,7 +110,8 @@ def _range_problems(config: DataConfig, features: FeatureSet, encoder: Encoder) 
     for key, (values, count) in ids.items():
         if not (beyond := np.flatnonzero(values >= count)).size:
             continue
-        uid = features.uids[int(np.searchsorted(features.offsets, beyond[0], side="right")) - 1]
+        sequence = int(np.searchsorted(features.offsets, beyond[0], side="right")) - 1
+        uid = features.uids[int(np.searchsorted(features.starts, sequence, side="right")) - 1]
         path = feature_path(config.data_dir, features.task.name, features.split)
         bad.append(
             f"{path}: the row with uid {shown(uid)} has {key} {values[beyond[0]]}, but the encoder "
@@ -186,4 +187,5 @@ def shortened(features: FeatureSet, max_length: int) -> int:
     """How many rows lack some of their text: cut when they were made, or longer than `max_length` tokens now."""
     kept = features.texts[:, :, 1] - features.texts[:, :, 0]
     made_short = ((features.texts[:, :, 0] >= 0) & (kept < features.texts[:, :, 2])).any(axis=1)
-    return int((made_short | (features.lengths > max_length)).sum())
+    short = made_short | (features.lengths > max_length)
+    return int(np.logical_or.reduceat(short, features.starts[:-1]).sum())

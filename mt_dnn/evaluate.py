@@ -12,29 +12,20 @@ from torch import Tensor
 
 from data_utils.errors import StoppedError
 from data_utils.features import FeatureSet
-from data_utils.metrics import compute_metrics
-from data_utils.task_def import TaskType
+from data_utils.kinds.kind import SEQUENCE, TOKEN, Predictions
+from data_utils.scoring import compute_metrics
 from mt_dnn.batching import Collator
 from mt_dnn.data import TaskData
 from mt_dnn.distributed import Ranks
 from mt_dnn.model import MTDNN
 from mt_dnn.precision import Precision
 
-CONSTANT_SHARE = 1e-3
-
-
-class Predictions(NamedTuple):
-    """A split's outputs in the order of its rows: `values` (rows,), and `scores` (rows, n_class) probabilities."""
-
-    values: np.ndarray
-    scores: np.ndarray | None
-
 
 class Scored(NamedTuple):
-    """A task's scores, and its predictions by dev split, each (rows,)."""
+    """A task's scores, and what was predicted by dev split, one value a row."""
 
     scores: dict[str, Any]
-    predicted: dict[str, np.ndarray]
+    predicted: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,18 +50,19 @@ class Evaluator:
         Returns:
             The predictions by split, and the scores: `score`, the mean of the primary metric over the dev splits
             (MNLI: matched and mismatched), in points; `metrics`: all metrics, as `ACC` for one dev split and
-            `matched_dev/ACC` for several; `constant`: see `is_constant`.
+            `matched_dev/ACC` for several; `constant`: see `Kind.is_constant`.
 
         Raises:
             StoppedError: a row's output is not finite.
         """
         metrics, primary, constant, found = {}, [], True, {}
+        kind = data.task.kind
         for split, features in data.dev.items():
-            predicted = self.predict(features)
+            predicted, gold = self.predict(features), kind.gold(features)
             found[split] = predicted.values
-            values = compute_metrics(data.task, predicted.values, predicted.scores, features.labels)
+            values = compute_metrics(data.task, predicted, gold)
             primary.append(values[data.task.primary_metric])
-            constant &= is_constant(predicted.values, features.labels)
+            constant &= kind.is_constant(predicted.values, gold)
             metrics |= {name if len(data.dev) == 1 else f"{split}/{name}": value for name, value in values.items()}
         # Another processor may round a metric differently, and then choose another best model.
         score = sum(primary) / len(primary)
@@ -83,57 +75,60 @@ class Evaluator:
         Raises:
             StoppedError: a row's output is not finite.
         """
+        outputs = self.outputs(features).cpu().numpy()
+        self._check(features, outputs)
+        return features.task.kind.decide(features, outputs)
+
+    @torch.no_grad()
+    def outputs(self, features: FeatureSet) -> Tensor:
+        """The head's outputs for every sequence or every token of a split, as its kind says: (places, width).
+
+        Tokens that are cut off have zeros.
+        """
         self.model.eval()
-        device, task = self.precision.device, features.task
-        order = np.argsort(features.lengths, kind="stable")  # rows of like length together: little padding
+        device, task, kind = self.precision.device, features.task, features.task.kind
+        order = np.argsort(features.longest, kind="stable")  # rows of like length together: little padding
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        logits = torch.zeros((len(features), task.n_class), device=device)
+        places = len(features.lengths) if kind.level == SEQUENCE else len(features.token_ids)
+        outputs = torch.zeros((places, kind.width(task)), device=device)
         for turn in range(0, len(batches), self.ranks.size):
             self.heed()
             mine = turn + self.ranks.rank
             # Past the end a process repeats the last batch, as a sharded model needs all of them, and drops it.
-            rows = batches[min(mine, len(batches) - 1)]
+            batch = self.collator(features, batches[min(mine, len(batches) - 1)])
             with self.precision.autocast:
-                outputs = self.model(task.name, self.collator(features, rows).to(device).inputs).float()
+                logits = self.model(task.name, batch.to(device).inputs).float()
             if mine < len(batches):
-                logits[torch.from_numpy(rows).to(device)] = outputs
-        self.ranks.sum_(logits)  # each row was written by one process and is nought on the others
-        self._check(features, logits)
-        values = self.model.heads[task.name].predict(logits).cpu().numpy()
-        if task.task_type is not TaskType.Classification:
-            return Predictions(values, None)
-        return Predictions(values, logits.softmax(-1).cpu().numpy())
+                where = batch.layout.sequences
+                if kind.level == TOKEN:
+                    where, lengths = batch.layout.source, torch.from_numpy(batch.layout.lengths).to(device)
+                    logits = logits[torch.arange(logits.shape[1], device=device) < lengths[:, None]]
+                outputs[torch.from_numpy(where).to(device)] = logits
+        return self.ranks.sum_(outputs)  # each was written by one process and is zero on the others
 
     @staticmethod
-    def _check(features: FeatureSet, logits: Tensor) -> None:
-        bad = (~logits.isfinite()).any(-1).nonzero().flatten().tolist()
-        if bad:
-            shown = ", ".join(features.uids[i] for i in bad[:10]) + (", ..." if len(bad) > 10 else "")
-            raise StoppedError(
-                f"evaluation of {features.task.name}, split {features.split}: the outputs of {len(bad):,} of "
-                f"{len(features):,} rows are not finite (uids: {shown}), so there is no score. "
-                "The last checkpoint stands; try a lower --learning_rate"
-            )
-
-
-def is_constant(predicted: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether all rows got the same prediction, as they do from a model that has collapsed.
-
-    Predicted numbers count as the same within a thousandth of the labels' range: their last digits differ by batch.
-    """
-    tolerance = CONSTANT_SHARE * np.ptp(labels) if labels.dtype.kind == "f" else 0
-    return bool(np.ptp(predicted) <= tolerance)
+    def _check(features: FeatureSet, outputs: np.ndarray) -> None:
+        if np.isfinite(outputs).all():
+            return
+        bad = np.flatnonzero(~np.isfinite(outputs).all(-1))
+        if features.task.kind.level == TOKEN:
+            bad = np.searchsorted(features.offsets, bad, side="right") - 1  # to sequences
+        uids = [features.uids[row] for row in np.unique(np.searchsorted(features.starts, bad, side="right") - 1)]
+        shown = ", ".join(uids[:10]) + (", ..." if len(uids) > 10 else "")
+        raise StoppedError(
+            f"evaluation of {features.task.name}, split {features.split}: the outputs of {len(uids):,} of "
+            f"{len(features):,} rows are not finite (uids: {shown}), so there is no score. "
+            "The last checkpoint stands; try a lower --learning_rate"
+        )
 
 
 def majority_score(data: TaskData) -> float | None:
-    """The score of giving every dev row the most frequent training label, in points; None for a regression."""
-    if data.task.task_type is not TaskType.Classification:
-        return None
-    label = int(np.bincount(data.train.labels).argmax())
-    certain = np.eye(data.task.n_class)[label]
-    scores = [
-        compute_metrics(data.task, np.full(rows, label), np.tile(certain, (rows, 1)), features.labels)
-        for features in data.dev.values()
-        for rows in [len(features)]
-    ]
-    return sum(one[data.task.primary_metric] for one in scores) / len(scores)
+    """The score of who knows nothing but the training labels, in points; None where that means nothing."""
+    task, kind = data.task, data.task.kind
+    scores = []
+    for features in data.dev.values():
+        guess = kind.majority(data.train, features)
+        if guess is None:
+            return None
+        scores.append(compute_metrics(task, guess, kind.gold(features))[task.primary_metric])
+    return sum(scores) / len(scores)

@@ -35,7 +35,7 @@ class MTDNN(nn.Module):
         self.heads = heads
 
     def forward(self, task: str, inputs: dict[str, Tensor]) -> Tensor:
-        """Logits of one task's head, (rows, n_class)."""
+        """Logits of one task's head; see `module.heads` for their shape."""
         return self.heads[task](self.encoder(**inputs))
 
 
@@ -73,7 +73,7 @@ def build_model(init_checkpoint: str, tasks: Sequence[TaskDef], *, dropout_p: fl
     for task in tasks:
         p = dropout_p if task.dropout_p is None else task.dropout_p
         head = HEADS[task.task_type.value]
-        heads[task.name] = head(encoder.hidden_size, task.n_class, p, stream_seed(seed, "head", task.name))
+        heads[task.name] = head(encoder.hidden_size, task.kind.width(task), p, stream_seed(seed, "head", task.name))
     model = MTDNN(encoder, heads)
     _load_heads(model, folder, tasks)
     return model

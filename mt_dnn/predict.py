@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError
-from data_utils.features import FeatureSet
-from data_utils.metrics import compute_metrics
+from data_utils.features import FeatureSet, features_in_memory
+from data_utils.kinds.kind import Predictions
 from data_utils.model_folder import exported_model
 from data_utils.row_checks import TextCheck
-from data_utils.strict import shown
-from data_utils.task_def import TaskDef, TaskType, listed
+from data_utils.scoring import compute_metrics
+from data_utils.strict import listed, shown
+from data_utils.task_def import TaskDef
 from data_utils.tokenization import EncoderSettings, RowEncoder, check_special_tokens
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import LoopConfig
 from mt_dnn.data import own_tokenizer
 from mt_dnn.distributed import ALONE
-from mt_dnn.evaluate import Evaluator, Predictions
+from mt_dnn.evaluate import Evaluator
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
 from mt_dnn.precision import Precision, pick_device
 from mt_dnn.record.durable import damage
@@ -89,21 +89,11 @@ class TrainedModel:
             raise InputError(f"--texts needs a tokenizer, and {self.folder} has none; make features, see --data_dir")
         rows = read_text_rows(source, task, check)
         settings = EncoderSettings.of(self.tokenizer, min(max_seq_len, self.model.encoder.max_length))
-        check_special_tokens(settings, str(self.folder), pairs=len(rows[0]) == 2)
+        check_special_tokens(settings, str(self.folder), pairs=bool(rows[0].hypotheses))
         encoder = RowEncoder(settings)
-        encoded = encoder.encode(*map(list, zip(*rows, strict=True)))
-        check.see_wordless(str(number) for number, row in enumerate(encoded, start=1) if encoder.is_wordless(row))
-        return FeatureSet(
-            task=task,
-            split="",
-            uids=[str(number) for number in range(1, len(rows) + 1)],
-            labels=np.zeros(len(rows), dtype=np.float32 if task.task_type is TaskType.Regression else np.int64),
-            token_ids=np.concatenate([row.token_ids for row in encoded]).astype(np.int32),
-            type_ids=np.concatenate([row.type_ids for row in encoded]).astype(np.uint8),
-            offsets=np.concatenate([[0], np.cumsum([len(row.token_ids) for row in encoded])]).astype(np.int64),
-            texts=np.array([[*row.texts, (-1, 0, 0)][:2] for row in encoded], dtype=np.int32),
-            sha256="",
-        )
+        made = list(task.kind.features(task, rows, encoder))
+        check.see_wordless(one.uid for one in made if all(map(encoder.is_wordless, one.sequences)))
+        return features_in_memory(task, made)
 
     def predict(self, features: FeatureSet, loop: LoopConfig, max_seq_len: int) -> Predictions:
         """Predict every row; of `loop` device, precision and `batch_size_eval` count.
@@ -132,21 +122,16 @@ def check_uids(features: FeatureSet) -> None:
 
 
 def write_predictions(file: TextIO, features: FeatureSet, predicted: Predictions) -> None:
-    """Tab-separated, with a header: `uid`, `prediction`, then the probability of each label by its name.
+    """Tab-separated, with a header: `uid`, `prediction`, and what the task's kind has beside, such as probabilities.
 
     Quotes are ordinary characters, as in canonical rows, so that uids can be joined; see `check_uids`.
     """
-    names = features.task.label_names
-    print("uid", "prediction", *names, sep="\t", file=file)
-    for i, (uid, value) in enumerate(zip(features.uids, predicted.values.tolist(), strict=True)):
-        if predicted.scores is None:
-            print(uid, f"{value:.6g}", sep="\t", file=file)
-        else:
-            print(uid, names[value], *(f"{p:.6f}" for p in predicted.scores[i]), sep="\t", file=file)
+    for line in features.task.kind.table(features, predicted):
+        print(*line, sep="\t", file=file)
 
 
 def scores_in_words(features: FeatureSet, predicted: Predictions) -> str:
     """The metrics of a split that has labels, in points: `rte dev: ACC 71.12`."""
-    found = compute_metrics(features.task, predicted.values, predicted.scores, features.labels)
+    found = compute_metrics(features.task, predicted, features.task.kind.gold(features))
     values: Sequence[str] = [f"{metric} {value:.2f}" for metric, value in found.items()]
     return f"{features.task.name} {features.split}: {', '.join(values)}"

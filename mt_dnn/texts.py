@@ -5,45 +5,70 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from data_utils.canonical import Problems, decoded_lines, read_lines
-from data_utils.errors import raise_all
+from data_utils.canonical import Problems, Row, decoded_lines, read_lines
+from data_utils.errors import InputError, raise_all
 from data_utils.row_checks import TextCheck, looks_like_header
 from data_utils.task_def import DataFormat, TaskDef
 
 STANDARD_INPUT = "-"
-TEXTS = {DataFormat.PremiseOnly: 1, DataFormat.PremiseAndOneHypothesis: 2}
-"""How many texts a row of each format has."""
-
-EXPECTED = {1: "one text", 2: "two texts with a tab between them"}
 
 
-def read_text_rows(source: str, task: TaskDef, check: TextCheck) -> list[list[str]]:
-    """The texts of each line.
+class Shape(NamedTuple):
+    """What a line of texts is: between `least` and `most` texts with tabs between them, in words for messages."""
+
+    least: int
+    most: int
+    words: str
+
+
+SHAPES = {
+    DataFormat.PremiseOnly: Shape(1, 1, "one text"),
+    DataFormat.PremiseAndOneHypothesis: Shape(2, 2, "two texts with a tab between them"),
+    DataFormat.PremiseAndMultiHypothesis: Shape(2, 10_000, "a text and its options with tabs between them"),
+    DataFormat.Seqence: Shape(1, 1, "words with spaces between them"),
+}
+
+
+def read_text_rows(source: str, task: TaskDef, check: TextCheck) -> list[Row]:
+    """The texts of each line as a row without labels; its uid is the number of its line, from 1.
 
     Args:
         source: a file's path, or `-` for standard input.
-        task: says how many texts a line has.
-        check: sees every row, under the number of its line, from 1.
+        task: says what a line is: see `SHAPES`.
+        check: sees every row.
 
     Raises:
         InputError: blank lines, lines with another number of texts, a file that cannot be read or is empty.
     """
-    count = TEXTS[task.data_format]
+    shape = SHAPES.get(task.data_format)
+    if shape is None:
+        raise InputError(f"--texts: {task.name} has rows of {task.data_format.value}; make features, see --data_dir")
     name, lines = _lines(source)
     rows, problems = [], Problems(name)
     for number, line in enumerate(lines, start=1):
         texts = line.split("\t")
         if not line.strip():
-            problems.add(number, f"blank line; expected {EXPECTED[count]}")
-        elif len(texts) != count:
+            problems.add(number, f"blank line; expected {shape.words}")
+        elif not shape.least <= len(texts) <= shape.most:
             header = "; this looks like a header: leave it out" if number == 1 and looks_like_header(texts) else ""
-            problems.add(number, f"{len(texts)} texts, expected {count} (tabs stand between texts){header}")
+            problems.add(number, f"{len(texts)} texts, expected {shape.words}{header}")
         else:
             check.see(str(number), texts)
-        rows.append(texts)
+            rows.append(_row(str(number), texts, task.data_format))
     raise_all(problems.messages())
     return rows
+
+
+def _row(uid: str, texts: list[str], data_format: DataFormat) -> Row:
+    if data_format is DataFormat.Seqence:
+        words = tuple(texts[0].split())
+        return Row(uid, ("",) * len(words), tokens=words)
+    options = tuple(texts[1:])
+    if data_format is DataFormat.PremiseAndMultiHypothesis:
+        return Row(uid, ("",) * len(options), texts[0], options, tuple(str(i) for i in range(1, len(texts))))
+    return Row(uid, ("",), texts[0], options)
 
 
 def _lines(source: str) -> tuple[str, Iterator[str]]:

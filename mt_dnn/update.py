@@ -106,22 +106,28 @@ class Updater:
     def _backward(self, draw: Draw) -> Tensor:
         """Accumulate the gradients of the mean loss over the update's rows; returns this process's part of it."""
         starts = range(0, len(draw.rows), self.config.batch_size)
+        units = self.collator.units(self.data[draw.task].train, draw.rows)
         total = torch.zeros((), device=self.precision.device)
         for start in starts:
             # Processes exchange gradients once an update, after its last forward pass.
             with contextlib.nullcontext() if start == starts[-1] else self.parallel.accumulating():
-                total += self._pass(draw, draw.rows[start : start + self.config.batch_size])
+                total += self._pass(draw, draw.rows[start : start + self.config.batch_size], units)
         return total
 
-    def _pass(self, draw: Draw, rows: np.ndarray) -> Tensor:
-        """One forward and backward pass over this process's part of `rows`; returns its part of the mean loss."""
+    def _pass(self, draw: Draw, rows: np.ndarray, units: int) -> Tensor:
+        """One forward and backward pass over this process's part of `rows`.
+
+        Returns:
+            Its part of the mean loss over the `units` of the whole update.
+        """
         item, ranks = self.data[draw.task], self.parallel.ranks
         own = np.array_split(rows, ranks.size)[ranks.rank]
-        weight = 1.0 if len(own) else 0.0  # who has no row of a small batch takes part with one that does not count
+        # A rank without rows runs one row with weight 0, so that the collectives match.
+        weight = 1.0 if len(own) else 0.0
         batch = self.collator(item.train, own if len(own) else rows[:1]).to(self.precision.device)
         with self.precision.autocast:
             logits = self.parallel.forward(draw.task, batch.inputs)
-            loss = LOSSES[item.task.loss](logits, batch.labels).sum() * weight / len(draw.rows)
+            loss = LOSSES[item.task.loss](logits, batch.targets).sum() * weight / units
         self.precision.scaler.scale(loss * ranks.size).backward()  # torch takes the mean over processes
         return loss.detach()
 

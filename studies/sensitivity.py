@@ -201,7 +201,8 @@ def mean_sensitivity(
     for number, draw in enumerate(draws, start=1):
         item = data[draw.task]
         batch = collator(item.train, draw.rows).to(params[0].device)
-        loss = LOSSES[item.task.loss](model(draw.task, batch.inputs), batch.labels).mean()
+        loss = LOSSES[item.task.loss](model(draw.task, batch.inputs), batch.targets).sum()
+        loss = loss / collator.units(item.train, draw.rows)
         grads = torch.autograd.grad(loss, params, materialize_grads=True)
         with torch.no_grad():
             # The optimizers' own measure; with this β the moving average is the mean of all batches so far.

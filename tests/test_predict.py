@@ -165,7 +165,8 @@ def test_uids_stand_in_predictions_as_they_are(
 ) -> None:
     lines = (workshop.data_dir / "sst_test.json").read_text().splitlines()[:3]
     flags = ["--checkpoint", str(runs["one"]), "--data_dir", str(tmp_path), "--split", "test"]
-    for uids, code in ((['"a', 'b"c', "d, e"], 0), (["a", "b\tc", "d"], 2)):
+    sys.stdout.reconfigure(encoding="ascii")  # as on a terminal without a locale
+    for uids, code in ((['"a', 'b"c', "dé, e"], 0), (["a", "b\tc", "d"], 2)):
         renamed = [json.dumps(json.loads(line) | {"uid": uid}) for line, uid in zip(lines, uids, strict=True)]
         (tmp_path / "sst_test.json").write_text("\n".join(renamed))
         assert predict.main(flags) == code

@@ -6,6 +6,8 @@ Columns are found by their header, because their number and order differ between
 written; test rows get the task's first label (0 for regression) as a dummy; a row's uid is its number in the file,
 from 0. Every row that does not parse is an error with file and line; with `--drop_bad_rows` such rows are left out,
 counted and shown instead (the published QQP has a few that are torn in two). All files are written, or none.
+
+MRPC may also be there as Microsoft ships it, with GLUE's list of its dev rows: see `msr.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from data_utils.atomic import StagedFiles
 from data_utils.canonical import Problems, Row, canonical_path, format_row, read_lines, row_parser, write_rows
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point, raise_all
-from data_utils.task_def import TaskDef, TaskType, listed, load_task_defs, select_tasks
+from data_utils.task_def import TaskDef, is_test, listed, load_task_defs, select_tasks
+from experiments.glue import msr
 
 TASK_DEF = Path(__file__).with_name("glue_task_def.yml")
 
@@ -39,6 +42,7 @@ class RawTask:
         texts: headers of the one or two text columns.
         label: header of the label column, which test files lack.
         columns_without_header: names of the columns in train and dev files that have no header line; else none.
+        scores: lowest and highest label of a regression; None for a classification.
     """
 
     folder: str
@@ -46,6 +50,7 @@ class RawTask:
     texts: tuple[str, ...]
     label: str
     columns_without_header: tuple[str, ...] = ()
+    scores: tuple[float, float] | None = None
 
 
 STANDARD = {"train": "train.tsv", "dev": "dev.tsv", "test": "test.tsv"}
@@ -62,7 +67,7 @@ RAW_TASKS = {
     ),
     "mrpc": RawTask(folder="MRPC", files=STANDARD, texts=("#1 String", "#2 String"), label="Quality"),
     "rte": RawTask(folder="RTE", files=STANDARD, texts=SENTENCES, label="label"),
-    "stsb": RawTask(folder="STS-B", files=STANDARD, texts=SENTENCES, label="score"),
+    "stsb": RawTask(folder="STS-B", files=STANDARD, texts=SENTENCES, label="score", scores=(0, 5)),
     "sst": RawTask(folder="SST-2", files=STANDARD, texts=("sentence",), label="label"),
     "wnli": RawTask(folder="WNLI", files=STANDARD, texts=SENTENCES, label="label"),
     "qnli": RawTask(folder="QNLI", files=STANDARD, texts=("question", "sentence"), label="label"),
@@ -70,11 +75,6 @@ RAW_TASKS = {
     "mnli": RawTask(folder="MNLI", files=MNLI, texts=SENTENCES, label="gold_label"),
     "ax": RawTask(folder="diagnostic", files={"test": "diagnostic.tsv"}, texts=SENTENCES, label="label"),
 }
-
-
-def is_test(split: str) -> bool:
-    """Whether the split's labels are not public."""
-    return split.endswith("test")
 
 
 def find_files(glue_dir: Path, tasks: Sequence[TaskDef], named: bool) -> list[tuple[TaskDef, str, Path]]:
@@ -93,8 +93,13 @@ def find_files(glue_dir: Path, tasks: Sequence[TaskDef], named: bool) -> list[tu
         if not os.path.isdir(folder) and not named:
             print(f"{task.name}: no folder {folder}, skipped")
             continue
+        files = raw.files
+        if task.name == "mrpc" and (folder / msr.TRAIN).is_file() and not (folder / files["train"]).is_file():
+            print(f"mrpc: {msr.TRAIN} is split into train and dev by {msr.LISTS[0]}, as GLUE's script does it")
+            files = msr.FILES
+            missing += [msr.no_dev_list(folder)] * (msr.dev_list(folder) is None)
         for split in task.split_names:
-            path = folder / raw.files[split]
+            path = folder / files[split]
             if os.path.isfile(path):
                 found.append((task, split, path))
             elif is_test(split) and (raw.files.keys() != {"test"} or not named):
@@ -119,13 +124,10 @@ def read_raw(path: Path, task: TaskDef, split: str, problems: Problems) -> Itera
     header = raw.columns_without_header
     if is_test(split) or not header:
         header = tuple(next(lines)[1].split("\t"))
-    needed = raw.texts if is_test(split) else (*raw.texts, raw.label)
-    if absent := [name for name in needed if name not in header]:
-        raise InputError(f"{path}:1: the header lacks {', '.join(absent)}; it has: {listed(header)}")
-    if repeated := [name for name in needed if header.count(name) > 1]:
-        raise InputError(f"{path}:1: the header has {', '.join(repeated)} more than once: {listed(header)}")
+    _check_header(path, header, raw.texts if is_test(split) else (*raw.texts, raw.label))
+    if path.name == msr.TRAIN:
+        lines = msr.rows_of(split, lines, header, path)
     text_columns = [header.index(name) for name in raw.texts]
-    dummy = "0" if task.task_type is TaskType.Regression else task.label_names[0]
     label_column = None if is_test(split) else header.index(raw.label)
     check = row_parser(task)
     uid = 0
@@ -136,9 +138,11 @@ def read_raw(path: Path, task: TaskDef, split: str, problems: Problems) -> Itera
                 expected = f"{len(header)}: {listed(header)}"
                 raise InputError(f"{len(fields)} columns, expected {expected} (tab-separated)")
             premise, *hypotheses = [fields[i] for i in text_columns]
-            label = dummy if label_column is None else fields[label_column]
+            label = task.dummy_label if label_column is None else fields[label_column]
             row = Row(str(uid), (label,), premise, tuple(hypotheses))
             check(format_row(row, task.data_format))
+            if raw.scores and not raw.scores[0] <= float(label) <= raw.scores[1]:
+                raise InputError(f"the score {label} is not in {raw.scores[0]:g} to {raw.scores[1]:g}")
         except InputError as error:
             problems.add(number, str(error))
         else:
@@ -146,6 +150,13 @@ def read_raw(path: Path, task: TaskDef, split: str, problems: Problems) -> Itera
         uid += 1
     if uid == 0:
         raise InputError(f"{path}: nothing but a header; expected one example a line")
+
+
+def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
+    if absent := [name for name in needed if name not in header]:
+        raise InputError(f"{path}:1: the header lacks {', '.join(absent)}; it has: {listed(header)}")
+    if repeated := [name for name in needed if header.count(name) > 1]:
+        raise InputError(f"{path}:1: the header has {', '.join(repeated)} more than once: {listed(header)}")
 
 
 def convert(glue_dir: Path, output_dir: Path, tasks: Sequence[TaskDef], named: bool, drop_bad_rows: bool) -> None:

@@ -3,15 +3,16 @@
 Scores alone cannot say what the choice of the best epoch on dev is worth: that takes the rows, to choose on some of
 them and to score on the others.
 
-    {"cola": {"dev": {"uids": [...], "labels": [...], "predictions": {"268": [...], "536": [...]}}}}
+    {"cola": {"dev": {"uids": [...], "kind": "Classification", "labels": [...], "predictions": {"268": [...]}}}}
 
-Predictions stand under the number of updates before them; for a classification they are label ids.
+Predictions stand under the number of updates before them; what one is, the task's kind says: for a classification a
+label id, for a tagging the tags of a row's words.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from mt_dnn.data import TaskData
 from mt_dnn.record.durable import write_text, writing
 from mt_dnn.record.run_folder import DEV_PREDICTIONS
 
-Splits = Mapping[str, np.ndarray]
-"""Predictions by dev split, each (rows,), in the order of its rows."""
+Splits = Mapping[str, Any]
+"""Predictions by dev split, one value a row, in the order of its rows."""
 
 
 def add_dev_predictions(
@@ -47,8 +48,9 @@ def add_dev_predictions(
         task: {
             split: {
                 "uids": list(features.uids),
-                "labels": features.labels.tolist(),
-                "predictions": _earlier(before, task, split, kept) | {str(step): predicted[task][split].tolist()},
+                "kind": features.task.kind.name,
+                "labels": as_json(features.task.kind.gold(features)),
+                "predictions": _earlier(before, task, split, kept) | {str(step): as_json(predicted[task][split])},
             }
             for split, features in data[task].dev.items()
         }
@@ -56,6 +58,11 @@ def add_dev_predictions(
     }
     with writing(path):
         write_text(path, json.dumps(record, allow_nan=False) + "\n")
+
+
+def as_json(values: Sequence[Any] | np.ndarray) -> list[Any]:
+    """One value a row as JSON has it."""
+    return values.tolist() if isinstance(values, np.ndarray) else list(values)
 
 
 def _read(path: Path) -> dict[str, Any]:

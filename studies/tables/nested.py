@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from data_utils.errors import InputError
-from data_utils.metrics import FROM_PREDICTIONS
+from data_utils.kinds import KINDS
+from data_utils.kinds.kind import Metric, Predictions, ScoresNeededError
 from studies.study import Outcome
 
 HALVES = 200
@@ -34,22 +35,23 @@ def nested_score(outcome: Outcome, task: str) -> float:
     """
     path = outcome.folder / FILE
     metric = outcome.results["tasks"][task]["primary_metric"]
-    if metric not in FROM_PREDICTIONS:
-        raise InputError(f"--which nested: {metric} cannot be computed from predictions alone")
     try:
         splits = list(json.loads(path.read_bytes())[task].values())
-        return _over_halves(splits, metric)
+        known = KINDS[splits[0].get("kind", "Classification")].metrics  # old files have no other kinds' rows
+        return _over_halves(splits, known[metric])
     except OSError:
         raise InputError(
             f"--which nested: {path} is not there; runs leave it with --dev_predictions, as recipes have it"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ScoresNeededError as error:
+        raise InputError(f"--which nested: {error}, and {path} has predictions alone") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: cannot be read ({error!r})") from None
 
 
-def _over_halves(splits: Sequence[Split], metric: str) -> float:
-    labels = [np.array(split["labels"]) for split in splits]
-    predicted = [np.array(list(split["predictions"].values())) for split in splits]  # (evaluations, rows) each
+def _over_halves(splits: Sequence[Split], metric: Metric) -> float:
+    labels = [_rows(split["labels"]) for split in splits]
+    predicted = [[_rows(values) for values in split["predictions"].values()] for split in splits]  # by evaluation
     generator = np.random.default_rng(SEED)
     found = []
     for _ in range(HALVES):
@@ -61,13 +63,21 @@ def _over_halves(splits: Sequence[Split], metric: str) -> float:
     return 100 * float(np.mean(found))
 
 
+def _rows(values: Sequence[Any]) -> np.ndarray:
+    """One value a row, to be indexed: numbers, or lists as they are."""
+    if not any(isinstance(value, list) for value in values):
+        return np.array(values)
+    rows = np.empty(len(values), dtype=object)
+    rows[:] = values
+    return rows
+
+
 def _scores(
-    labels: Sequence[np.ndarray], predicted: Sequence[np.ndarray], rows: Sequence[np.ndarray], metric: str
+    labels: Sequence[np.ndarray], predicted: Sequence[Sequence[np.ndarray]], rows: Sequence[np.ndarray], metric: Metric
 ) -> np.ndarray:
     """The metric of each evaluation over some rows of each split, mean over splits; (evaluations,)."""
-    score = FROM_PREDICTIONS[metric]
     by_split = [
-        [score(one[chosen], truth[chosen]) for one in evaluations]
+        [metric(Predictions(one[chosen]), truth[chosen]) for one in evaluations]
         for truth, evaluations, chosen in zip(labels, predicted, rows, strict=True)
     ]
     return np.mean(by_split, axis=0)

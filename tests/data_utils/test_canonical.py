@@ -147,9 +147,11 @@ def test_a_missing_file_and_a_folder_are_input_errors(tmp_path: Path) -> None:
             read_rows(path, SINGLE)
 
 
-def test_formats_without_reader_are_refused(tmp_path: Path) -> None:
-    task = TaskDef(name="squad", data_format=DataFormat.MRC, task_type=TaskType.Span)
-    with pytest.raises(InputError, match="rows of the format MRC are not read"):
+def test_formats_that_a_kind_does_not_have_are_refused(tmp_path: Path) -> None:
+    task = TaskDef(name="odd", data_format=DataFormat.MRC, task_type=TaskType.Classification)
+    with pytest.raises(
+        InputError, match="Classification task has rows of the format PremiseOnly, .*, got data_format MRC"
+    ):
         read_rows(write(tmp_path, GOOD), task)
 
 

@@ -13,11 +13,13 @@ import pytest
 
 from data_utils import feature_cache
 from data_utils.feature_cache import NAMES, read_cache, write_cache
+from data_utils.kinds import KINDS
 
+KIND = KINDS["Classification"]
 KEY = {"sha256": "0" * 64, "task_type": "Classification", "n_class": "2"}
 TENSORS = {
     "uids": np.frombuffer(b"abc", np.uint8),
-    "uid_offsets": np.array([0, 1, 3]),
+    "uids_offsets": np.array([0, 1, 3]),
     "labels": np.array([1, 0]),
     "token_ids": np.array([2, 5, 3, 9], np.int32),
     "type_ids": np.array([0, 0, 1, 0], np.uint8),
@@ -30,8 +32,8 @@ TENSORS = {
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "x.cache.safetensors"
     assert write_cache(path, TENSORS, KEY)
-    read = read_cache(path, KEY)
-    assert read is not None and list(read) == list(NAMES)
+    read = read_cache(path, KEY, KIND)
+    assert read is not None and read.keys() == set(NAMES)
     for name, array in TENSORS.items():
         assert read[name].dtype == array.dtype
         np.testing.assert_array_equal(read[name], array)
@@ -47,7 +49,7 @@ def test_a_change_of_any_bit_is_seen(tmp_path: Path) -> None:
         changed = bytearray(whole)
         changed[place] ^= 1 << place % 8
         path.write_bytes(changed)
-        if (read := read_cache(path, KEY)) is not None:
+        if (read := read_cache(path, KEY, KIND)) is not None:
             same = all(np.array_equal(read[name], TENSORS[name]) for name in NAMES)
             unseen += [] if same else [place]
     assert not unseen
@@ -56,7 +58,7 @@ def test_a_change_of_any_bit_is_seen(tmp_path: Path) -> None:
 def test_a_copy_without_a_hash_is_of_an_older_version(tmp_path: Path) -> None:
     path = tmp_path / "x.cache.safetensors"
     feature_cache.save_file(TENSORS, path, metadata={"format": "1", **KEY})
-    assert read_cache(path, KEY) is None
+    assert read_cache(path, KEY, KIND) is None
 
 
 HEADERS: list[Any] = [None, [], 3, "x", {}, {"__metadata__": None}, {"__metadata__": []}, {"__metadata__": "content"}]
@@ -67,7 +69,7 @@ def test_odd_headers(tmp_path: Path, header: str) -> None:
     path = tmp_path / "x.cache.safetensors"
     data = header.encode("latin-1")
     path.write_bytes(struct.pack("<Q", len(data)) + data)
-    assert read_cache(path, KEY) is None
+    assert read_cache(path, KEY, KIND) is None
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_odd_entries(tmp_path: Path, entry: Any) -> None:
     metadata = {"format": feature_cache.FORMAT, "content": feature_cache.content_hash(TENSORS), **KEY}
     data = json.dumps({"__metadata__": metadata, **dict.fromkeys(NAMES, entry)}).encode()
     path.write_bytes(struct.pack("<Q", len(data)) + data)
-    assert read_cache(path, KEY) is None
+    assert read_cache(path, KEY, KIND) is None
 
 
 def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,9 +114,9 @@ def test_missing_files_say_what_to_do(tmp_path: Path) -> None:
             load_features(tmp_path / folder, COLA, "train")
     with pytest.raises(InputError, match="cola_train.json: no such file; make it with prepro_std.py --tasks cola"):
         load_features(tmp_path, COLA, "train")
-    ranking = TaskDef(name="rank", data_format=DataFormat.PremiseAndMultiHypothesis, task_type=TaskType.Ranking)
-    with pytest.raises(InputError, match="Ranking cannot be trained"):
-        load_features(tmp_path, ranking, "train")
+    masked = TaskDef(name="mlm", data_format=DataFormat.MLM, task_type=TaskType.MaskLM)
+    with pytest.raises(InputError, match="MaskLM cannot be trained; use Classification, Regression, Ranking, Seq"):
+        load_features(tmp_path, masked, "train")
 
 
 def test_a_file_that_may_not_be_read_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,8 +187,8 @@ def test_a_cache_of_another_key_counts_as_absent(tmp_path: Path) -> None:
     write(tmp_path, [ROW])
     load_features(tmp_path, COLA, "train")
     packed = cache_path(tmp_path, "cola", "train")
-    assert read_cache(packed, {"sha256": "other", "task_type": "Classification", "n_class": "2"}) is None
-    assert read_cache(tmp_path / "none", {}) is None
+    assert read_cache(packed, {"sha256": "other", "task_type": "Classification"}, COLA.kind) is None
+    assert read_cache(tmp_path / "none", {}, COLA.kind) is None
 
 
 def test_packed_strings_are_a_sequence() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from data_utils.metrics import compute_metrics, unsupported_metrics
+from data_utils.kinds.kind import Predictions
+from data_utils.scoring import compute_metrics, unsupported_metrics
 from data_utils.task_def import DataFormat, TaskDef, TaskType
 
 
@@ -29,7 +30,7 @@ def regression(*metrics: str) -> TaskDef:
 def test_two_classes_by_hand() -> None:
     labels = np.array([1, 1, 1, 0, 0, 0, 0, 0])
     predictions = np.array([1, 1, 0, 1, 0, 0, 0, 0])  # 2 true, 1 false positive, 1 missed, 4 true negatives
-    scores = compute_metrics(classes(2, "MCC", "ACC", "F1", "F1MAC", "F1MIC"), predictions, None, labels)
+    scores = compute_metrics(classes(2, "MCC", "ACC", "F1", "F1MAC", "F1MIC"), Predictions(predictions), labels)
     assert list(scores) == ["MCC", "ACC", "F1", "F1MAC", "F1MIC"]
     assert scores["ACC"] == scores["F1MIC"] == pytest.approx(75)
     assert scores["F1"] == pytest.approx(100 * 2 / 3)
@@ -41,7 +42,7 @@ def test_regression_agrees_with_scipy() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 26, 200).astype(np.float32) / 5  # many ties, as in STS-B
     predictions = (labels + rng.normal(size=200)).astype(np.float32)
-    scores = compute_metrics(regression("Pearson", "Spearman"), predictions, None, labels)
+    scores = compute_metrics(regression("Pearson", "Spearman"), Predictions(predictions), labels)
     pearson = stats.pearsonr(predictions.astype(float), labels.astype(float)).statistic
     assert scores["Pearson"] == pytest.approx(100 * pearson, abs=1e-9)
     assert scores["Spearman"] == pytest.approx(100 * stats.spearmanr(predictions, labels).statistic, abs=1e-9)
@@ -52,7 +53,7 @@ def test_constant_values_correlate_with_nothing_and_warn_nobody(values: list[flo
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scores = compute_metrics(
-            regression("Pearson", "Spearman"), np.array(values), None, np.array([1.0, 2.0, 3.0, 0.0])
+            regression("Pearson", "Spearman"), Predictions(np.array(values)), np.array([1.0, 2.0, 3.0, 0.0])
         )
     assert all(np.isfinite(value) for value in scores.values())
     if len(set(values)) == 1:
@@ -63,7 +64,7 @@ def test_one_predicted_class_scores_zero_and_warns_nobody() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         task = classes(2, "MCC", "F1", "F1MAC")
-        scores = compute_metrics(task, np.zeros(4, int), None, np.array([0, 1, 1, 0]))
+        scores = compute_metrics(task, Predictions(np.zeros(4, int)), np.array([0, 1, 1, 0]))
     assert scores["MCC"] == scores["F1"] == 0.0
     assert scores["F1MAC"] == pytest.approx(100 / 3)
 
@@ -72,11 +73,12 @@ def test_auc_of_two_and_of_more_classes() -> None:
     labels = np.array([0, 0, 1, 1])
     positive = np.array([0.1, 0.4, 0.35, 0.8])  # 3 of the 4 pairs are in order
     scores = np.stack([1 - positive, positive], axis=1)
-    assert compute_metrics(classes(2, "AUC"), labels, scores, labels) == {"AUC": pytest.approx(75)}
+    assert compute_metrics(classes(2, "AUC"), Predictions(labels, scores), labels) == {"AUC": pytest.approx(75)}
     three = np.eye(4)[:, :3] + np.array([0.1, 0.2, 0.3])
-    absent_class = compute_metrics(classes(3, "AUC"), np.array([0, 1, 0, 1]), three, np.array([0, 1, 0, 1]))
+    turns = np.array([0, 1, 0, 1])
+    absent_class = compute_metrics(classes(3, "AUC"), Predictions(turns, three), turns)
     assert absent_class["AUC"] == pytest.approx(75)  # classes 0 and 1 order 3 of 4 pairs each; nobody has class 2
-    assert compute_metrics(classes(2, "AUC"), labels, scores, np.zeros(4, int)) == {"AUC": 50.0}
+    assert compute_metrics(classes(2, "AUC"), Predictions(labels, scores), np.zeros(4, int)) == {"AUC": 50.0}
 
 
 def test_what_cannot_be_computed_is_listed() -> None:
@@ -85,10 +87,10 @@ def test_what_cannot_be_computed_is_listed() -> None:
 
 
 BAD = {
-    "lengths": (classes(2, "ACC"), [0, 1], [0], "one prediction a label, got shapes (2,) and (1,)"),
+    "lengths": (classes(2, "ACC"), [0, 1], [0], "one prediction a label, got 2 and 1"),
     "no rows": (classes(2, "ACC"), [], [], "one prediction a label"),
     "not finite": (regression("Pearson"), [np.nan, 1.0], [0.0, 1.0], "not finite"),
-    "AUC without scores": (classes(2, "AUC"), [0, 1], [0, 1], "AUC needs scores of shape (2, 2), got None"),
+    "AUC without scores": (classes(2, "AUC"), [0, 1], [0, 1], "AUC needs the probabilities of the classes"),
     "unsupported": (classes(2, "EmF1"), [0, 1], [0, 1], "cannot compute EmF1"),
 }
 
@@ -96,5 +98,5 @@ BAD = {
 @pytest.mark.parametrize(("task", "predictions", "labels", "message"), BAD.values(), ids=BAD.keys())
 def test_wrong_calls_raise(task: TaskDef, predictions: list[float], labels: list[float], message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        compute_metrics(task, np.array(predictions), None, np.array(labels))
+        compute_metrics(task, Predictions(np.array(predictions)), np.array(labels))
     assert message in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -160,6 +161,16 @@ BAD = {
         [],
         "STS-B/train.tsv:2: label 'low' is not a finite number",
     ),
+    "a score that is too high": (
+        replace("STS-B/dev.tsv", lambda b: b.replace(b"1.000", b"5.001", 1)),
+        [],
+        "STS-B/dev.tsv:2: the score 5.001 is not in 0 to 5\n",
+    ),
+    "a score below zero": (
+        replace("STS-B/train.tsv", lambda b: b.replace(b"1.000", b"-1", 1)),
+        [],
+        "STS-B/train.tsv:2: the score -1 is not in 0 to 5\n",
+    ),
     "unknown label": (
         replace("MNLI/train.tsv", lambda b: b.replace(b"neutral\tneutral", b"-\t-", 1)),
         [],
@@ -180,6 +191,75 @@ def test_bad_input_gives_one_message_and_writes_nothing(
     assert message in error
     assert "Traceback" not in error
     assert not (tmp_path / "new").exists()
+
+
+def as_microsoft_ships_it(folder: Path, lists: str | None = "dev_ids.tsv") -> list[str]:
+    """Turn GLUE's MRPC files into Microsoft's, dev rows in between the others; returns the dev rows' ids."""
+    header, *train = (folder / "train.tsv").read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    dev = (folder / "dev.tsv").read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")[1:]
+    test = (folder / "test.tsv").read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    names = header.split("\t")
+    ids = ["\t".join(row.split("\t")[names.index(name)] for name in ("#1 ID", "#2 ID")) for row in dev]
+    step = len(train) // len(dev)
+    both = [row for i, one in enumerate(dev) for row in (*train[i * step : (i + 1) * step], one)]
+    both += train[len(dev) * step :]
+    labelled = [f"Quality\t{test[0]}", *(f"1\t{row}" for row in test[1:])]
+    for name, rows in (("train", [header, *both]), ("test", labelled)):
+        data = "\ufeff" + "".join(f"{row}\r\n" for row in rows)
+        (folder / f"msr_paraphrase_{name}.txt").write_bytes(data.encode())
+    for split in ("train", "dev", "test"):
+        (folder / f"{split}.tsv").unlink()
+    if lists:
+        (folder / lists).write_text("".join(f"{pair}\n" for pair in reversed(ids)))
+    return ids
+
+
+@pytest.mark.parametrize("source", ["miniature", "real"])
+@pytest.mark.parametrize("lists", ["dev_ids.tsv", "mrpc_dev_ids.tsv"])
+def test_microsofts_files_give_the_rows_of_glues(source: str, lists: str, tmp_path: Path) -> None:
+    if source == "real" and not REAL.is_dir():
+        pytest.skip(f"real GLUE is not there: {REAL}")
+    glue = tmp_path / "glue"
+    if source == "real":
+        shutil.copytree(REAL / "MRPC", glue / "MRPC")
+    else:
+        write_miniature_glue(glue)
+        for split, base in (("train", 1000), ("dev", 2000)):  # the miniature's dev rows have the ids of train rows
+            path = glue / f"MRPC/{split}.tsv"
+            head, *rows = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+            rows = [row.replace(f"\t{i}1\t{i}2\t", f"\t{base + i}\t{base + i}9\t") for i, row in enumerate(rows)]
+            path.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    flags = ["--glue_dir", str(glue), "--tasks", "mrpc", "--output_dir"]
+    assert main([*flags, str(tmp_path / "glues")]) == 0
+    as_microsoft_ships_it(glue / "MRPC", lists)
+    assert main([*flags, str(tmp_path / "microsofts")]) == 0
+    for split in ("train", "dev", "test"):
+        one, other = (tmp_path / name / f"mrpc_{split}.tsv" for name in ("glues", "microsofts"))
+        assert one.read_bytes() == other.read_bytes(), split
+
+
+LISTS: dict[str, tuple[str | None, str]] = {
+    "none": (None, "/MRPC/dev_ids.tsv: no such file; msr_paraphrase_train.txt holds the dev rows, too, and only this"),
+    "a row that is not there": (
+        "01\t02\n7\t8\n",
+        "/MRPC/dev_ids.tsv:2: no row of msr_paraphrase_train.txt has the ids 7 and",
+    ),
+    "no pairs": ("01\t02\n11\n", "/MRPC/dev_ids.tsv:2: expected the two ids of a row with a tab between them"),
+    "empty": ("", "/MRPC/dev_ids.tsv: the file is empty"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), LISTS.values(), ids=LISTS.keys())
+def test_without_a_good_list_of_dev_rows_nothing_is_guessed(
+    text: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glue = write_miniature_glue(tmp_path / "glue", rows=8)
+    as_microsoft_ships_it(glue / "MRPC", None)
+    if text is not None:
+        (glue / "MRPC/dev_ids.tsv").write_text(text)
+    assert main(["--glue_dir", str(glue), "--output_dir", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_empty_glue_folder_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

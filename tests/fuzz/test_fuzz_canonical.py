@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from data_utils.canonical import Row, canonical_path, count_lines, read_rows, write_rows
 from data_utils.errors import InputError
-from data_utils.task_def import MAX_FLOAT32, DataFormat, TaskDef, TaskType
+from data_utils.kinds.regression import MAX_FLOAT32
+from data_utils.task_def import DataFormat, TaskDef, TaskType
 from tests.fuzz.mutations import check_places, line_alone, mutated, no_hang
 
 TASKS = {

@@ -14,7 +14,7 @@ import prepro_std
 import train
 from data_utils.canonical import read_rows
 from data_utils.features import load_features
-from data_utils.task_def import load_task_defs
+from data_utils.task_def import is_test, load_task_defs
 from experiments.glue import glue_prepro
 from tests.conftest import Workshop
 from tests.fuzz.mutations import argument_lists, heavy, mutated, run
@@ -76,10 +76,10 @@ def test_spoiled_raw_glue(name: str, data: st.DataObject, folders: Folders, own_
         split = path.stem.removeprefix(f"{name}_")
         lines = (own_folder / "glue" / raw.folder / raw.files[split]).read_bytes().decode("utf-8-sig").split("\n")
         rows = read_rows(path, TASKS[name])
-        first = 0 if raw.columns_without_header and not glue_prepro.is_test(split) else 1
+        first = 0 if raw.columns_without_header and not is_test(split) else 1
         for row in rows:  # uids count the raw file's rows, so they say which line a row must come from
             fields = lines[int(row.uid) + first].removesuffix("\r").split("\t")
-            own = [row.premise, *row.hypotheses, *(() if glue_prepro.is_test(split) else row.labels)]
+            own = [row.premise, *row.hypotheses, *(() if is_test(split) else row.labels)]
             assert set(own) <= set(fields)
         assert "--drop_bad_rows" in argv or len(rows) == len(lines) - first - (lines[-1] == "")
 

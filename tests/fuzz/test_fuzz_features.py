@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from data_utils.errors import InputError
 from data_utils.features import FeatureSet, feature_path, load_features
+from data_utils.kinds.regression import MAX_FLOAT32
 from data_utils.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -23,7 +24,7 @@ from data_utils.manifest import (
     read_manifest,
     write_manifest,
 )
-from data_utils.task_def import MAX_FLOAT32, DataFormat, TaskDef, TaskType, name_problems
+from data_utils.task_def import DataFormat, TaskDef, TaskType, name_problems
 from tests.fuzz.mutations import check_places, line_alone, mutated, no_hang
 
 TASKS = {

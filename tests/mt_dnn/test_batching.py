@@ -22,8 +22,8 @@ def test_padded_layout(make_features) -> None:
     assert batch.inputs["input_ids"].tolist() == [[2, 30, 31, 32, 33, 3], [2, 20, 3, 1, 1, 1]]
     assert batch.inputs["attention_mask"].tolist() == [[1] * 6, [1, 1, 1, 0, 0, 0]]
     assert batch.inputs["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1], [0, 1, 1, 0, 0, 0]]
-    assert batch.labels.tolist() == [1, 1]
-    assert batch.labels.dtype == torch.int64
+    assert batch.targets["label"].tolist() == [1, 1]
+    assert batch.targets["label"].dtype == torch.int64
 
 
 def test_packed_layout(make_features) -> None:
@@ -78,5 +78,5 @@ def test_rows_that_do_not_say_where_their_texts_lie_are_not_cut_blindly(make_fea
 
 def test_regression_labels_are_floats(make_features) -> None:
     batch = collator(packing=False)(make_features(ROWS, [0.5, 1.0, 2.5]), np.array([2, 0]))
-    assert batch.labels.tolist() == [2.5, 0.5]
-    assert batch.labels.dtype == torch.float32
+    assert batch.targets["label"].tolist() == [2.5, 0.5]
+    assert batch.targets["label"].dtype == torch.float32

@@ -15,12 +15,12 @@ from torch import Tensor
 
 import train
 from data_utils.errors import StoppedError
-from module.losses import LOSSES
+from module.losses import LOSSES, Targets
 from mt_dnn import trainer
 from mt_dnn.record.durable import damage
 from tests.conftest import Workshop
 
-Criterion = Callable[[Tensor, Tensor], Tensor]
+Criterion = Callable[[Tensor, Targets], Tensor]
 FLAGS = ["--train_datasets", "cola,stsb", "--epochs", "2", "--log_per_updates", "1", "--optim", "pats_adamax"]
 
 
@@ -28,10 +28,10 @@ def bad_on(monkeypatch: pytest.MonkeyPatch, calls: set[int], value: float, name:
     """Make a criterion's loss not finite at some of its calls, counted from 1."""
     plain, count = LOSSES[name], 0
 
-    def criterion(logits: Tensor, labels: Tensor) -> Tensor:
+    def criterion(logits: Tensor, targets: Targets) -> Tensor:
         nonlocal count
         count += 1
-        return plain(logits, labels) * (value if count in calls else 1.0)
+        return plain(logits, targets) * (value if count in calls else 1.0)
 
     monkeypatch.setitem(LOSSES, name, criterion)
 
@@ -40,12 +40,12 @@ def explodes(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     """Make the gradient norm infinite at a finite loss."""
     plain, count = LOSSES["CeCriterion"], 0
 
-    def criterion(logits: Tensor, labels: Tensor) -> Tensor:
+    def criterion(logits: Tensor, targets: Targets) -> Tensor:
         nonlocal count
         count += 1
         if count == call:
             logits.register_hook(lambda grad: grad * math.inf)
-        return plain(logits, labels)
+        return plain(logits, targets)
 
     monkeypatch.setitem(LOSSES, "CeCriterion", criterion)
 
@@ -117,7 +117,7 @@ def test_skipped_updates_are_left_out_counted_and_shown(
 def test_a_skipped_update_changes_nothing(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every update bad, so the weights at the end are those of the start, and the optimizer has no state."""
     plain = LOSSES["CeCriterion"]
-    monkeypatch.setitem(LOSSES, "CeCriterion", lambda logits, labels: plain(logits, labels) * math.nan)
+    monkeypatch.setitem(LOSSES, "CeCriterion", lambda logits, targets: plain(logits, targets) * math.nan)
     flags = ["--train_datasets", "cola", "--epochs", "2", "--on_nonfinite", "skip", "--optim", "pats_adamax"]
     config = train.load_config(workshop.flags(tmp_path / "never", *flags), "")
     before = train.build_trainer(config).parallel.state_dict()
@@ -164,9 +164,9 @@ def test_a_run_that_only_overflows_is_stopped(
     run.state.precision.scaler = torch.amp.GradScaler("cpu")
     plain = LOSSES["CeCriterion"]
 
-    def criterion(logits: Tensor, labels: Tensor) -> Tensor:
+    def criterion(logits: Tensor, targets: Targets) -> Tensor:
         logits.register_hook(lambda grad: grad * math.nan)
-        return plain(logits, labels)
+        return plain(logits, targets)
 
     monkeypatch.setitem(LOSSES, "CeCriterion", criterion)
     with pytest.raises(

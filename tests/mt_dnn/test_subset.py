@@ -12,7 +12,7 @@ import pytest
 
 import train
 from data_utils.features import FeatureSet
-from mt_dnn.subset import select, share_of
+from mt_dnn.subset import share_of
 from tests.conftest import Workshop
 
 MakeFeatures = Callable[..., FeatureSet]
@@ -61,7 +61,7 @@ def test_values_are_spread_over_their_range(make_features: MakeFeatures) -> None
 
 def test_rows_keep_what_is_theirs(features: FeatureSet) -> None:
     rows = np.array([3, 4, 150])
-    chosen = select(features, rows)
+    chosen = features.select(rows)
     assert list(chosen.uids) == ["3", "4", "150"] and chosen.offsets[0] == 0
     for place, row in enumerate(rows):
         mine, theirs = (slice(f.offsets[i], f.offsets[i + 1]) for f, i in ((chosen, place), (features, row)))

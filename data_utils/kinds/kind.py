@@ -1,0 +1,210 @@
+"""What a kind of task is, its data half: from canonical rows to features, and from a head's outputs to scores.
+
+A kind is one subclass of `Kind`, in a file of its own, and one line in `data_utils.kinds.KINDS`; its model half is one
+class in `module.heads`, under the same name. Nothing else in the project asks which kind a task is of.
+
+Words that all kinds share:
+
+    row        one line of a features file: what samplers draw, and what a uid names
+    sequence   what the encoder reads: tokens from [CLS] to [SEP]. A row has one; a ranking's row one an option
+    output     what a head gives: `width` numbers for every sequence, or for every token, as `level` says
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from data_utils.canonical import Row
+    from data_utils.features import FeatureSet
+    from data_utils.task_def import TaskDef
+    from data_utils.tokenization import EncodedRow, RowEncoder
+
+SEQUENCE, TOKEN, ROW = "sequence", "token", "row"
+"""What there is one output for (the first two), or one value of a column."""
+
+UNSCORED = -100
+"""The label of tokens that are neither trained nor scored; torch's losses leave them out."""
+
+
+class Predictions(NamedTuple):
+    """What a model says of a split's rows, in their order.
+
+    Attributes:
+        values: one a row: a class id, a number, the place of an option, the tag ids of its words.
+        scores: probabilities where the kind has some: (rows, classes), or (rows, options) with zeros where a row has
+            fewer options than another.
+    """
+
+    values: Sequence[Any] | np.ndarray
+    scores: np.ndarray | None = None
+
+
+class ScoresNeededError(ValueError):
+    """A metric that needs probabilities was given predictions alone."""
+
+
+Metric = Callable[[Predictions, Any], float]
+"""Predictions and what is right, one a row, to a share of 1 (or a correlation)."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What becomes one row of a features file.
+
+    Attributes:
+        uid: the row's name.
+        label: as JSON has it.
+        sequences: one, or one an option.
+        more: the kind's further keys.
+    """
+
+    uid: str
+    label: Any
+    sequences: Sequence[EncodedRow]
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Column(NamedTuple):
+    """A column of features: what one value is of (`ROW`, `SEQUENCE` or `TOKEN`), and its type; `np.str_` for text."""
+
+    level: str
+    dtype: type[np.generic]
+
+
+class Layout(NamedTuple):
+    """Where the rows of a batch lie.
+
+    Attributes:
+        rows: (rows,) indices into the features.
+        sequences: (sequences,) likewise.
+        sizes: (rows,) sequences of each row.
+        lengths: (sequences,) tokens of each, after cutting.
+        source: (tokens,) index of each token into the features, sequence by sequence.
+    """
+
+    rows: np.ndarray
+    sequences: np.ndarray
+    sizes: np.ndarray
+    lengths: np.ndarray
+    source: np.ndarray
+
+    def by_sequence(self, values: np.ndarray, fill: int) -> np.ndarray:
+        """One value a token to (sequences, longest), filled up."""
+        table = np.full((len(self.lengths), int(self.lengths.max())), fill, dtype=values.dtype)
+        table[np.arange(table.shape[1]) < self.lengths[:, None]] = values
+        return table
+
+
+class Kind(ABC):
+    """The data half of a kind of task.
+
+    Attributes:
+        name: MT-DNN's `task_type`.
+        formats: MT-DNN's `data_format`s that its canonical rows can have.
+        level: `SEQUENCE` or `TOKEN`: what a head gives an output for.
+        label: the column of what is right, under `label` in a features file.
+        columns: further columns by their key in a features file.
+        nested: whether a row's `token_id` is a list of sequences.
+        metrics: by MT-DNN's names.
+        default_metrics: where a task names none.
+        default_loss: likewise; a criterion of `module.losses`.
+    """
+
+    name: ClassVar[str]
+    formats: ClassVar[tuple[str, ...]]
+    level: ClassVar[str] = SEQUENCE
+    label: ClassVar[Column]
+    columns: ClassVar[Mapping[str, Column]] = {}
+    nested: ClassVar[bool] = False
+    metrics: ClassVar[Mapping[str, Metric]]
+    default_metrics: ClassVar[tuple[str, ...]]
+    default_loss: ClassVar[str]
+
+    # -- its definition ------------------------------------------------------------------------------------------------
+
+    def default_classes(self, labels: Sequence[str]) -> int:
+        """`n_class` of a task that leaves it out."""
+        return len(labels) or 2
+
+    def problems(self, task: TaskDef) -> list[str]:
+        """What is wrong in a task's definition, a line each."""
+        return []
+
+    def label_names(self, task: TaskDef) -> tuple[str, ...]:
+        """Names of the classes in the order of their ids; () where labels are numbers."""
+        return task.labels or tuple(str(i) for i in range(task.n_class))
+
+    @abstractmethod
+    def width(self, task: TaskDef) -> int:
+        """How many numbers an output is."""
+
+    # -- from canonical rows to features -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def check_label(self, task: TaskDef, label: str) -> None:
+        """Raise `InputError` for one label of a canonical row that the task does not have."""
+
+    @abstractmethod
+    def features(self, task: TaskDef, rows: Sequence[Row], encoder: RowEncoder) -> Iterator[Feature]:
+        """Canonical rows as features, in their order; an empty label stands for none."""
+
+    @abstractmethod
+    def read_label(self, task: TaskDef, label: Any, lengths: Sequence[int]) -> Iterable[float]:
+        """The numbers of the column `label`, from a row's JSON; `lengths` are its sequences' tokens.
+
+        Raises:
+            InputError: it is no label of the task.
+        """
+
+    def read_columns(self, task: TaskDef, row: Mapping[str, Any], lengths: Sequence[int]) -> dict[str, Iterable[Any]]:
+        """The values of the further columns, from a row's JSON; `InputError` for others."""
+        return {}
+
+    # -- training ------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def targets(self, features: FeatureSet, layout: Layout) -> dict[str, np.ndarray]:
+        """What the criterion needs beside the outputs, by name."""
+
+    def units(self, features: FeatureSet, layout: Layout) -> int:
+        """How many losses the criterion gives for these rows: a batch's loss is their mean."""
+        return len(layout.rows)
+
+    def strata(self, features: FeatureSet) -> list[np.ndarray]:
+        """The split's rows in groups of like ones, none of them empty: a share of the rows takes of each."""
+        return [np.arange(len(features))]
+
+    # -- evaluation ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def decide(self, features: FeatureSet, outputs: np.ndarray) -> Predictions:
+        """Predictions from the outputs of all sequences, or tokens: (sequences or tokens, width) float32."""
+
+    def gold(self, features: FeatureSet) -> Sequence[Any] | np.ndarray:
+        """What is right, one a row."""
+        return features.labels
+
+    def is_constant(self, values: Sequence[Any] | np.ndarray, gold: Sequence[Any] | np.ndarray) -> bool:
+        """Whether all rows got the same prediction, as they do from a model that has collapsed."""
+        return bool(np.ptp(np.asarray(values)) == 0)
+
+    def majority(self, train: FeatureSet, features: FeatureSet) -> Predictions | None:
+        """The predictions of who knows nothing but the training labels; None where that means nothing."""
+        return None
+
+    @abstractmethod
+    def table(self, features: FeatureSet, predicted: Predictions) -> Iterator[Sequence[str]]:
+        """The predictions as a table with a header: `uid`, `prediction`, and what the kind has beside."""
+
+
+def softmax(outputs: np.ndarray) -> np.ndarray:
+    """Over the last axis; -inf stays zero."""
+    powers = np.exp(outputs - outputs.max(-1, keepdims=True))
+    shares: np.ndarray = powers / powers.sum(-1, keepdims=True)
+    return shares

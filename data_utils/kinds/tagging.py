@@ -1,0 +1,150 @@
+"""Tagging: one tag a word, such as named entities. MT-DNN calls it SeqenceLabeling.
+
+The first word piece of a word stands for it; the others, and special tokens, are neither trained nor scored. In a
+features file they have the ids of MT-DNN's labels X, CLS and SEP, where a task has these, else -100.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_utils.errors import InputError
+from data_utils.kinds.classification import class_of
+from data_utils.kinds.kind import TOKEN, UNSCORED, Column, Feature, Kind, Layout, Metric, Predictions
+from data_utils.metrics import entity_f1
+from data_utils.strict import shown
+
+if TYPE_CHECKING:
+    from data_utils.canonical import Row
+    from data_utils.features import FeatureSet
+    from data_utils.task_def import TaskDef
+    from data_utils.tokenization import RowEncoder
+
+PIECE, FIRST, LAST = "X", "CLS", "SEP"
+"""MT-DNN's labels of what is no word: further pieces of a word, the token before all words, and the one after them."""
+
+OUTSIDE = "O"
+
+
+def _accuracy(predicted: Predictions, gold: Sequence[Sequence[str]]) -> float:
+    """Share of words with the right tag."""
+    pairs = [pair for ours, right in zip(predicted.values, gold, strict=True) for pair in zip(ours, right, strict=True)]
+    return float(np.mean([a == b for a, b in pairs])) if pairs else 0.0
+
+
+def _entity_f1(predicted: Predictions, gold: Sequence[Sequence[str]]) -> float:
+    return entity_f1(predicted.values, gold)
+
+
+class Tagging(Kind):
+    """One tag a word."""
+
+    name = "SeqenceLabeling"
+    formats = ("Seqence",)
+    level = TOKEN
+    label = Column(TOKEN, np.int32)
+    metrics: Mapping[str, Metric] = {"SeqEval": _entity_f1, "ACC": _accuracy}
+    default_metrics = ("SeqEval",)
+    default_loss = "SeqCeCriterion"
+
+    def problems(self, task: TaskDef) -> list[str]:
+        """Tags have names, as entities are read off them."""
+        if len(tags_of(task)) < 2:
+            return [f"labels must name two tags at least, such as [O, B-person, I-person], got {shown(task.labels)}"]
+        return []
+
+    def width(self, task: TaskDef) -> int:
+        """A logit a tag."""
+        return task.n_class
+
+    def check_label(self, task: TaskDef, label: str) -> None:
+        """Raise `InputError` unless it is one of the task's tags."""
+        if label in task.labels and label not in tags_of(task):
+            raise InputError(f"the label {label} is no word's; allowed for {task.name}: {', '.join(tags_of(task))}")
+        class_of(task, label)
+
+    def features(self, task: TaskDef, rows: Sequence[Row], encoder: RowEncoder) -> Iterator[Feature]:
+        """The words' pieces, with a tag at the first of each. Words without a tag get the first one."""
+        names = task.label_names
+        first, last, piece = (names.index(n) if n in names else UNSCORED for n in (FIRST, LAST, PIECE))
+        dummy = tags_of(task)[0]
+        for row, (sequence, words) in zip(rows, encoder.encode_words([row.tokens for row in rows]), strict=True):
+            ids = [names.index(label or dummy) for label in row.labels]
+            (text,) = sequence.texts
+            labels = [piece if word < 0 else ids[word] for word in words]
+            labels[: text.start] = [first] * text.start
+            labels[text.stop :] = [last] * (len(words) - text.stop)
+            yield Feature(row.uid, labels, (sequence,))
+
+    def read_label(self, task: TaskDef, label: Any, lengths: Sequence[int]) -> Iterable[float]:
+        """A tag id a token, -100 for tokens that are no word's first."""
+        if not isinstance(label, list) or len(label) != lengths[0] or set(map(type, label)) != {int}:
+            raise InputError(f"label must be a list with one tag id a token ({lengths[0]}), got {shown(label)}")
+        unscored = {UNSCORED, *(i for i, name in enumerate(task.label_names) if name in (PIECE, FIRST, LAST))}
+        values = [UNSCORED if tag in unscored else tag for tag in label]
+        if bad := [tag for tag in values if tag != UNSCORED and not 0 <= tag < task.n_class]:
+            allowed = f"0 to {task.n_class - 1}, {UNSCORED}"
+            raise InputError(f"label {bad[0]} is not a tag id of {task.name}; allowed: {allowed}")
+        return values
+
+    def targets(self, features: FeatureSet, layout: Layout) -> dict[str, np.ndarray]:
+        """`label` (sequences, longest): a tag id a token, or `UNSCORED`."""
+        return {"label": layout.by_sequence(features.labels[layout.source].astype(np.int64), UNSCORED)}
+
+    def units(self, features: FeatureSet, layout: Layout) -> int:
+        """Words."""
+        return int((features.labels[layout.source] != UNSCORED).sum())
+
+    def strata(self, features: FeatureSet) -> list[np.ndarray]:
+        """Rows by the rarest tag in them."""
+        by_row = np.split(features.labels, features.offsets[1:-1])
+        count = Counter(features.labels.tolist())
+        count[UNSCORED] = len(features.labels) + 1  # never the rarest, but where there is no word
+        rarest = np.array([min(tags.tolist(), key=lambda tag: (count[tag], tag)) for tags in by_row])
+        return [np.flatnonzero(rarest == tag) for tag in np.unique(rarest)]
+
+    def decide(self, features: FeatureSet, outputs: np.ndarray) -> Predictions:
+        """The likeliest tag of each word. A word that was cut off has no output, and is outside of entities."""
+        names = features.task.label_names
+        is_tag = np.array([name not in (PIECE, FIRST, LAST) for name in names])
+        chosen = np.where(is_tag, outputs, -np.inf).argmax(-1)
+        if OUTSIDE in names:
+            chosen[~outputs.any(-1)] = names.index(OUTSIDE)
+        return Predictions(self._by_row(features, chosen))
+
+    def gold(self, features: FeatureSet) -> Sequence[Any]:
+        """The words' tags, row by row."""
+        return self._by_row(features, features.labels)
+
+    @staticmethod
+    def _by_row(features: FeatureSet, tags: np.ndarray) -> list[list[str]]:
+        """Names of the tags, one a token, at those that stand for words."""
+        names = features.task.label_names
+        is_word = features.labels != UNSCORED
+        ends = np.cumsum([0, *np.add.reduceat(is_word.astype(np.int64), features.offsets[:-1])])
+        words = tags[is_word].tolist()
+        return [[names[tag] for tag in words[a:b]] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+    def is_constant(self, values: Sequence[Any] | np.ndarray, gold: Sequence[Any] | np.ndarray) -> bool:
+        """Whether all words got the same tag."""
+        return len({tag for row in values for tag in row}) <= 1
+
+    def majority(self, train: FeatureSet, features: FeatureSet) -> Predictions:
+        """The most frequent training tag for every word."""
+        words = train.labels[train.labels != UNSCORED]
+        tag = train.task.label_names[int(np.bincount(words).argmax())] if len(words) else OUTSIDE
+        return Predictions([[tag] * len(row) for row in self.gold(features)])
+
+    def table(self, features: FeatureSet, predicted: Predictions) -> Iterator[Sequence[str]]:
+        """The words' tags, with a space between them."""
+        yield ["uid", "prediction"]
+        yield from ([uid, " ".join(tags)] for uid, tags in zip(features.uids, predicted.values, strict=True))
+
+
+def tags_of(task: TaskDef) -> list[str]:
+    """The labels that a word can have."""
+    return [name for name in task.labels if name not in (PIECE, FIRST, LAST)]
