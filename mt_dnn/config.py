@@ -169,7 +169,7 @@ class OutputConfig:
     output_dir: str = option(path=True, help="folder of this run: config, metrics, results, checkpoints, best model")
     log_per_updates: int = option(50, help="updates between two training events in metrics.jsonl")
     sensitivity_per_updates: int = option(
-        100, help="updates between two events about PATS's or SAGE's sensitivities; 0: none"
+        100, help="updates between two lines about PATS's or SAGE's sensitivities in sensitivity_log.jsonl; 0: none"
     )
     eval_per_updates: int = option(0, help="updates between two evaluations within an epoch; 0: at its end only")
     save_per_updates: int = option(0, help="updates between two checkpoints within an epoch; 0: at its end only")

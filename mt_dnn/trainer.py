@@ -17,6 +17,7 @@ from mt_dnn.config import TrainConfig
 from mt_dnn.dev_predictions import Splits, add_dev_predictions
 from mt_dnn.durable import damage, write_folder, writing
 from mt_dnn.evaluate import Evaluator, majority_score
+from mt_dnn.growing_file import NOTHING
 from mt_dnn.interrupt import InterruptedRun, StopSignals
 from mt_dnn.model import export_model
 from mt_dnn.report import Report
@@ -121,6 +122,7 @@ class Trainer:
             return RunLog(
                 self.folder if self.ranks.first else None,
                 events=checkpoint.events if checkpoint else "",
+                sensitivities=checkpoint.sensitivities if checkpoint else NOTHING,
                 step=self.state.progress.step,
                 tensorboard=self.config.output.tensorboard,
             )
@@ -277,7 +279,9 @@ class Trainer:
         tensors, state = self.state.capture()
         with self.ranks.together():
             if self.ranks.first:
-                self.report.checkpoint(self.checkpoints.save(at.step, tensors, state, self.report.log.events()))
+                log = self.report.log
+                state["sensitivities"] = log.sync()._asdict()
+                self.report.checkpoint(self.checkpoints.save(at.step, tensors, state, log.events()))
         self.saved = self._place()
         spent = time.perf_counter() - started
         at.save_seconds += spent
