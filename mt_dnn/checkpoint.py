@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data_utils.errors import InputError
-from mt_dnn.durable import damage, remove_folder, to_json, write_folder, writing
+from mt_dnn.durable import RETIRED, damage, remove_folder, to_json, write_folder, writing
 from mt_dnn.growing_file import NOTHING, Mark
 
 FORMAT = 3  # 3: with the events, tensors whole for any number of processes; 2: noise keyed by position; 1: by tensor
@@ -89,6 +89,11 @@ class Checkpoints:
             for old in self._all()[: -self.keep]:
                 remove_folder(old)
         return Saved(target, size, time.perf_counter() - started)
+
+    def any(self) -> bool:
+        """Whether there are some, whole or not; one that was just being replaced counts."""
+        paths = self.folder.iterdir() if self.folder.is_dir() else ()
+        return any(NAME.fullmatch(path.name.removesuffix(RETIRED)) for path in paths)
 
     def newest(self, say: Callable[[str], None]) -> Checkpoint | None:
         """Read the newest whole checkpoint; damaged ones are reported and passed over. None if there never was one.

@@ -90,6 +90,8 @@ class Trainer:
             if self.config.output.resume:  # another run may have begun here since this one read its settings
                 self.config.check_same(self.folder / "config.yaml")
             checkpoint = self.checkpoints.newest(self.say) if self.config.output.resume else None
+            if checkpoint is None and not self.parallel.model.encoder.pretrained_parameters():
+                raise InputError(f"--resume: the checkpoints of {self.folder} went while the run was set up; try again")
             if checkpoint:
                 self.say(f"resuming from {checkpoint.folder}")
                 self.state.restore(checkpoint, self.say)
