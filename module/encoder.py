@@ -172,11 +172,11 @@ def quiet_transformers() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def load_encoder(name_or_dir: str, seed: int) -> Encoder:
+def load_encoder(name_or_dir: str, seed: int, *, weights: bool = True) -> Encoder:
     """Load an encoder by hub name or from a local folder, with float32 weights; code that comes with it is never run.
 
     What the checkpoint lacks (a pooler; anything else is an error) is initialised from `seed`; the global random
-    stream is left alone.
+    stream is left alone. Without `weights` all is: for a model whose weights are going to come from elsewhere.
 
     Raises:
         ValueError: it cannot be loaded, is not an encoder, or its weights are not those that its `config.json`
@@ -185,20 +185,23 @@ def load_encoder(name_or_dir: str, seed: int) -> Encoder:
     check_place(name_or_dir)
     try:
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
-            return _load(name_or_dir, seed)
+            return _load(name_or_dir, seed, weights)
     except Exception as error:  # readers of foreign files raise what they happen upon: KeyError, unpickling errors, ...
         raise ValueError(
             f"{name_or_dir!r} cannot be loaded as a local folder or from the hub: {reason_of(error)}"
         ) from None
 
 
-def _load(name_or_dir: str, seed: int) -> Encoder:
+def _load(name_or_dir: str, seed: int, weights: bool) -> Encoder:
     config = transformers.AutoConfig.from_pretrained(name_or_dir, trust_remote_code=False)
     check_config(config, name_or_dir)
     config._attn_implementation = None  # the default: a `config.json` could name a kernel to download and run
+    torch.manual_seed(seed)
+    if not weights:
+        model = transformers.AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        return Encoder(model, frozenset(name for name, _ in model.named_parameters()))
     if Path(name_or_dir).is_dir():
         check_files(config, Path(name_or_dir))
-    torch.manual_seed(seed)
     model, info = transformers.AutoModel.from_pretrained(
         name_or_dir,
         config=config,

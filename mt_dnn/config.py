@@ -17,6 +17,7 @@ from data_utils.errors import raise_all
 from data_utils.task_def import read_yaml_mapping
 from module.optim import OPTIMIZERS, PATSConfig, SAGEConfig
 from mt_dnn.flags import build, convert, flags_of, option, parse_flags
+from mt_dnn.places import PLACES, STARTED_IN, from_here
 from mt_dnn.record.durable import write_text
 from mt_dnn.sampling import SAMPLERS
 
@@ -30,8 +31,11 @@ NOISYTUNE_LAMBDA = 0.15
 FREE_ON_RESUME = frozenset(
     """resume dry_run device fsdp on_nonfinite replica_check_per_updates tensorboard log_per_updates save_per_updates
     keep_checkpoints""".split()
-)
-"""What may differ between a run and its continuation: the experiment stays the same (another device rounds anew)."""
+) | {*PLACES, STARTED_IN, "output_dir"}
+"""What may differ between a run and its continuation: the experiment stays the same (another device rounds anew).
+
+What lies at the places is compared where a checkpoint is taken up.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +173,7 @@ class OutputConfig:
     output_dir: str = option(path=True, help="folder of this run: config, metrics, results, checkpoints, best model")
     log_per_updates: int = option(50, help="updates between two training events in metrics.jsonl")
     sensitivity_per_updates: int = option(
-        100, help="updates between two events about PATS's or SAGE's sensitivities; 0: none"
+        100, help="updates between two lines about PATS's or SAGE's sensitivities in sensitivity_log.jsonl; 0: none"
     )
     eval_per_updates: int = option(0, help="updates between two evaluations within an epoch; 0: at its end only")
     save_per_updates: int = option(0, help="updates between two checkpoints within an epoch; 0: at its end only")
@@ -241,7 +245,7 @@ class TrainConfig:
     def write(self, path: Path) -> None:
         """Write the resolved configuration, enough to run it again with `--config`."""
         once = {key: value for key, value in self.to_dict().items() if key not in ("resume", "dry_run")}
-        write_text(path, yaml.safe_dump(once, sort_keys=False))
+        write_text(path, yaml.safe_dump({**once, STARTED_IN: os.getcwd()}, sort_keys=False))
 
     def check_same(self, path: Path) -> None:
         """Raise `InputError` if `config.yaml` is there and has other settings than these; see `FREE_ON_RESUME`."""
@@ -273,7 +277,7 @@ def load_config(argv: Sequence[str] | None, description: str) -> TrainConfig:
     raise_all(problems + flag_problems)
     if given.get("resume") and "output_dir" in given:
         given = _saved_values(Path(given["output_dir"]) / "config.yaml", given) | given
-    return TrainConfig.from_values(given)
+    return TrainConfig.from_values(from_here(given))
 
 
 def _saved_values(path: Path, given: dict[str, Any]) -> dict[str, Any]:
@@ -287,7 +291,7 @@ def _saved_values(path: Path, given: dict[str, Any]) -> dict[str, Any]:
             f"--{name} {value} contradicts {path}, which has {saved[name]}: "
             "a resumed run keeps its settings; leave the flag out, or choose another --output_dir"
             for name, value in given.items()
-            if name in saved and name not in FREE_ON_RESUME | {"output_dir"} and saved[name] != value
+            if name in saved and name not in FREE_ON_RESUME and saved[name] != value
         ]
     )
     return saved
@@ -296,7 +300,9 @@ def _saved_values(path: Path, given: dict[str, Any]) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
     """A YAML file's values by flag name, and what is wrong with it."""
     values = read_yaml_mapping(path)
+    place = {STARTED_IN: values.pop(STARTED_IN)} if STARTED_IN in values else {}
     converted, problems = convert(values, FLAGS, str(path))
+    converted |= place
     # Until November 2026 there was no choice: every run averaged |θ·g|, and its config.yaml names the noise form alone.
     if "pats_noise_form" in values and "pats_sensitivity" not in values:
         if str(values.get("optim")).startswith("pats"):

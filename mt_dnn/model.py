@@ -22,6 +22,10 @@ from mt_dnn.seeding import stream_seed
 HEADS_FILE, TASKS_FILE = "heads.safetensors", "tasks.json"
 """What lies in an exported model (`best/`) beside `encoder/`, which is a Hugging Face model folder."""
 
+RESUME_CURE = (
+    "a resumed run needs its config.json and tokenizer alone, which the run's own folder has where best/ is there"
+)
+
 ENCODER_PREFIX = "encoder.model."
 """Names in the state dict of what goes to the Hugging Face folder."""
 
@@ -54,28 +58,34 @@ def check_trainable(tasks: Sequence[TaskDef]) -> None:
     raise_all(bad)
 
 
-def build_model(init_checkpoint: str, tasks: Sequence[TaskDef], *, dropout_p: float, seed: int) -> MTDNN:
+def build_model(
+    init_checkpoint: str, tasks: Sequence[TaskDef], *, dropout_p: float, seed: int, weights: bool = True
+) -> MTDNN:
     """Load the encoder and add a head per task; an exported model's heads of the same name and shape come along.
+
+    Without `weights` it is for those of a checkpoint to be put in: only the encoder's configuration is read.
 
     Raises:
         InputError: the encoder cannot be loaded, or a task cannot be trained.
     """
     check_trainable(tasks)
     folder = Path(exported_model(init_checkpoint))
-    exported = encoder_source(init_checkpoint) != init_checkpoint or (folder / HEADS_FILE).is_file()
+    exported = weights and (encoder_source(init_checkpoint) != init_checkpoint or (folder / HEADS_FILE).is_file())
     if exported and (reason := damage(folder, (HEADS_FILE, TASKS_FILE))):
         raise InputError(f"--init_checkpoint: the exported model {folder} is damaged ({reason})")
     try:
-        encoder = load_encoder(encoder_source(init_checkpoint), stream_seed(seed, "encoder"))
+        encoder = load_encoder(encoder_source(init_checkpoint), stream_seed(seed, "encoder"), weights=weights)
     except ValueError as error:
-        raise InputError(f"--init_checkpoint: {error}") from None
+        cure = "" if weights else f"; {RESUME_CURE}"
+        raise InputError(f"--init_checkpoint: {error}{cure}") from None
     heads = nn.ModuleDict()
     for task in tasks:
         p = dropout_p if task.dropout_p is None else task.dropout_p
         head = HEADS[task.task_type.value]
         heads[task.name] = head(encoder.hidden_size, task.kind.width(task), p, stream_seed(seed, "head", task.name))
     model = MTDNN(encoder, heads)
-    _load_heads(model, folder, tasks)
+    if weights:
+        _load_heads(model, folder, tasks)
     return model
 
 

@@ -10,17 +10,19 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from data_utils.errors import InputError
+from data_utils.errors import InputError, raise_all
 from data_utils.task_def import TaskDef
 from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_
 from mt_dnn.batching import Collator, pick_packing
-from mt_dnn.config import TrainConfig
+from mt_dnn.config import GLUE_TASKS, DataConfig, TrainConfig
 from mt_dnn.data import TaskData, check_fits_encoder, choose_tasks, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE, Ranks
 from mt_dnn.model import MTDNN, build_model
 from mt_dnn.parallel import parallel
+from mt_dnn.places import encoder_identity
 from mt_dnn.plan import describe
 from mt_dnn.precision import Precision, pick_device
+from mt_dnn.record.checkpoint import Checkpoints
 from mt_dnn.record.run_folder import check_folder
 from mt_dnn.record.run_state import RunState
 from mt_dnn.sampling import MultiTaskSampler
@@ -37,10 +39,12 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
     with ranks.together():
         if ranks.first:
             check_folder(Path(config.output.output_dir), resume=config.output.resume)
+        if resumes := config.output.resume and Checkpoints(Path(config.output.output_dir) / "checkpoints", 1).any():
+            check_places(config.data)
         device = pick_device(config.loop, ranks)
         trained, tested = choose_tasks(config.data)
         data = load_data(config.data, trained, tested)
-        model, tokenizer, packing = load_model(config, data, trained)
+        model, tokenizer, packing = load_model(config, data, trained, weights=not resumes)
     seed = config.loop.seed
     # A stream for each process: their rows are different, so must be what dropout hides of them.
     torch.manual_seed(stream_seed(seed, "dropout", *([ranks.rank] if ranks.rank else [])))
@@ -58,7 +62,17 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
     precision = Precision(device, fp16=config.loop.fp16, bf16=config.loop.bf16)
     return Trainer(
         config=config,
-        state=RunState(spread, optimizer, schedule, precision, data, tested, updates=len(sampler), seed=seed),
+        state=RunState(
+            spread,
+            optimizer,
+            schedule,
+            precision,
+            data,
+            tested,
+            updates=len(sampler),
+            seed=seed,
+            encoder=encoder_identity(model.encoder, tokenizer),
+        ),
         tokenizer=tokenizer,
         sampler=sampler,
         collator=Collator.for_encoder(
@@ -68,15 +82,35 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
     )
 
 
+def check_places(data: DataConfig) -> None:
+    """Raise `InputError` where a run that goes on does not find what it was trained with."""
+    there = {
+        "data_dir": (data.data_dir, os.path.isdir(data.data_dir)),
+        "task_def": (data.task_def, data.task_def == GLUE_TASKS or os.path.isfile(data.task_def)),
+    }
+    raise_all(
+        [
+            f"--{name} {place}: not there. A run goes on with the same contents in another place, too: --{name} PATH"
+            for name, (place, is_there) in there.items()
+            if not is_there
+        ]
+    )
+
+
 def load_model(
-    config: TrainConfig, data: dict[str, TaskData], trained: Sequence[TaskDef]
+    config: TrainConfig, data: dict[str, TaskData], trained: Sequence[TaskDef], *, weights: bool = True
 ) -> tuple[MTDNN, PreTrainedTokenizerBase | None, bool]:
-    """The model, NoisyTune applied, its tokenizer, and whether rows are packed."""
+    """The model, NoisyTune applied, its tokenizer, and whether rows are packed.
+
+    Without `weights` for a checkpoint to be taken up, which has been checked and says what it was made with.
+    """
     seed, method = config.loop.seed, config.method
-    model = build_model(config.data.init_checkpoint, trained, dropout_p=config.data.dropout_p, seed=seed)
-    tokenizer = own_tokenizer(config.data.init_checkpoint)
-    check_fits_encoder(config.data, data, model.encoder, tokenizer)
-    if method.noisytune_intensity:
+    init = config.data.init_checkpoint
+    model = build_model(init, trained, dropout_p=config.data.dropout_p, seed=seed, weights=weights)
+    tokenizer = own_tokenizer(init)
+    if weights:
+        check_fits_encoder(config.data, data, model.encoder, tokenizer)
+    if weights and method.noisytune_intensity:
         pretrained, stream = model.encoder.pretrained_parameters(), stream_seed(seed, "noisytune")
         noisytune_(pretrained, intensity=method.noisytune_intensity, seed=stream)
     return model, tokenizer, pick_packing(config.data.packing, model.encoder)

@@ -18,6 +18,7 @@ from mt_dnn.model import export_model
 from mt_dnn.record.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.record.dev_predictions import Splits, add_dev_predictions
 from mt_dnn.record.durable import damage, write_folder, writing
+from mt_dnn.record.growing_file import NOTHING
 from mt_dnn.record.interrupt import InterruptedRun, RunSignals
 from mt_dnn.record.report import Report
 from mt_dnn.record.results import write_results
@@ -89,6 +90,8 @@ class Trainer:
             if self.config.output.resume:  # another run may have begun here since this one read its settings
                 self.config.check_same(self.folder / "config.yaml")
             checkpoint = self.checkpoints.newest(self.say) if self.config.output.resume else None
+            if checkpoint is None and not self.parallel.model.encoder.pretrained_parameters():
+                raise InputError(f"--resume: the checkpoints of {self.folder} went while the run was set up; try again")
             if checkpoint:
                 self.say(f"resuming from {checkpoint.folder}")
                 self.state.restore(checkpoint, self.say)
@@ -121,6 +124,7 @@ class Trainer:
             return RunLog(
                 self.folder if self.ranks.first else None,
                 events=checkpoint.events if checkpoint else "",
+                sensitivities=checkpoint.sensitivities if checkpoint else NOTHING,
                 step=self.state.progress.step,
                 tensorboard=self.config.output.tensorboard,
             )
@@ -277,7 +281,9 @@ class Trainer:
         tensors, state = self.state.capture()
         with self.ranks.together():
             if self.ranks.first:
-                self.report.checkpoint(self.checkpoints.save(at.step, tensors, state, self.report.log.events()))
+                log = self.report.log
+                state["sensitivities"] = log.sync()._asdict()
+                self.report.checkpoint(self.checkpoints.save(at.step, tensors, state, log.events()))
         self.saved = self._place()
         spent = time.perf_counter() - started
         at.save_seconds += spent

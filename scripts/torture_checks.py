@@ -12,6 +12,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mt_dnn.record.run_log import SENSITIVITY_LOG
 from scripts.torture_runs import Attempt
 
 
@@ -85,7 +86,7 @@ def differences(reference: Path, run: Path) -> list[str]:
     newest, other = newest_checkpoint(reference), newest_checkpoint(run)
     if newest is None or other is None or newest.name != other.name:
         return [*found, f"last checkpoint {other and other.name}, the reference's {newest and newest.name}"]
-    names = {"results.json", "metrics.jsonl"}
+    names = {"results.json", "metrics.jsonl"} | {log for log in (SENSITIVITY_LOG,) if (reference / log).is_file()}
     for folder in (newest, reference / "best"):
         names |= {str(path.relative_to(reference)) for path in folder.rglob("*") if path.is_file()}
     here = (path for folder in (other, run / "best") for path in folder.rglob("*") if path.is_file())

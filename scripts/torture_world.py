@@ -75,7 +75,7 @@ class World:
         here = {"data_dir": self.folder, "init_checkpoint": self.folder / "encoder", "output_dir": output_dir}
         fixed = [f"--{name}={path}" for name, path in here.items()] + [f"--task_def={self.folder / 'tasks.yml'}"]
         common = ["--device", "cpu", "--learning_rate", "3e-3", "--log_per_updates", "1", "--no-tensorboard"]
-        return [*fixed, *common, *wanted.split()]
+        return [*fixed, *common, "--sensitivity_per_updates", "2", *wanted.split()]
 
 
 def make_world(folder: Path, rows: dict[str, int] = ROWS) -> World:

@@ -135,6 +135,7 @@ def test_resume_equals_never_having_stopped(
     flags = ["--train_datasets", "cola,stsb", "--epochs", "3", "--optim", "pats_adamax", "--pats_lambda", "1e-4"]
     flags += ["--batch_size", "2", "--grad_accumulation_step", "3", "--log_per_updates", "2"]
     flags += ["--save_per_updates", "3", "--eval_per_updates", "5", *precision.split()]
+    flags += ["--sensitivity_per_updates", "2"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert train.main(workshop.flags(whole, *flags)) == 0
     apply = Updater.__call__
@@ -149,7 +150,8 @@ def test_resume_equals_never_having_stopped(
         with pytest.raises(PlugPulledError):
             train.main(workshop.flags(cut, *flags))
     assert train.main(["--output_dir", str(cut), "--resume"]) == 0
-    assert (cut / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    for log in ("metrics.jsonl", "sensitivity_log.jsonl"):
+        assert (cut / log).read_bytes() == (whole / log).read_bytes()
     assert results(cut)["tasks"] == results(whole)["tasks"]
     last = sorted((whole / "checkpoints").iterdir())[-1].name
     for name in ("model", "optimizer", "random"):

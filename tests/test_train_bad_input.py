@@ -202,7 +202,7 @@ def test_resume_on_other_data(workshop: Workshop, tmp_path: Path, capsys: pytest
     lines = (data / "cola_train.json").read_text().splitlines(keepends=True)
     (data / "cola_train.json").write_text("".join(lines[:8]))
     assert train.main(workshop.flags(tmp_path / "run", *flags)) == 2
-    assert "--resume: the features or definition of cola changed since" in capsys.readouterr().err
+    assert "--resume: --data_dir: the features of cola changed since" in capsys.readouterr().err
 
 
 def test_resume_without_a_whole_checkpoint(

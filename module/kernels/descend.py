@@ -113,6 +113,7 @@ def descend_kernel(
     if NOISE != "none":
         size = span(spans_ptr, SIZE, tensor, tensors).to(tl.float32)
         mean = sum_of_partials(spans_ptr, partials_ptr, tensor, tensors) / size
+        mean = tl.where(tl.abs(mean) < float("inf"), mean, 0.0)  # a NaN among the gradients: no noise here
         if FOLLOWS_RATE:
             noise_scale *= tl.minimum(rate / tl.maximum(scalar(peak, PEAK_ON_DEVICE), TINY), 1.0)
         position = span(spans_ptr, POSITION, tensor, tensors)

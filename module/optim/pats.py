@@ -34,6 +34,7 @@ from module.optim.hyperparameters import Hyperparameters, hyperparameter
 from module.optim.noise import Draws, keyed_draws, keyed_noise
 from module.optim.sensitivity import mean_sensitivities, sensitivity_
 from module.optim.summary import SensitivityOptimizer
+from module.optim.twins import note_draw
 
 if TYPE_CHECKING:
     from module.kernels.launch import Kernels
@@ -301,6 +302,11 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
         names = super()._state_names(group)
         return (*names, "sensitivity") if self._perturbs(group) else names
 
+    def _buckets(self, number: int, group: Group, position: int) -> list[Bucket]:
+        if self._perturbs(group):
+            note_draw(self, group["seed"])
+        return super()._buckets(number, group, position)
+
     def _prepare(self, bucket: Bucket, group: Group) -> None:
         if not self._perturbs(group):
             return
@@ -310,7 +316,8 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
             averages = working.state["sensitivity"]
             sensitivity_(averages, working.params, working.grads, beta=group["sensitivity_beta"], signed=signed)
             piece.store(working)
-        bucket.means = mean_sensitivities(bucket.state["sensitivity"], bucket.sizes, bucket.sharding)
+        averages = bucket.state["sensitivity"]
+        bucket.means = mean_sensitivities(averages, bucket.sizes, bucket.sharding, finite=True)
 
     def _update(self, bucket: Bucket, group: Group) -> None:
         super()._update(bucket, group)

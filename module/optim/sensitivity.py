@@ -28,16 +28,24 @@ def sensitivity_(
     return list(fresh)
 
 
-def mean_sensitivities(averages: list[Tensor], sizes: list[int], sharding: Sharding | None) -> list[Tensor]:
+def mean_sensitivities(
+    averages: list[Tensor], sizes: list[int], sharding: Sharding | None, *, finite: bool = False
+) -> list[Tensor]:
     """Return s̄, the mean of each tensor (Eq. 3), as 0-dim tensors on the device.
 
     `averages` are float32 or float64, or narrower and summed up in float32. That will do for signed sensitivities too,
     which cancel down to a thousandth of their size: torch sums pairwise, and s̄ keeps four digits. Of sharded tensors
     `averages` are the local shards, `sizes` the elements of the whole: the sums are added up over the ranks, once for
     the whole list.
+
+    With `finite` a mean that is not finite becomes zero, which brings no noise: else one NaN in a gradient would turn
+    its whole tensor into NaN, through the mean.
     """
     wide = torch.float64 if averages[0].dtype == torch.float64 else torch.float32
     sums = torch.stack([average.sum(dtype=wide) for average in averages])
     if sharding is not None:
         sharding.sum_over_shards(sums)
-    return list((sums / sums.new_tensor(sizes).clamp_(min=1)).unbind())
+    means = sums / sums.new_tensor(sizes).clamp_(min=1)
+    if finite:
+        means.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+    return list(means.unbind())

@@ -1,7 +1,8 @@
 """Checkpoints: whole or not there, without pickle, with all that a run needs to go on to the last bit.
 
 A folder `checkpoints/step_00000123/` holds `model.safetensors`, `optimizer.safetensors`, `random.safetensors`,
-`metrics.jsonl` (the events up to then), `state.json` and, written last, `manifest.json`.
+`metrics.jsonl` (the events up to then), `state.json` and, written last, `manifest.json`. Events about sensitivities
+stay outside, in a file that only grows; `state.json` has the mark of how far it reached.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data_utils.errors import InputError
-from mt_dnn.record.durable import damage, remove_folder, to_json, write_folder, writing
+from mt_dnn.record.durable import RETIRED, damage, remove_folder, to_json, write_folder, writing
+from mt_dnn.record.growing_file import NOTHING, Mark
 
 FORMAT = 3  # 3: with the events, tensors whole for any number of processes; 2: noise keyed by position; 1: by tensor
 NAME = re.compile(r"step_\d{8}")
@@ -37,12 +39,16 @@ class Saved(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds: tensors by file stem and name, on the CPU; state as JSON gave it; events as text."""
+    """What a checkpoint holds: tensors by file stem and name, on the CPU; state as JSON gave it; events as text.
+
+    `sensitivities` is the mark of the events about them; an older checkpoint has those among the others.
+    """
 
     folder: Path
     tensors: dict[str, dict[str, Tensor]]
     state: dict[str, Any]
     events: str
+    sensitivities: Mark
 
 
 class Checkpoints:
@@ -84,6 +90,11 @@ class Checkpoints:
                 remove_folder(old)
         return Saved(target, size, time.perf_counter() - started)
 
+    def any(self) -> bool:
+        """Whether there are some, whole or not; one that was just being replaced counts."""
+        paths = self.folder.iterdir() if self.folder.is_dir() else ()
+        return any(NAME.fullmatch(path.name.removesuffix(RETIRED)) for path in paths)
+
     def newest(self, say: Callable[[str], None]) -> Checkpoint | None:
         """Read the newest whole checkpoint; damaged ones are reported and passed over. None if there never was one.
 
@@ -123,8 +134,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             found = found if isinstance(state, dict) else None
             raise InputError(f"--resume: {folder} has format {found}, this version reads {FORMAT}")
         tensors = {stem: load_file(folder / f"{stem}.safetensors") for stem in TENSORS}
-        return Checkpoint(folder, tensors, state, (folder / EVENTS).read_bytes().decode())
-    except (OSError, SafetensorError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        mark = Mark.of(state.get("sensitivities", NOTHING._asdict()))
+        return Checkpoint(folder, tensors, state, (folder / EVENTS).read_bytes().decode(), mark)
+    except InputError:
+        raise
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise InputError(f"--resume: {folder} is no checkpoint of this toolkit: {error}") from None
 
 

@@ -16,6 +16,7 @@ from data_utils.task_def import TaskDef
 from module.optim.sharding import sharded_like
 from mt_dnn.data import TaskData
 from mt_dnn.parallel import Parallel
+from mt_dnn.places import encoder_changes
 from mt_dnn.precision import Precision
 from mt_dnn.record.checkpoint import Checkpoint, join_optimizer_state, split_optimizer_state
 from mt_dnn.record.progress import LossMeter, Progress
@@ -32,6 +33,7 @@ class RunState:
     Attributes:
         updates: in an epoch.
         seed: the run's seed.
+        encoder: `encoder_identity` of the model's.
     """
 
     parallel: Parallel
@@ -42,6 +44,7 @@ class RunState:
     tested: Sequence[TaskDef]
     updates: int
     seed: int
+    encoder: dict[str, Any]
     progress: Progress = field(default_factory=Progress)
     losses: LossMeter = field(default_factory=LossMeter)
 
@@ -67,6 +70,7 @@ class RunState:
         }
         return tensors, {
             "data": self._data_identity(),
+            "encoder": self.encoder,
             "made_with": self._made_with(),
             "progress": self.progress.state(),
             "losses": self.losses.state(),
@@ -81,7 +85,7 @@ class RunState:
             InputError: it is of other data, of other settings, or does not fit this run.
         """
         try:
-            self._check_data(checkpoint)
+            self._check_inputs(checkpoint)
             self._restore(checkpoint)
             self._restore_random(checkpoint, say)
         except InputError:
@@ -160,11 +164,22 @@ class RunState:
             "torch": str(torch.__version__),
         }
 
-    def _check_data(self, checkpoint: Checkpoint) -> None:
+    def _check_inputs(self, checkpoint: Checkpoint) -> None:
+        """Raise `InputError` where features, task definitions or encoder are not those of the checkpoint."""
         saved, data = checkpoint.state["data"], self._data_identity()
-        if changed := [name for name in data if saved.get(name) != data[name]]:
+        bad = []
+        for name, now in data.items():
+            before = saved[name]
+            bad += [f"--data_dir: the features of {name} changed"] * (before["sha256"] != now["sha256"])
+            defined = any(before[key] != now[key] for key in ("definition", "label_names"))
+            bad += [f"--task_def: the definition of {name} changed"] * defined
+        if "encoder" in checkpoint.state:  # an older one does not say
+            changes = encoder_changes(checkpoint.state["encoder"], self.encoder)
+            bad += [f"--init_checkpoint: the encoder changed: {', '.join(changes)}"] * bool(changes)
+        if bad:
             raise InputError(
-                f"--resume: the features or definition of {', '.join(changed)} changed since {checkpoint.folder}"
+                "\n".join(f"--resume: {problem} since {checkpoint.folder}" for problem in bad)
+                + "\nGive the place where it lies as it was, or start anew in another --output_dir"
             )
 
     def _data_identity(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run records of its parameters' sensitivities: an event for figures, histograms and curves for TensorBoard."""
+"""What a run records of its parameters' sensitivities: an event a line, histograms and curves for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DIGITS = 4
 
 
 def log_sensitivity(optimizer: torch.optim.Optimizer, log: RunLog, step: int) -> None:
-    """Write one "sensitivity" event with a summary for each tensor; nothing for optimizers that keep none."""
+    """Write one event with a summary for each tensor; nothing for optimizers that keep none."""
     if not isinstance(optimizer, SensitivityOptimizer):
         return
     summaries = optimizer.sensitivity_summary()
     tensors = {name: _rounded(asdict(summary)) for name, summary in summaries.items()}
-    log.event("sensitivity", step, tensors=tensors)
+    log.sensitivities(step, tensors=tensors)
     log.histogram("log10 of sensitivity", optimizer.sensitivity_sample().clamp_(min=LEAST).log10_(), step)
     perturbed = [summary for summary in summaries.values() if summary.share_perturbed is not None]
     log.scalar("sensitivity/mean", _mean(list(summaries.values()), lambda one: one.mean), step)

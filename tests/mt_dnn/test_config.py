@@ -42,7 +42,9 @@ def test_config_yaml_is_enough_to_run_again(tmp_path: Path) -> None:
     config = load(tmp_path, "--optim", "pats_adamw", "--pats_lambda", "1e-6", "--no-tensorboard", "--adam_eps", "1e-6")
     config.write(tmp_path / "config.yaml")
     assert load_config(["--config", str(tmp_path / "config.yaml")], "test") == config
-    assert set(yaml.safe_load((tmp_path / "config.yaml").read_text())) == set(FLAGS) - {"resume", "dry_run"}
+    assert set(yaml.safe_load((tmp_path / "config.yaml").read_text())) == set(FLAGS) - {"resume", "dry_run"} | {
+        "started_in"
+    }
 
 
 def test_optimizer_is_an_alias_of_optim(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ Python tells an audit hook of every file that is opened to write, renamed, remov
 is written to an open file, of fsync, and of files that safetensors writes in Rust: those are wrapped. A write counts
 twice, the second time when half of it is done.
 
-After a power cut a file may have lost whatever was not brought to the disk by fsync. Folders are taken to be journalled
-in order, as common file systems do: one that has lost its last changes is as it was before an earlier operation.
+After a power cut a file may have lost whatever was not brought to the disk by fsync: all of it, or where it was only
+appended to or shortened since, what came after. Folders are taken to be journalled in order, as common file systems do:
+one that has lost its last changes is as it was before an earlier operation.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class FileOperations:
         self.power_cut, self.fsync_works = power_cut, fsync_works
         self.count = 0
         self.on_disk: dict[int, tuple[int, int]] = {}  # by inode: time of the last change, size
+        self.safe: dict[str, int] = {}  # by path: the first bytes of a file that grows which are on the disk
         self._asleep = False
 
     def install(self) -> None:
@@ -91,16 +93,32 @@ class FileOperations:
         for path in files(Path(self.folder)) if self.power_cut else ():
             stat = os.stat(path)
             if self.on_disk.get(stat.st_ino) != (stat.st_mtime_ns, stat.st_size):
-                os.truncate(copy / path.relative_to(self.folder), stat.st_size // 2 if self.count % 2 else 0)
+                safe = min(self.safe.get(str(path), 0), stat.st_size)
+                lost = (stat.st_size - safe) // (2 if self.count % 2 else 1)
+                os.truncate(copy / path.relative_to(self.folder), stat.st_size - lost)
 
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
         if self._asleep:
             return
         if event in CHANGES:
             folder = CHANGES[event]
-            self.before(event, _full_path(args[0], args[folder] if folder < len(args) else -1))
+            path = _full_path(args[0], args[folder] if folder < len(args) else -1)
+            self._note_safe(path, shrinks=event == "os.truncate")
+            if event == "os.rename":
+                self._note_safe(_full_path(args[1], args[3]))
+            self.before(event, path)
         elif event == "open" and args[2] & WRITING:
+            self._note_safe(_full_path(args[0]), grows=bool(args[2] & os.O_APPEND))
             self.before("open", _full_path(args[0]))
+
+    def _note_safe(self, path: str, *, grows: bool = False, shrinks: bool = False) -> None:
+        """Take up that a file is going to be appended to or shortened, or to become another."""
+        if not (grows or shrinks):
+            self.safe.pop(path, None)
+        elif path not in self.safe:
+            stat = os.stat(path) if os.path.exists(path) else None
+            brought = stat and self.on_disk.get(stat.st_ino) == (stat.st_mtime_ns, stat.st_size)
+            self.safe[path] = stat.st_size if stat and brought else 0
 
     def _open(self, file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kwargs: Any) -> Any:
         """`open`, with writes that are counted."""
@@ -117,6 +135,8 @@ class FileOperations:
         fsync(descriptor)
         if self.fsync_works:
             self._note(os.fstat(descriptor))
+            if (path := _full_path(descriptor)) in self.safe:
+                self.safe[path] = os.fstat(descriptor).st_size
 
     def _serialize_file(self, tensors: Any, filename: Any, *args: Any, **kwargs: Any) -> None:
         self.before("serialize_file", _full_path(filename))

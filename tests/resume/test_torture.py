@@ -41,6 +41,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "random state": (lambda run: flip_a_bit(run / LAST / "random.safetensors"), "random.safetensors: 1 of 1 tensors"),
     "an event": (lambda run: flip_a_bit(run / "metrics.jsonl"), "metrics.jsonl, line "),
     "no events": (lambda run: (run / "metrics.jsonl").write_text(""), "metrics.jsonl, line 1: ''"),
+    "a sensitivity": (lambda run: flip_a_bit(run / "sensitivity_log.jsonl"), "sensitivity_log.jsonl, line "),
     "a score": (
         lambda run: edit(run / "results.json", lambda value: value["average"].update(best=0)),
         "results.json, line 3: '\"best\": 0,'",

@@ -149,6 +149,14 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
         newest(checkpoints)
 
 
+@pytest.mark.parametrize("mark", [None, {}, {"bytes": "9", "sha256": ""}])
+def test_a_mark_that_is_none_is_refused(tmp_path: Path, mark: object) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(1, {stem: {"x": torch.zeros(1)} for stem in TENSORS}, {"sensitivities": mark}, "")
+    with pytest.raises(InputError, match="step_00000001 is no checkpoint of this toolkit: no mark of a file"):
+        newest(checkpoints)
+
+
 def test_what_is_newer_than_the_checkpoint_in_use_gets_out_of_the_way(tmp_path: Path) -> None:
     """Else it would count among the newest to keep, and push out the whole ones."""
     checkpoints = Checkpoints(tmp_path, keep=1)

@@ -1,4 +1,4 @@
-"""What a run leaves of its sensitivities: events in `metrics.jsonl`, histograms and curves in TensorBoard."""
+"""What a run leaves of its sensitivities: `sensitivity_log.jsonl`, histograms and curves in TensorBoard."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def logged(optimizer: object, folder: Path) -> tuple[list[dict], EventAccumulato
         log_sensitivity(optimizer, log, 2)
     board = EventAccumulator(str(folder / "tensorboard"))
     board.Reload()
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()], board
+    assert (folder / "metrics.jsonl").read_text() == ""
+    path = folder / "sensitivity_log.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else [], board
 
 
 def test_pats_leaves_summaries_histogram_and_curves(tmp_path: Path) -> None:
@@ -61,8 +63,9 @@ def test_a_run_logs_them_as_often_as_asked(every: int, expected: list[int], work
     flags = ["--train_datasets", "rte", "--optim", "pats_adamax", "--epochs", "2"]
     flags += ["--sensitivity_per_updates", str(every)]
     assert train.main(workshop.flags(tmp_path / "run", *flags)) == 0
-    events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    found = [event for event in events if event["event"] == "sensitivity"]
-    assert [event["step"] for event in found] == expected
+    log = tmp_path / "run" / "sensitivity_log.jsonl"
+    found = [json.loads(line) for line in log.read_text().splitlines()] if expected else []
+    assert [event["step"] for event in found] == expected and log.exists() == bool(expected)
+    assert '"sensitivity"' not in (tmp_path / "run" / "metrics.jsonl").read_text()
     for event in found:
         assert all(name.endswith(("weight", "bias")) and "layer" in name for name in event["tensors"])
