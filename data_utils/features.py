@@ -25,6 +25,7 @@ from data_utils.canonical import Problems, read_lines
 from data_utils.cutting import Text, cut_positions
 from data_utils.errors import InputError, raise_all
 from data_utils.feature_cache import PackedStrings, read_cache, write_cache
+from data_utils.kinds import why_not_trained
 from data_utils.manifest import check_features, read_manifest
 from data_utils.strict import encodable, parse_json, shown
 from data_utils.task_def import MAX_FLOAT32, TaskDef, TaskType
@@ -103,10 +104,8 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str) -> FeatureSet
         InputError: a missing folder or file; lines that are not features of this task (file, line, what was found);
             a file or label names other than the manifest's; a task type that has no features here.
     """
-    if task.task_type not in (TaskType.Classification, TaskType.Regression):
-        raise InputError(
-            f"task {task.name!r}: {task.task_type.value} cannot be trained; use Classification, Regression"
-        )
+    if reason := why_not_trained(task.task_type, task.data_format):
+        raise InputError(f"task {task.name!r}: {reason}")
     if not os.path.isdir(data_dir):
         raise InputError(f"{data_dir}: no such folder; make features with prepro_std.py first")
     path, packed = feature_path(data_dir, task.name, split), cache_path(data_dir, task.name, split)

@@ -23,6 +23,7 @@ from data_utils.atomic import StagedFiles, sha256_of
 from data_utils.canonical import canonical_path, count_lines, iter_rows
 from data_utils.errors import InputError, raise_all
 from data_utils.features import feature_path
+from data_utils.kinds import DataFormat, why_not_trained
 from data_utils.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -35,15 +36,13 @@ from data_utils.manifest import (
     write_manifest,
 )
 from data_utils.strict import shown
-from data_utils.task_def import DataFormat, TaskDef, TaskType, load_task_defs, select_tasks
+from data_utils.task_def import TaskDef, load_task_defs, select_tasks
 from data_utils.tokenization import EncoderSettings, RowEncoder, load_tokenizer
 
 BLOCK_ROWS = 4096
 POOL_PAYS_FROM_BYTES = 2_000_000  # below, one process is done before others have started
 MAX_WORKERS = 1024
 MAX_TOKENS = 1_000_000  # more than any encoder takes; the tokenizer's own limit is 64 bits
-TRAINABLE_FORMATS = (DataFormat.PremiseOnly, DataFormat.PremiseAndOneHypothesis)
-TRAINABLE_TYPES = (TaskType.Classification, TaskType.Regression)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,22 +134,26 @@ def prepare(config: PreparationConfig) -> Path:
 def find_files(config: PreparationConfig) -> list[SplitFile]:
     """The canonical files of the chosen tasks; absent ones are mentioned on the terminal.
 
+    Without `--tasks` those tasks are chosen that have files. One of a kind that is not trained yet is then skipped,
+    with a line that says so; a mistake in its definition is an error, for it would hide files that are meant.
+
     Raises:
-        InputError: no file at all, a train or dev file missing of a task named in `--tasks`, or a task of a format
-            or type that has no features here (only if it is named, or has files).
+        InputError: no file at all, a train or dev file missing of a task named in `--tasks`, a chosen task with
+            mistakes in its definition, or a named one of a kind that is not trained yet.
     """
     defined = load_task_defs(config.task_def)
     named = config.tasks is not None
-    chosen = select_tasks(defined, config.tasks or "", "--tasks", config.task_def) if named else list(defined.values())
+    chosen = select_tasks(defined, config.tasks or "", "--tasks") if named else list(defined.values())
     files: list[SplitFile] = []
-    problems: list[str] = []
+    problems = [] if named else [text for name, text in defined.broken.items() if _has_files(config.root_dir, name)]
+    not_trained: list[str] = []
     for task in chosen:
         paths = {split: canonical_path(config.root_dir, task.name, split) for split in task.split_names}
         present = [SplitFile(task, split, path) for split, path in paths.items() if os.path.isfile(path)]
         if not present and not named:
             continue
-        if task.data_format not in TRAINABLE_FORMATS or task.task_type not in TRAINABLE_TYPES:
-            problems.append(_untrainable(config, task))
+        if reason := why_not_trained(task.task_type, task.data_format):
+            not_trained.append(f"{config.task_def}: task {task.name!r}: {reason}")
             continue
         for split, path in paths.items():
             if os.path.isfile(path):
@@ -160,19 +163,18 @@ def find_files(config: PreparationConfig) -> list[SplitFile]:
             else:
                 print(f"{task.name} {split}: no file {path}, skipped")
         files += present
-    raise_all(problems)
+    raise_all(problems or (not_trained if not files else []))
     if not files:
         example = canonical_path(config.root_dir, "TASK", "SPLIT")
         raise InputError(f"--root_dir: no file {example} for any task of {config.task_def}: {', '.join(defined)}")
+    for line in not_trained:
+        print(f"skipped: {line}")
     return files
 
 
-def _untrainable(config: PreparationConfig, task: TaskDef) -> str:
-    formats = ", ".join(f.value for f in TRAINABLE_FORMATS)
-    types = ", ".join(t.value for t in TRAINABLE_TYPES)
-    found = f"data_format {task.data_format.value}, task_type {task.task_type.value}"
-    limits = f"not trained by this toolkit yet; it trains {formats} with {types}"
-    return f"{config.task_def}: task {task.name!r}: {found} is {limits}"
+def _has_files(root_dir: str, task: str) -> bool:
+    """Whether a canonical file of the task is there; its splits are not known, nor whether its name can be a file's."""
+    return any(name.startswith(f"{task}_") and name.endswith(".tsv") for name in os.listdir(root_dir))
 
 
 def _extendable(out_dir: Path, tokenizer: TokenizerInfo, max_seq_len: int, files: Sequence[SplitFile]) -> Manifest:
