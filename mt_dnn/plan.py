@@ -68,9 +68,8 @@ def _head_lines(data: Mapping[str, TaskData], model: MTDNN) -> list[str]:
     """A line a head: new or taken over, and why; and one for tasks that ask for a head that is not built."""
     lines = [f"{'head' if not i else '':9}{name}: {model.head_origins[name]}" for i, name in enumerate(data)]
     if san := [name for name, item in data.items() if item.task.enable_san]:
-        lines.append(
-            f"{'':9}enable_san is true for {', '.join(san)}: a linear head is used in place of MT-DNN's SAN answer module"
-        )
+        instead = "a linear head is used in place of MT-DNN's SAN answer module"
+        lines.append(f"{'':9}enable_san is true for {', '.join(san)}: {instead}")
     return lines
 
 
