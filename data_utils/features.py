@@ -25,7 +25,7 @@ from data_utils.canonical import Problems, read_lines
 from data_utils.cutting import Text, cut_positions
 from data_utils.errors import InputError, raise_all
 from data_utils.feature_cache import PackedStrings, read_cache, write_cache
-from data_utils.kinds import why_not_trained
+from data_utils.task_names import why_not_trained
 from data_utils.manifest import check_features, read_manifest
 from data_utils.strict import encodable, parse_json, shown
 from data_utils.task_def import MAX_FLOAT32, TaskDef, TaskType

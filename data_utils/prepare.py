@@ -23,7 +23,7 @@ from data_utils.atomic import StagedFiles, sha256_of
 from data_utils.canonical import canonical_path, count_lines, iter_rows
 from data_utils.errors import InputError, raise_all
 from data_utils.features import feature_path
-from data_utils.kinds import DataFormat, why_not_trained
+from data_utils.task_names import DataFormat, why_not_trained
 from data_utils.manifest import (
     MANIFEST_NAME,
     Manifest,

@@ -1,6 +1,6 @@
 """Task definitions: one immutable, self-checking record per task, read from MT-DNN's YAML format.
 
-The allowed names are MT-DNN's (`data_utils.kinds`), so that its task files load unchanged. What this toolkit can train
+The allowed names are MT-DNN's (`data_utils.task_names`), so that its task files load unchanged. What this toolkit can train
 is narrower and is checked for the tasks that a command asks for, as is what is wrong with a task: the others of its
 file stay usable.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data_utils.errors import InputError, raise_all
-from data_utils.kinds import KINDS, LOSSES, METRICS, SPELLINGS, DataFormat, TaskType, why_not_trained
+from data_utils.task_names import KINDS, LOSSES, METRICS, SPELLINGS, DataFormat, TaskType, why_not_trained
 from data_utils.strict import encodable, read_yaml_entries, shortened, shown
 
 KEPT_ONLY = ("kd_loss", "adv_loss", "enable_san", "actf", "encoder_type")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_utils.errors import InputError
-from data_utils.kinds import LOSSES, METRICS
+from data_utils.task_names import LOSSES, METRICS
 from data_utils.strict import read_yaml_mapping
 from data_utils.task_def import DataFormat, TaskDef, TaskType, load_task_defs, select_tasks
 
