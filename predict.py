@@ -21,6 +21,7 @@ from data_utils.atomic import StagedFiles
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point, raise_all
 from data_utils.features import FeatureSet, load_features
+from data_utils.mt_dnn_flags import PREDICT
 from data_utils.row_checks import TextCheck
 from data_utils.task_def import TaskDef
 from mt_dnn.config import DataConfig, LoopConfig
@@ -30,7 +31,7 @@ from mt_dnn.predict import TrainedModel, check_uids, scores_in_words, write_pred
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the flags; `InputError` for unknown ones, and for rows from two sources or from none."""
-    parser = Parser(description="Predict with a model that train.py has trained.", allow_abbrev=False)
+    parser = Parser(description="Predict with a model that train.py has trained.", allow_abbrev=False, mt_dnn=PREDICT)
     parser.add_argument("--checkpoint", required=True, type=path_text, help="the --output_dir of a run, or its best/")
     parser.add_argument("--task", help="which of the model's tasks (default: the only one)")
     parser.add_argument("--data_dir", type=path_text, help="folder of features; needs --split")

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from data_utils.cli import Parser, path_text
 from data_utils.errors import entry_point
+from data_utils.mt_dnn_flags import PREPRO_STD
 from data_utils.prepare import PreparationConfig, prepare
 
 
@@ -24,7 +25,8 @@ def parse_args(argv: Sequence[str] | None) -> PreparationConfig:
     Raises:
         InputError: an unknown flag, a value that is missing or out of range, or a folder that does not exist.
     """
-    parser = Parser(description="Turn canonical TSV files into features for one model's tokenizer.", allow_abbrev=False)
+    description = "Turn canonical TSV files into features for one model's tokenizer."
+    parser = Parser(description=description, allow_abbrev=False, mt_dnn=PREPRO_STD)
     parser.add_argument("--model", type=path_text, required=True, help="hub name or local folder of the model")
     parser.add_argument(
         "--root_dir", type=path_text, required=True, help="folder of the canonical <task>_<split>.tsv files"

@@ -155,12 +155,6 @@ def count_lines(path: Path) -> int:
     return count + (not last.endswith(b"\n"))
 
 
-def format_problem(task: TaskDef) -> str:
-    """Why rows of the task's format cannot be read."""
-    allowed, found = ", ".join(task.kind.formats), task.data_format.value
-    return f"task {task.name!r}: a {task.kind.name} task has rows of the format {allowed}, got data_format {found}"
-
-
 def row_parser(task: TaskDef, *, labelled: bool = True) -> Callable[[str], Row]:
     """The function that turns a line into a `Row` of the task, or raises `InputError` without file and line.
 
@@ -169,8 +163,8 @@ def row_parser(task: TaskDef, *, labelled: bool = True) -> Callable[[str], Row]:
     Raises:
         InputError: this toolkit does not read the task's data format.
     """
-    if task.data_format.value not in task.kind.formats:
-        raise InputError(format_problem(task))
+    if task.not_trained:
+        raise InputError(f"task {task.name!r}: {task.not_trained}")
     columns = {
         DataFormat.PremiseOnly: _single_columns,
         DataFormat.PremiseAndOneHypothesis: _pair_columns,

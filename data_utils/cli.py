@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
-from collections.abc import Sequence
-from typing import NoReturn
+import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 from data_utils.errors import InputError
+from data_utils.mt_dnn_flags import PAGE, Counterpart, counterpart_line
 from data_utils.strict import shown
 
 
 class Parser(argparse.ArgumentParser):
-    """`argparse` with one-line errors in place of the usage text of fifty flags."""
+    """`argparse` with one-line errors in place of the usage text of fifty flags.
+
+    Of unknown flags that are MT-DNN's (`mt_dnn`, the table of its command of the same name) a line says what they are
+    here.
+    """
+
+    def __init__(self, *args: Any, mt_dnn: Mapping[str, Counterpart] = MappingProxyType({}), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.mt_dnn = mt_dnn
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As always, but MT-DNN's flags are told first: what is missing may be what they stand for."""
+        given = itertools.takewhile(lambda token: token != "--", sys.argv[1:] if args is None else args)
+        flags = dict.fromkeys(token.partition("=")[0] for token in given if token.startswith("--"))
+        unknown = [flag for flag in flags if flag not in self._option_string_actions]
+        lines = {flag: counterpart_line(flag[2:], self.mt_dnn) for flag in unknown}
+        if any(lines.values()):
+            problems = [line or f"{flag}: no such flag" for flag, line in lines.items()]
+            self.error("\n".join([*problems, f"(MT-DNN's flags and ours side by side: {PAGE})"]))
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as an `InputError`."""

@@ -176,6 +176,8 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str) -> FeatureSet
         InputError: a missing folder or file; lines that are not features of this task (file, line, what was found);
             a file or label names other than the manifest's; a kind of task that is not built.
     """
+    if task.not_trained:
+        raise InputError(f"task {task.name!r}: {task.not_trained}")
     kind = task.kind
     if not os.path.isdir(data_dir):
         raise InputError(f"{data_dir}: no such folder; make features with prepro_std.py first")

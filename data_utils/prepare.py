@@ -14,11 +14,10 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from data_utils.atomic import StagedFiles, sha256_of
-from data_utils.canonical import canonical_path, count_lines, format_problem, iter_rows
+from data_utils.canonical import canonical_path, count_lines, iter_rows
 from data_utils.errors import InputError, raise_all
 from data_utils.feature_lines import EncodeAll, Job, encoders
 from data_utils.features import feature_path
-from data_utils.kinds import KINDS
 from data_utils.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -32,7 +31,8 @@ from data_utils.manifest import (
 )
 from data_utils.row_checks import TextCheck
 from data_utils.strict import shown
-from data_utils.task_def import DataFormat, TaskDef, is_test, load_task_defs, select_tasks
+from data_utils.task_def import TaskDef, is_test, load_task_defs, select_tasks
+from data_utils.task_names import DataFormat
 from data_utils.tokenization import EncoderSettings, check_special_tokens, load_tokenizer
 
 TRAIN = "train"
@@ -113,23 +113,27 @@ def prepare(config: PreparationConfig) -> Path:
 def find_files(config: PreparationConfig) -> list[SplitFile]:
     """The canonical files of the chosen tasks; absent ones are mentioned on the terminal.
 
+    Without `--tasks` those tasks are chosen that have files. One of a kind that is not trained yet is then skipped,
+    with a line that says so; a mistake in its definition is an error, for it would hide files that are meant.
+
     Raises:
-        InputError: no file at all, a train or dev file missing of a task named in `--tasks`, or a task of a format
-            or type that has no features here (only if it is named, or has files).
+        InputError: no file at all, a train or dev file missing of a task named in `--tasks`, a chosen task with
+            mistakes in its definition, or a named one of a kind that is not trained yet.
     """
     defined = load_task_defs(config.task_def)
     named = config.tasks is not None
-    chosen = select_tasks(defined, config.tasks or "", "--tasks", config.task_def) if named else list(defined.values())
+    chosen = select_tasks(defined, config.tasks or "", "--tasks") if named else list(defined.values())
     files: list[SplitFile] = []
-    problems: list[str] = []
+    problems = [] if named else [text for name, text in defined.broken.items() if _has_files(config.root_dir, name)]
+    not_trained: list[str] = []
     for task in chosen:
         splits = sorted(task.split_names, key=lambda split: split != TRAIN)  # the others are compared with train
         paths = {split: canonical_path(config.root_dir, task.name, split) for split in splits}
         present = [SplitFile(task, split, path) for split, path in paths.items() if os.path.isfile(path)]
         if not present and not named:
             continue
-        if problem := _untrainable(config, task):
-            problems.append(problem)
+        if task.not_trained:
+            not_trained.append(f"{config.task_def}: task {task.name!r}: {task.not_trained}")
             continue
         for split, path in paths.items():
             if os.path.isfile(path):
@@ -139,19 +143,18 @@ def find_files(config: PreparationConfig) -> list[SplitFile]:
             else:
                 print(f"{task.name} {split}: no file {path}, skipped")
         files += present
-    raise_all(problems)
+    raise_all(problems or (not_trained if not files else []))
     if not files:
         example = canonical_path(config.root_dir, "TASK", "SPLIT")
         raise InputError(f"--root_dir: no file {example} for any task of {config.task_def}: {', '.join(defined)}")
+    for line in not_trained:
+        print(f"skipped: {line}")
     return files
 
 
-def _untrainable(config: PreparationConfig, task: TaskDef) -> str:
-    """Why a task's rows cannot be made features; "" if they can."""
-    if task.task_type.value not in KINDS:
-        found = f"task_type {task.task_type.value} is not trained by this toolkit; it trains {', '.join(KINDS)}"
-        return f"{config.task_def}: task {task.name!r}: {found}"
-    return "" if task.data_format.value in task.kind.formats else f"{config.task_def}: {format_problem(task)}"
+def _has_files(root_dir: str, task: str) -> bool:
+    """Whether a canonical file of the task is there; its splits are not known, nor whether its name can be a file's."""
+    return any(name.startswith(f"{task}_") and name.endswith(".tsv") for name in os.listdir(root_dir))
 
 
 def _extendable(out_dir: Path, tokenizer: TokenizerInfo, max_seq_len: int, files: Sequence[SplitFile]) -> Manifest:

@@ -17,7 +17,7 @@ MAX_YAML_VALUES = 100_000  # with all aliases written out: ten lines of aliases 
 MAX_SHOWN = 80
 MAX_LISTED = 20
 NOT_PRINTABLE = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-INT, FLOAT, TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
+INT, FLOAT, TIMESTAMP, MERGE = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp", "merge"))
 
 
 def shown(value: Any) -> str:
@@ -80,23 +80,43 @@ _JSON = json.JSONDecoder(object_pairs_hook=_without_repeats)
 def read_yaml_mapping(path: Path, scale: int = 1) -> dict[str, Any]:
     """Read a YAML file that must hold one mapping with names as keys; nothing in it is ever executed.
 
-    Dates stay text. Numbers are decimal: what YAML 1.1 reads as another number than most people (010 is 8, 1:30 is
-    90) has to be quoted.
+    A key may stand twice if it has the same value both times. Dates stay text. Numbers are decimal: what YAML 1.1 reads
+    as another number than most people (010 is 8, 1:30 is 90) has to be quoted.
 
     Args:
         path: the file.
         scale: how many times larger than a task file or a recipe it may be, for files that list many things.
 
     Raises:
-        InputError: the file is missing, unreadable, too large, not UTF-8, not YAML, or not a mapping; a key stands
-            twice; a number that could be misread. With the line, where one is at fault.
+        InputError: the file is missing, unreadable, too large, not UTF-8, not YAML, or not a mapping; a key has two
+            values; a number that could be misread. With the line, where one is at fault.
+    """
+    values, refused = read_yaml_entries(path, scale)
+    for problem in refused.values():
+        raise InputError(problem)
+    return values
+
+
+def read_yaml_entries(path: Path, scale: int = 1) -> tuple[dict[str, Any], dict[str, str]]:
+    """As `read_yaml_mapping`, but what is refused in one of the mapping's entries does not spoil the others.
+
+    Returns:
+        The entries that are whole, and for each of the others the first problem in it, with file and line.
+
+    Raises:
+        InputError: the file as a whole cannot be read.
     """
     text = _read_text(path, scale * MAX_YAML_BYTES)
     loader: _StrictLoader | None = None
+
+    def place(position: int) -> str:
+        return f"{path}:{text.count(chr(10), 0, position) + 1}: "
+
     try:
         loader = _StrictLoader(text)
         loader.most = scale * MAX_YAML_VALUES
-        return loader.mapping()
+        values, refused = loader.entries()
+        return values, {name: f"{place(e.problem_mark.index)}{e.problem}" for name, e in refused.items()}
     except yaml.reader.ReaderError as error:
         position, problem = error.position, f"not valid YAML: the character {error.character:#x} is not allowed"
     except yaml.MarkedYAMLError as error:
@@ -107,7 +127,7 @@ def read_yaml_mapping(path: Path, scale: int = 1) -> dict[str, Any]:
         position, problem = loader.index if loader else 0, f"not valid YAML: {error}"
     except RecursionError:
         position, problem = loader.index if loader else 0, "not valid YAML: nested too deeply"
-    raise InputError(f"{path}:{text.count(chr(10), 0, position) + 1}: {problem}")
+    raise InputError(f"{place(position)}{problem}")
 
 
 def _read_text(path: Path, most: int) -> str:
@@ -132,6 +152,19 @@ class _RefusedError(yaml.MarkedYAMLError):
         super().__init__(problem=problem, problem_mark=node.start_mark)
 
 
+def _same(one: yaml.Node, other: yaml.Node) -> bool:
+    """Whether two nodes hold the same; no more work than there are values in one of them."""
+    if one is other:
+        return True
+    if type(one) is not type(other) or one.tag != other.tag or len(one.value) != len(other.value):
+        return False
+    if isinstance(one, yaml.ScalarNode):
+        return bool(one.value == other.value)
+    if isinstance(one, yaml.SequenceNode):
+        return all(map(_same, one.value, other.value))
+    return all(_same(k, j) and _same(v, w) for (k, v), (j, w) in zip(one.value, other.value, strict=True))
+
+
 class _StrictLoader(yaml.SafeLoader):
     """`yaml.SafeLoader` with the limits of `read_yaml_mapping`; all it raises is `YAMLError` and RecursionError."""
 
@@ -142,37 +175,75 @@ class _StrictLoader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def mapping(self) -> dict[str, Any]:
-        """The file's one mapping."""
+    def entries(self) -> tuple[dict[str, Any], dict[str, _RefusedError]]:
+        """The file's one mapping: its entries that are whole, and what is wrong with each of the others."""
         node = self.get_single_node() or yaml.ScalarNode("tag:yaml.org,2002:null", "", self.get_mark())
-        self._check(node, {})
-        value = self.construct_document(node)
-        if not isinstance(value, dict) or not isinstance(node, yaml.MappingNode):
+        if not isinstance(node, yaml.MappingNode):
+            value = self.construct_object(node, deep=True)
             raise _RefusedError(f"expected a mapping with names as keys, got {type(value).__name__}", node)
-        for key_node, _ in node.value:
-            if not isinstance(key := self.construct_object(key_node), str):
+        sizes: dict[int, int | _RefusedError] = {}
+        whole = 0
+        for key_node, value_node in node.value:
+            try:
+                whole += self._check(value_node, sizes)
+            except _RefusedError:
+                if key_node.tag == MERGE:  # belongs to all entries
+                    raise
+        self._check_limits(node, whole)
+        self.flatten_mapping(node)
+        values: dict[str, Any] = {}
+        refused: dict[str, _RefusedError] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key := self.construct_object(key_node, deep=True), str):
                 raise _RefusedError(f"expected a name as key, got {shown(key)}; quote it if it is a name", key_node)
-        return value
+            values.pop(key, None)  # merged in, and now overwritten
+            refused.pop(key, None)
+            try:
+                self._check(value_node, sizes)
+                values[key] = self.construct_object(value_node, deep=True)
+            except _RefusedError as error:
+                refused[key] = error
+                self.recursive_objects = {}  # PyYAML's note of what is unfinished, which would refuse its aliases, too
+        return values, refused
 
-    def _check(self, node: yaml.Node, sizes: dict[int, int]) -> int:
-        """How many values the node holds with aliases written out; raises for too many and for a key given twice."""
-        if id(node) in sizes:
-            if not sizes[id(node)]:
-                raise _RefusedError("an alias refers to what it stands in", node)
-            return sizes[id(node)]
-        sizes[id(node)] = 0  # stands for: not finished
+    def _check(self, node: yaml.Node, sizes: dict[int, int | _RefusedError]) -> int:
+        """How many values the node holds with aliases written out; raises for too many and for a key given twice.
+
+        `sizes` remembers the answer by node: 0 while it is looked for, the error where there is none.
+        """
+        known = sizes.get(id(node))
+        if isinstance(known, _RefusedError):
+            raise known
+        if known == 0:
+            raise _RefusedError("an alias refers to what it stands in", node)
+        if known:
+            return known
+        sizes[id(node)] = 0
         children = node.value if isinstance(node, yaml.CollectionNode) else []
         if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                    raise _RefusedError(f"the key {shown(key.value)} stands twice", key)
-                seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
             children = [child for pair in node.value for child in pair]
-        sizes[id(node)] = 1 + sum(self._check(child, sizes) for child in children)
-        if sizes[id(node)] > self.most:
+        try:
+            size = 1 + sum(self._check(child, sizes) for child in children)
+            self._check_limits(node, size)
+        except _RefusedError as error:
+            sizes[id(node)] = error
+            raise
+        sizes[id(node)] = size
+        return size
+
+    def _check_limits(self, node: yaml.Node, size: int) -> None:
+        """Refuse a node of so many values that is too large, or has a key twice with different values."""
+        if size > self.most:
             raise _RefusedError(f"stands for more than {self.most:,} values", node)
-        return sizes[id(node)]
+        seen: dict[str, yaml.Node] = {}
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen and not _same(before := seen[key.value], value):
+                scalars = isinstance(before, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)
+                found = f"as {shown(before.value)} and as {shown(value.value)}" if scalars else "with different values"
+                raise _RefusedError(f"the key {shown(key.value)} stands twice, {found}", key)
+            seen[key.value] = value
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """As always, but a value that does not fit its tag (`!!bool maybe`, 2020-13-45) is an error with a line."""

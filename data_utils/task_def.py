@@ -1,15 +1,15 @@
 """Task definitions: one immutable, self-checking record per task, read from MT-DNN's YAML format.
 
-The allowed names are MT-DNN's (`data_utils/task_def.py`, `metrics.py` and `loss.py` there), so that its task files
-load unchanged. What this toolkit can train is narrower and is checked where it is needed: heads in `module.heads`,
-losses in `module.losses`, metrics in `data_utils.metrics`.
+The allowed names are MT-DNN's (`data_utils.task_names`), so that its task files load unchanged. What this toolkit can
+train is narrower and is checked for the tasks that a command asks for, as is what is wrong with a task: the others of
+its file stay usable.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -19,49 +19,11 @@ from data_utils.errors import InputError, raise_all
 from data_utils.kinds import KINDS, Kind
 from data_utils.kinds.classification import class_of
 from data_utils.kinds.regression import number_of
-from data_utils.strict import encodable, listed, read_yaml_mapping, shown
+from data_utils.strict import encodable, listed, read_yaml_entries, shown
+from data_utils.task_names import LOSSES, METRICS, SPELLINGS, DataFormat, TaskType
 
-
-class DataFormat(str, Enum):
-    """How a row's text is laid out. `Seqence` is MT-DNN's spelling and stays the name on disk."""
-
-    PremiseOnly = "PremiseOnly"
-    PremiseAndOneHypothesis = "PremiseAndOneHypothesis"
-    PremiseAndMultiHypothesis = "PremiseAndMultiHypothesis"
-    Seqence = "Seqence"
-    MRC = "MRC"
-    MLM = "MLM"
-
-
-class TaskType(str, Enum):
-    """What is predicted; selects the head."""
-
-    Classification = "Classification"
-    Regression = "Regression"
-    Ranking = "Ranking"
-    Span = "Span"
-    SeqenceLabeling = "SeqenceLabeling"
-    MaskLM = "MaskLM"
-
-
-SPELLINGS = {"Sequence": "Seqence", "SequenceLabeling": "SeqenceLabeling"}
-
-METRICS = ("ACC", "F1", "MCC", "Pearson", "Spearman", "AUC", "SeqEval", "EmF1", "F1MAC", "F1MIC", "MRR")
-
-LOSSES = (
-    "CeCriterion",
-    "MseCriterion",
-    "RankCeCriterion",
-    "SpanCeCriterion",
-    "SeqCeCriterion",
-    "MlmCriterion",
-    "KlCriterion",
-    "SymKlCriterion",
-    "NsKlCriterion",
-    "NsSymKlCriterion",
-    "JSCriterion",
-    "HLCriterion",
-)
+KEPT_ONLY = ("kd_loss", "adv_loss", "enable_san", "actf", "encoder_type")
+"""MT-DNN's keys that have no effect here."""
 
 MAX_CLASSES = 1_000_000
 MAX_NAME_BYTES = 80  # names of files hold a task's and a split's name, and may have 255
@@ -102,7 +64,9 @@ class TaskDef:
         kd_loss: criterion of MT-DNN's distillation. Read and kept; this toolkit does not distil.
         adv_loss: criterion of MT-DNN's adversarial training. Read and kept, likewise.
         dropout_p: dropout before the head; None takes the run's `--dropout_p`.
-        enable_san: whether MT-DNN may use its SAN head (it does so only with `--answer_opt 1`). Read and kept.
+        enable_san: whether MT-DNN may use its SAN answer module. Read and kept; a linear head is used here.
+        actf: MT-DNN's activation of a task of its own. Read and kept.
+        encoder_type: MT-DNN's kind of encoder. Read and kept; here `--init_checkpoint` says it.
         split_names: the splits that have files of their own.
     """
 
@@ -117,6 +81,8 @@ class TaskDef:
     adv_loss: str | None = None
     dropout_p: float | None = None
     enable_san: bool = False
+    actf: str | None = None
+    encoder_type: str | None = None
     split_names: tuple[str, ...] = ("train", "dev", "test")
 
     def __post_init__(self) -> None:
@@ -159,14 +125,18 @@ class TaskDef:
         return bad
 
     @property
-    def kind(self) -> Kind:
-        """What kind of task it is.
+    def not_trained(self) -> str:
+        """What keeps a task of this type and format from being trained, and what can be; "" for nothing."""
+        data_format, task_type = self.data_format.value, self.task_type.value
+        if task_type not in KINDS:
+            return f"task_type {task_type} is not trained by this toolkit; it trains {', '.join(KINDS)}"
+        if data_format not in self.kind.formats:
+            return f"a {task_type} task has rows of the format {', '.join(self.kind.formats)}, got {data_format}"
+        return ""
 
-        Raises:
-            InputError: a kind that is not built.
-        """
-        if self.task_type.value not in KINDS:
-            raise InputError(f"task {self.name!r}: {self.task_type.value} cannot be trained; use {', '.join(KINDS)}")
+    @property
+    def kind(self) -> Kind:
+        """What kind of task it is; KeyError for one that is `not_trained`."""
         return KINDS[self.task_type.value]
 
     @property
@@ -265,40 +235,77 @@ _PARSERS = {
     "adv_loss": _typed(str, "a name"),
     "dropout_p": _typed((int, float), "a number"),
     "enable_san": _typed(bool, "true or false"),
+    "actf": _typed(str, "a name"),
+    "encoder_type": _typed(str, "a name"),
     "split_names": _names,
 }
 
 
-def load_task_defs(path: str | Path) -> dict[str, TaskDef]:
-    """Read all tasks of a task definition file, in its order.
+@dataclass(frozen=True)
+class TaskFile(Mapping[str, TaskDef]):
+    """The tasks of one file, in its order: those that are whole, as a mapping by name.
+
+    Attributes:
+        path: the file.
+        tasks: the tasks that are whole, of kinds that are not trained yet too.
+        broken: what is wrong with each of the others, a line a problem, with file, task and key.
+    """
+
+    path: Path
+    tasks: Mapping[str, TaskDef]
+    broken: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> TaskDef:
+        return self.tasks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tasks)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+
+def load_task_defs(path: str | Path) -> TaskFile:
+    """Read a task definition file. What is wrong in one task is told when that task is asked for, by `select_tasks`.
 
     Raises:
-        InputError: with the file, task, key and allowed values of everything that is wrong in it.
+        InputError: the file cannot be read, or no task of it is whole: with the file, task, key and allowed values of
+            everything that is wrong.
     """
     path = Path(path)
-    tasks, problems = {}, []
-    for name, raw in read_yaml_mapping(path).items():
+    raw_tasks, refused = read_yaml_entries(path)
+    tasks = {}
+    broken = {name: f"{problem} (in task {shown(name)})" for name, problem in refused.items()}
+    for name, raw in raw_tasks.items():
         try:
             tasks[name] = TaskDef.from_dict(name, raw)
         except InputError as error:
-            problems += [f"{path}: {line}" for line in str(error).splitlines()]
-    raise_all(problems)
+            broken[name] = "\n".join(f"{path}: {line}" for line in str(error).splitlines())
     if not tasks:
-        raise InputError(f"{path}: no task in it")
-    return tasks
+        raise InputError("\n".join(broken.values()) or f"{path}: no task in it")
+    return TaskFile(path, tasks, broken)
 
 
-def select_tasks(tasks: Mapping[str, TaskDef], names: str, flag: str, path: str | Path) -> list[TaskDef]:
+def select_tasks(tasks: TaskFile, names: str, flag: str) -> list[TaskDef]:
     """Pick tasks by a comma-separated list such as `cola,rte`.
 
     Raises:
-        InputError: a name that the file does not define, or one given twice.
+        InputError: a name that the file does not define, one given twice, a task with mistakes in its definition, or
+            one of a kind that is not trained yet.
     """
     wanted = [name.strip() for name in names.split(",") if name.strip()]
+    defined = ", ".join([*tasks, *tasks.broken])
     if not wanted:
-        raise InputError(f"{flag}: no task named; allowed: {', '.join(tasks)}")
-    unknown = [name for name in wanted if name not in tasks]
-    raise_all([f"{flag}: unknown task {name!r}; {path} defines: {', '.join(tasks)}" for name in unknown])
+        raise InputError(f"{flag}: no task named; allowed: {defined}")
     if len(set(wanted)) != len(wanted):
         raise InputError(f"{flag}: a task stands twice in {names!r}")
+    problems = []
+    for name in wanted:
+        if name in tasks.broken:
+            problems.append(tasks.broken[name])
+        elif name not in tasks:
+            problems.append(f"{flag}: unknown task {name!r}; {tasks.path} defines: {defined}")
+        elif reason := tasks[name].not_trained:
+            problems.append(f"{tasks.path}: task {name!r}: {reason}")
+    raise_all(problems)
     return [tasks[name] for name in wanted]

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from data_utils.errors import raise_all
-from data_utils.task_def import read_yaml_mapping
+from data_utils.strict import read_yaml_mapping
 from module.optim import OPTIMIZERS, PATSConfig, SAGEConfig
 from mt_dnn.flags import build, convert, flags_of, option, parse_flags
 from mt_dnn.places import PLACES, STARTED_IN, from_here

@@ -48,10 +48,10 @@ def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
     """
     own = config.task_def != GLUE_TASKS or Path(GLUE_TASKS).is_file()
     defined = load_task_defs(config.task_def if own else str(Path(__file__).parents[1] / GLUE_TASKS))
-    trained = select_tasks(defined, config.train_datasets, "--train_datasets", config.task_def)
+    trained = select_tasks(defined, config.train_datasets, "--train_datasets")
     tested = trained
     if config.test_datasets is not None:
-        tested = select_tasks(defined, config.test_datasets, "--test_datasets", config.task_def)
+        tested = select_tasks(defined, config.test_datasets, "--test_datasets")
     names = ", ".join(task.name for task in trained)
     bad = [
         f"--test_datasets: {task.name} is not trained, so it has no head; --train_datasets has: {names}"

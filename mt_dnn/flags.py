@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError
+from data_utils.mt_dnn_flags import PAGE, TRAIN, counterpart_line
 from data_utils.strict import shown
 
 T = TypeVar("T")
@@ -142,7 +143,7 @@ def parse_flags(argv: Sequence[str] | None, flags: Mapping[str, Flag], descripti
     Raises:
         InputError: an unknown flag, or one without its value.
     """
-    parser = Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser = Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS, mt_dnn=TRAIN)
     parser.add_argument(
         "--config", metavar="YAML", type=path_text, help="file of flags without the dashes; flags given here win"
     )
@@ -181,7 +182,9 @@ def convert(values: Mapping[str, Any], flags: Mapping[str, Flag], source: str) -
     parsed, problems = {}, []
     for name, value in values.items():
         if name not in flags:
-            problems.append(f"{source}: unknown key {name!r}; allowed: {', '.join(flags)}")
+            theirs = counterpart_line(name, TRAIN) if name in TRAIN else None
+            hint = f"; {theirs} (see {PAGE})" if theirs else ""
+            problems.append(f"{source}: unknown key {name!r}{hint}; allowed: {', '.join(flags)}")
             continue
         try:
             parsed[name] = flags[name].parse(value)

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError, raise_all
 from data_utils.model_folder import ENCODER, encoder_source, exported_model
-from data_utils.task_def import TaskDef
+from data_utils.task_def import TaskDef, listed
 from module.encoder import Encoder, load_encoder, quiet_transformers
 from module.heads import HEADS
 from mt_dnn.record.durable import damage
@@ -31,12 +31,16 @@ ENCODER_PREFIX = "encoder.model."
 
 
 class MTDNN(nn.Module):
-    """A shared encoder and a `ModuleDict` of heads by task name."""
+    """A shared encoder and a `ModuleDict` of heads by task name.
+
+    `head_origins` says of each head, in words, whether it is new or taken over, and why.
+    """
 
     def __init__(self, encoder: Encoder, heads: nn.ModuleDict) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = heads
+        self.head_origins = dict.fromkeys(heads, "new head")
 
     def forward(self, task: str, inputs: dict[str, Tensor]) -> Tensor:
         """Logits of one task's head; see `module.heads` for their shape."""
@@ -61,7 +65,7 @@ def check_trainable(tasks: Sequence[TaskDef]) -> None:
 def build_model(
     init_checkpoint: str, tasks: Sequence[TaskDef], *, dropout_p: float, seed: int, weights: bool = True
 ) -> MTDNN:
-    """Load the encoder and add a head per task; an exported model's heads of the same name and shape come along.
+    """Load the encoder and add a head per task; an exported model's heads of the same name and labels come along.
 
     Without `weights` it is for those of a checkpoint to be put in: only the encoder's configuration is read.
 
@@ -85,18 +89,21 @@ def build_model(
         heads[task.name] = head(encoder.hidden_size, task.kind.width(task), p, stream_seed(seed, "head", task.name))
     model = MTDNN(encoder, heads)
     if weights:
-        _load_heads(model, folder, tasks)
+        model.head_origins |= _load_heads(model, folder, tasks)
     return model
 
 
-def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef]) -> None:
+def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef]) -> dict[str, str]:
     """Take over the heads (and the pooler, if it is ours) of an exported model whose labels are the same.
+
+    Returns:
+        What became of each task's head, in words; {} where there is no exported model.
 
     Raises:
         InputError: what lies there is not what `export_model` writes for this encoder and these labels.
     """
     if not (folder / HEADS_FILE).is_file():
-        return
+        return {}
     try:
         saved = load_file(folder / HEADS_FILE)
         raw_tasks = json.loads((folder / TASKS_FILE).read_bytes())
@@ -115,6 +122,20 @@ def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef]) -> None:
     raise_all([f"--init_checkpoint: {folder / HEADS_FILE}: {problem}" for problem in bad[:10]])
     for name, value in state.items():
         value.copy_(saved[name])
+    return {task.name: _origin(task, labels, folder) for task in tasks}
+
+
+def _origin(task: TaskDef, saved_labels: dict[str, list[str]], folder: Path) -> str:
+    """Whether a task's head is one of the exported model's, and why not."""
+    if task.name not in saved_labels:
+        return f"new head ({folder} has heads for {listed(list(saved_labels))})"
+    saved = saved_labels[task.name]
+    if saved == list(task.label_names):
+        return f"head taken over from {folder}"
+    before, now = (
+        f"labels are {listed(names)}" if names else "label is a number" for names in (saved, task.label_names)
+    )
+    return f"new head (in {folder} its {before}; here its {now})"
 
 
 def _kind(tensor: Tensor | None) -> str:

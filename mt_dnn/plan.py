@@ -27,7 +27,7 @@ def describe(
     packing: bool,
     processes: int,
 ) -> str:
-    """The plan: method, encoder, tasks with rows and updates, parameter groups and what is perturbed."""
+    """The plan: method, encoder, heads, tasks with rows and updates, parameter groups and what is perturbed."""
     loop, method = config.loop, config.method
     encoder = model.encoder
     precision = "fp16" if loop.fp16 else "bf16" if loop.bf16 else "fp32"
@@ -43,6 +43,7 @@ def describe(
         f"rows {'packed' if packing else 'padded'}",
         f"updates  {len(sampler):,} an epoch of {rows} rows, {len(sampler) * loop.epochs:,} in {loop.epochs} "
         f"epoch{'s' * (loop.epochs > 1)}, sampler {loop.sampler}",
+        *_head_lines(data, model),
         *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
         *[f"data     {line}" for item in data.values() for split in item.splits if (line := unused_keys(split))],
         "",
@@ -62,6 +63,15 @@ def _values(config: TrainConfig) -> list[str]:
     values = {field.metadata["flag"].partition("_")[2]: getattr(own, field.name) for field in fields(own)}
     shown = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
     return [f"         {', '.join(shown)}"]
+
+
+def _head_lines(data: Mapping[str, TaskData], model: MTDNN) -> list[str]:
+    """A line a head: new or taken over, and why; and one for tasks that ask for a head that is not built."""
+    lines = [f"{'head' if not i else '':9}{name}: {model.head_origins[name]}" for i, name in enumerate(data)]
+    if san := [name for name, item in data.items() if item.task.enable_san]:
+        instead = "a linear head is used in place of MT-DNN's SAN answer module"
+        lines.append(f"{'':9}enable_san is true for {', '.join(san)}: {instead}")
+    return lines
 
 
 def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: MultiTaskSampler) -> list[tuple[str, ...]]:

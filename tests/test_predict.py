@@ -187,10 +187,10 @@ BAD = {
     "batch size": (["--texts", "x", "--batch_size_eval", "0"], "--batch_size_eval must be at least 1, got 0"),
     "length": (["--texts", "x", "--max_seq_len", "7"], "--max_seq_len must be at least 8, got 7"),
     "no GPU": (["--texts", "{texts}", "--device", "cuda"], "--device cuda: torch sees no CUDA device"),
-    "two columns": (["--texts", "{pairs}"], "pairs.txt:1: 2 texts, expected 1 (tabs stand between texts)\n"),
+    "two columns": (["--texts", "{pairs}"], "pairs.txt:1: 2 texts, expected one text\n"),
     "a header": (
         ["--texts", "{table}"],
-        "table.txt:1: 2 texts, expected 1 (tabs stand between texts); this looks like",
+        "table.txt:1: 2 texts, expected one text; this looks like",
     ),
     "empty line": (["--texts", "{gaps}"], "gaps.txt:1: blank line; expected one text\n"),
     "line of spaces": (["--texts", "{gaps}"], "gaps.txt:3: blank line; expected one text\n"),

@@ -248,6 +248,21 @@ BAD = {
         OWN,
         "task 'cola': data_format Seqence, task_type SeqenceLabeling is not trained by this toolkit yet",
     ),
+    "one task with a mistake, files there": (
+        task_file(HEAD + "  loss: Hinge\n" + HEAD.replace("cola", "sst")),
+        OWN,
+        "tasks.yml: task 'cola': loss: unknown 'Hinge'; allowed: CeCriterion",
+    ),
+    "one task with a mistake, named": (
+        task_file(HEAD + HEAD.replace("cola", "other") + "  loss: Hinge\n"),
+        [*OWN, "--tasks", "cola,other"],
+        "tasks.yml: task 'other': loss: unknown 'Hinge'; allowed: CeCriterion",
+    ),
+    "a kind not trained, named": (
+        task_file(HEAD + HEAD.replace("cola", "rte").replace("Classification", "Ranking")),
+        [*OWN, "--tasks", "cola,rte"],
+        "tasks.yml: task 'rte': data_format PremiseOnly, task_type Ranking is not trained by this toolkit yet",
+    ),
     "no file at all": (task_file(HEAD.replace("cola", "other")), OWN, "/TASK_SPLIT.tsv for any task of"),
     "dev missing": (
         lambda root_dir: (root_dir / "rte_dev.tsv").unlink(),
@@ -289,6 +304,18 @@ def test_bad_input_gives_one_message_and_writes_nothing(
     assert message in error
     assert "Traceback" not in error
     assert set(root_dir.iterdir()) == before
+
+
+def test_tasks_that_cannot_be_used_do_not_block_the_others_of_their_file(
+    models: dict[str, Path], root_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of a kind that is not trained yet, with files; one with a mistake, without any."""
+    ranking = HEAD.replace("cola", "rte").replace("Classification", "Ranking")
+    task_file(HEAD + ranking + HEAD.replace("cola", "other") + "  loss: Hinge\n")(root_dir)
+    assert main(flags(root_dir, models["bert"], "--task_def", str(root_dir / "tasks.yml"))) == 0
+    assert "tasks.yml: task 'rte': data_format PremiseOnly, task_type Ranking is not" in capsys.readouterr().out
+    manifest = read_manifest(root_dir / "tinybert")
+    assert manifest is not None and list(manifest.tasks) == ["cola"]
 
 
 MANIFEST = """{"format": 1, "tokenizer": {"name": "t", "tokenizer_class": "T", "vocab_size": 9, "fingerprint": "ab"},

@@ -292,6 +292,38 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     assert "not evaluated" in next(line for line in out.splitlines() if line.startswith("cola"))
 
 
+def test_the_plan_says_where_heads_come_from_and_that_san_is_not_built(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = tmp_path / "first"
+    assert train.main(workshop.flags(first, "--train_datasets", "cola", "--epochs", "1")) == 0
+    text = Path("experiments/glue/glue_task_def.yml").read_text().replace("enable_san: false", "enable_san: true", 1)
+    (tmp_path / "tasks.yml").write_text(text)
+    more = ["--train_datasets", "cola,rte", "--init_checkpoint", str(first), "--task_def", str(tmp_path / "tasks.yml")]
+    capsys.readouterr()
+    assert train.main(workshop.flags(tmp_path / "run", *more, "--dry_run")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index(f"head     cola: head taken over from {first / 'best'}")
+    assert lines[start + 1] == f"         rte: new head ({first / 'best'} has heads for cola)"
+    san = "enable_san is true for cola: a linear head is used in place of MT-DNN's SAN answer module"
+    assert lines[start + 2] == f"         {san}"
+
+
+def test_a_run_goes_on_though_a_key_without_effect_has_changed(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path("experiments/glue/glue_task_def.yml").read_text()
+    tasks = tmp_path / "tasks.yml"
+    flags = workshop.flags(tmp_path / "run", "--train_datasets", "wnli", "--epochs", "1", "--task_def", str(tasks))
+    for changed in (text.replace("enable_san: false", "enable_san: true"), text):
+        tasks.write_text(changed)
+        assert train.main([*flags, "--resume"]) == 0
+        (tmp_path / "run" / "results.json").unlink()
+    tasks.write_text(text.replace("metric_meta: [ACC]", "metric_meta: [ACC, MCC]"))
+    assert train.main([*flags, "--resume"]) == 2
+    assert "definition of wnli changed since" in capsys.readouterr().err
+
+
 def test_config_yaml_runs_again(workshop: Workshop, tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     flags = ["--train_datasets", "cola", "--epochs", "1", "--optim", "pats_adamax", "--log_per_updates", "1"]

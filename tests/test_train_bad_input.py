@@ -65,7 +65,7 @@ CASES: dict[str, tuple[Callable[[Workshop, Path], list[str]], str]] = {
     "no task file": (lambda w, t: ["--task_def", "none.yml"], "none.yml: cannot be read"),
     "unknown task key": (
         lambda w, t: task_file(t, COLA + ", metrics: [ACC]}"),
-        "tasks.yml: task 'cola': unknown key 'metrics'; allowed: adv_loss, data_format",
+        "tasks.yml: task 'cola': unknown key 'metrics'; allowed: actf, adv_loss, data_format",
     ),
     "unknown metric": (
         lambda w, t: task_file(t, COLA + ", metric_meta: [BLEU]}"),
@@ -88,9 +88,13 @@ CASES: dict[str, tuple[Callable[[Workshop, Path], list[str]], str]] = {
         lambda w, t: task_file(t, COLA + ", metric_meta: [SeqEval]}"),
         "task 'cola': metric SeqEval cannot be computed",
     ),
-    "a head that does not exist": (
+    "a kind that is not trained": (
         lambda w, t: task_file(t, "cola: {data_format: PremiseOnly, task_type: Ranking}"),
-        "Ranking",
+        "tasks.yml: task 'cola': data_format PremiseOnly, task_type Ranking is not trained by this toolkit yet; it ",
+    ),
+    "one task of several with a mistake": (
+        lambda w, t: task_file(t, COLA + ", loss: Hinge}\nrte: {data_format: PremiseOnly, task_type: Classification}"),
+        "tasks.yml: task 'cola': loss: unknown 'Hinge'; allowed: CeCriterion",
     ),
     "invalid UTF-8": (
         lambda w, t: features(w, t, "cola_dev.json", lambda text: text.replace(b'"0"', b'"\xff"', 1)),

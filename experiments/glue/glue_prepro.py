@@ -200,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     defined = load_task_defs(TASK_DEF)
     named = args.tasks is not None
-    tasks = select_tasks(defined, args.tasks, "--tasks", TASK_DEF) if named else list(defined.values())
+    tasks = select_tasks(defined, args.tasks, "--tasks") if named else list(defined.values())
     convert(Path(args.glue_dir), Path(args.output_dir), tasks, named, args.drop_bad_rows)
     print(f"canonical files: {args.output_dir}")
     return 0

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from data_utils.errors import InputError
-from data_utils.task_def import TaskDef
+from data_utils.task_def import KEPT_ONLY, TaskDef
 from module.optim.sharding import sharded_like
 from mt_dnn.data import TaskData
 from mt_dnn.parallel import Parallel
@@ -167,6 +167,7 @@ class RunState:
     def _check_inputs(self, checkpoint: Checkpoint) -> None:
         """Raise `InputError` where features, task definitions or encoder are not those of the checkpoint."""
         saved, data = checkpoint.state["data"], self._data_identity()
+        saved = {name: task | {"definition": _with_effect(task["definition"])} for name, task in saved.items()}
         bad = []
         for name, now in data.items():
             before = saved[name]
@@ -186,12 +187,17 @@ class RunState:
         """What a checkpoint belongs to: each task's definition, its label names in order, and its features' hashes."""
         return {
             name: {
-                "definition": item.task.to_dict(),
+                "definition": _with_effect(item.task.to_dict()),
                 "label_names": list(item.task.label_names),
                 "sha256": {features.split: features.sha256 for features in item.splits},
             }
             for name, item in self.data.items()
         }
+
+
+def _with_effect(definition: dict[str, Any]) -> dict[str, Any]:
+    """A task's definition without the keys that are only read and kept: they may change while a run is cut."""
+    return {key: value for key, value in definition.items() if key not in KEPT_ONLY}
 
 
 def _go_to(schedule: LambdaLR, updates: int) -> None:

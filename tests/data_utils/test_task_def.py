@@ -9,6 +9,7 @@ import pytest
 from data_utils.errors import InputError
 from data_utils.strict import read_yaml_mapping
 from data_utils.task_def import DataFormat, TaskDef, TaskType, load_task_defs, select_tasks
+from data_utils.task_names import LOSSES, METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 GLUE = ROOT / "experiments/glue/glue_task_def.yml"
@@ -103,6 +104,108 @@ def test_a_file_in_mt_dnns_style_loads(tmp_path: Path) -> None:
     assert tasks["ner"].data_format is DataFormat.Seqence
 
 
+# What MT-DNN's newest files hold beyond that, each in a task of its own.
+NEWEST = """\
+ner: {data_format: Seqence, task_type: SeqenceLabeling, n_class: 3, labels: [O, B-PER, X], metric_meta: [SeqEval],
+      enable_san: False, loss: SeqCeCriterion, dropout_p: 0.3, loss: SeqCeCriterion}
+squad: {data_format: CLUE_SPAN, task_type: SpanClassification, n_class: 2, metric_meta: [EmF1], loss: SpanCeCriterion}
+squad-v2: {data_format: CLUE_SPAN, task_type: SpanClassificationYN, n_class: 2, metric_meta: [EmF12]}
+record: {data_format: ClozeChoice, task_type: ClozeChoice, n_class: 1, metric_meta: [CMAT], loss: RankCeCriterion}
+gen: {data_format: CLUE_GEN, task_type: SeqenceGeneration, n_class: 3, metric_meta: [SeqEvalList]}
+fever: {data_format: PremiseAndOneHypothesis, task_type: Classification, n_class: 2, labels: [c, n, e]}
+anli: {data_format: PremiseAndOneHypothesis, task_type: Classification, n_class: 3, labels: [c, n, e], actf: tanh,
+       encoder_type: ROBERTA, split_names: [train, r1_dev, r2_dev]}
+nothing: {data_format: PremiseOnly}
+"""
+KINDS_OF_NEWEST = {
+    "ner": "data_format Seqence, task_type SeqenceLabeling is not trained by this toolkit yet; it trains PremiseOnly, ",
+    "squad": "data_format CLUE_SPAN, task_type Span is not trained by this toolkit yet; ",
+    "squad-v2": "data_format CLUE_SPAN, task_type SpanYN is not trained by this toolkit yet; ",
+    "record": "data_format ClozeChoice, task_type ClozeChoice is not trained by this toolkit yet; ",
+    "gen": "data_format CLUE_GEN, task_type SeqenceGeneration is not trained by this toolkit yet; ",
+    "fever": "n_class is 2 but labels names 3: c, n, e",
+    "nothing": "the key 'task_type' is missing",
+}
+
+
+def test_the_newest_files_load_and_what_can_be_trained_is_usable(tmp_path: Path) -> None:
+    tasks = load_task_defs(write(tmp_path, NEWEST))
+    assert list(tasks) == ["ner", "squad", "squad-v2", "record", "gen", "anli"]
+    assert list(tasks.broken) == ["fever", "nothing"]
+    (anli,) = select_tasks(tasks, "anli", "--tasks")
+    assert (anli.label_id("e"), anli.actf, anli.encoder_type) == (2, "tanh", "ROBERTA")
+    assert tasks["ner"].loss == "SeqCeCriterion"
+
+
+@pytest.mark.parametrize("name", KINDS_OF_NEWEST)
+def test_a_task_that_cannot_be_used_is_an_error_when_it_is_asked_for(tmp_path: Path, name: str) -> None:
+    tasks = load_task_defs(write(tmp_path, NEWEST))
+    with pytest.raises(InputError) as caught:
+        select_tasks(tasks, f"anli,{name}", "--tasks")
+    assert str(caught.value).startswith(f"{tmp_path / 'tasks.yml'}: task {name!r}: {KINDS_OF_NEWEST[name]}")
+
+
+def test_all_tasks_asked_for_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        select_tasks(load_task_defs(write(tmp_path, NEWEST)), "fever,ner,nope,anli", "--tasks")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert "--tasks: unknown task 'nope'; " in lines[2] and lines[2].endswith("anli, fever, nothing")
+
+
+@pytest.mark.parametrize(
+    ("bad", "line", "problem"),
+    [
+        ("n_class: 2, loss: A, loss: B", 2, "the key 'loss' stands twice, as 'A' and as 'B' (in task 'bad')"),
+        ("labels: [a], labels: [b]", 2, "the key 'labels' stands twice, with different values (in task 'bad')"),
+        ("n_class: 010", 2, "'010' is another number in YAML than it looks; write a decimal one, or quote it (in task"),
+    ],
+)
+def test_what_yaml_refuses_in_one_task_does_not_spoil_the_others(
+    tmp_path: Path, bad: str, line: int, problem: str
+) -> None:
+    good = "{data_format: PremiseOnly, task_type: Classification}"
+    path = write(tmp_path, f"one: {good}\nbad: &bad {{data_format: PremiseOnly, {bad}}}\nagain: *bad\ntwo: {good}\n")
+    tasks = load_task_defs(path)
+    assert list(tasks) == ["one", "two"]
+    with pytest.raises(InputError) as caught:
+        select_tasks(tasks, "bad", "--tasks")
+    assert str(caught.value).startswith(f"{path}:{line}: {problem}")
+    assert tasks.broken["again"] == tasks.broken["bad"].replace("'bad'", "'again'")
+
+
+SAME = ["a: {x: 1, x: 1}", "a: {x: [1, {y: z}], x: [1, {y: z}]}", "b: &b [1]\na: {x: *b, x: *b}", "a: 1\na: 1"]
+OTHER = ["a: {x: 1, x: '1'}", "a: {x: [1, {y: z}], x: [1, {y: q}]}", "a: {x: [1], x: [1, 2]}", "a: 1\na: 2"]
+
+
+@pytest.mark.parametrize("text", SAME + OTHER)
+def test_a_key_may_stand_twice_with_the_same_value(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    if text in SAME:
+        assert "a" in read_yaml_mapping(path)
+    else:
+        with pytest.raises(InputError, match="stands twice, "):
+            read_yaml_mapping(path)
+
+
+MT_DNN_NEEDS = {"data_format", "task_type", "n_class", "metric_meta", "enable_san"}
+MT_DNN_KNOWS = MT_DNN_NEEDS | {"labels", "split_names", "dropout_p", "loss", "kd_loss", "adv_loss"}
+"""What MT-DNN's loader (`TaskDefs` in its `experiments/exp_def.py`) takes by index, and what it looks for besides."""
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("experiments/*/*_task_def.yml")), ids=lambda path: path.name)
+def test_our_own_files_load_in_mt_dnn(path: Path) -> None:
+    raw = read_yaml_mapping(path)
+    assert raw
+    for name, task in raw.items():
+        assert "_" not in name
+        assert MT_DNN_NEEDS <= task.keys() <= MT_DNN_KNOWS, name
+        assert task["enable_san"] is False, name  # MT-DNN would train another head than this toolkit does
+        assert task["data_format"] in DataFormat.__members__ and task["task_type"] in ("Classification", "Regression")
+        assert {task.get(key, "CeCriterion") for key in ("loss", "kd_loss", "adv_loss")} <= set(LOSSES)
+        assert set(task["metric_meta"]) <= set(METRICS)
+
+
 def test_a_task_survives_its_own_yaml_form(tmp_path: Path) -> None:
     for name, task in load_task_defs(write(tmp_path, MT_DNN_STYLE)).items():
         assert TaskDef.from_dict(name, task.to_dict()) == task
@@ -128,7 +231,10 @@ BAD = {
     "missing key": ("cola:\n  data_format: PremiseOnly\n", "the key 'task_type' is missing"),
     "wrong type": (HEAD + "  n_class: two\n", "n_class: expected a whole number, got 'two'"),
     "labels and n_class": (HEAD + "  n_class: 3\n  labels: [a, b]\n", "n_class is 3 but labels names 2"),
-    "key twice": (HEAD + "  task_type: Regression\n", "the key 'task_type' stands twice"),
+    "key twice": (
+        HEAD + "  task_type: Regression\n",
+        ":4: the key 'task_type' stands twice, as 'Classification' and as 'Regression' (in task 'cola')",
+    ),
     "dangerous tag": ("cola: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
     "not YAML": ("cola: [\n", "not valid YAML"),
     "empty": ("", "expected a mapping"),
@@ -218,4 +324,4 @@ def test_all_mistakes_of_a_file_come_in_one_message(tmp_path: Path) -> None:
 )
 def test_a_wrong_selection_names_the_flag(names: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        select_tasks(load_task_defs(GLUE), names, "--tasks", GLUE)
+        select_tasks(load_task_defs(GLUE), names, "--tasks")

@@ -52,6 +52,19 @@ def test_a_head_for_other_labels_starts_anew(exported: Path) -> None:
     three = TaskDef(name="cola", data_format=DataFormat.PremiseOnly, task_type=TaskType.Classification, n_class=3)
     model = build_model(str(exported), [three], dropout_p=0.1, seed=3)
     assert model.heads["cola"].linear.weight.shape == (3, 32)
+    why = f"new head (in {exported} its labels are 0, 1; here its labels are 0, 1, 2)"
+    assert model.head_origins == {"cola": why}
+
+
+def test_the_model_says_where_each_head_comes_from(exported: Path, tmp_path: Path) -> None:
+    rte = TaskDef(name="rte", data_format=DataFormat.PremiseOnly, task_type=TaskType.Classification)
+    stsb = TaskDef(name="stsb", data_format=DataFormat.PremiseOnly, task_type=TaskType.Classification)
+    assert build_model(str(exported), [COLA, rte, stsb], dropout_p=0.1, seed=3).head_origins == {
+        "cola": f"head taken over from {exported}",
+        "rte": f"new head ({exported} has heads for cola, stsb)",
+        "stsb": f"new head (in {exported} its label is a number; here its labels are 0, 1)",
+    }
+    assert build(tmp_path / "source").head_origins == {"cola": "new head"}
 
 
 HEADS: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {

@@ -98,7 +98,7 @@ def test_what_is_no_suite_is_refused(tmp_path: Path, own_suite: Path, sweeper: S
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("runs: []\nruns: []\n", "study.yml:2: the key 'runs' stands twice"),
+        ("runs: []\nruns: [1]\n", "study.yml:2: the key 'runs' stands twice"),
         ("runs: []\nsetings: {}\n", "study.yml: unknown keys setings; allowed: suite, overrides, settings, runs"),
         ("- a\n", "study.yml:1: expected a mapping"),
         ("overrides: {}\n", "study.yml: not a study's list of runs: 'runs'"),
