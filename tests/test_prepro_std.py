@@ -246,7 +246,7 @@ BAD = {
     "format not trained": (
         task_file("cola:\n  data_format: Seqence\n  task_type: SeqenceLabeling\n"),
         OWN,
-        "task 'cola': data_format Seqence, task_type SeqenceLabeling is not trained by this toolkit yet",
+        "task 'cola': labels must name two tags at least, such as [O, B-person, I-person], got ()",
     ),
     "one task with a mistake, files there": (
         task_file(HEAD + "  loss: Hinge\n" + HEAD.replace("cola", "sst")),
@@ -261,7 +261,7 @@ BAD = {
     "a kind not trained, named": (
         task_file(HEAD + HEAD.replace("cola", "rte").replace("Classification", "Ranking")),
         [*OWN, "--tasks", "cola,rte"],
-        "tasks.yml: task 'rte': data_format PremiseOnly, task_type Ranking is not trained by this toolkit yet",
+        "tasks.yml: task 'rte': a Ranking task has rows of the format PremiseAndMultiHypothesis, got PremiseOnly",
     ),
     "no file at all": (task_file(HEAD.replace("cola", "other")), OWN, "/TASK_SPLIT.tsv for any task of"),
     "dev missing": (
@@ -313,7 +313,7 @@ def test_tasks_that_cannot_be_used_do_not_block_the_others_of_their_file(
     ranking = HEAD.replace("cola", "rte").replace("Classification", "Ranking")
     task_file(HEAD + ranking + HEAD.replace("cola", "other") + "  loss: Hinge\n")(root_dir)
     assert main(flags(root_dir, models["bert"], "--task_def", str(root_dir / "tasks.yml"))) == 0
-    assert "tasks.yml: task 'rte': data_format PremiseOnly, task_type Ranking is not" in capsys.readouterr().out
+    assert "tasks.yml: task 'rte': a Ranking task has rows of the format" in capsys.readouterr().out
     manifest = read_manifest(root_dir / "tinybert")
     assert manifest is not None and list(manifest.tasks) == ["cola"]
 

@@ -86,11 +86,11 @@ CASES: dict[str, tuple[Callable[[Workshop, Path], list[str]], str]] = {
     "a decoder": (decoder, "is a llama model; needed is an encoder"),
     "a metric that cannot be computed": (
         lambda w, t: task_file(t, COLA + ", metric_meta: [SeqEval]}"),
-        "task 'cola': metric SeqEval cannot be computed",
+        "task 'cola': Classification has no metric SeqEval; use ACC, F1",
     ),
     "a kind that is not trained": (
         lambda w, t: task_file(t, "cola: {data_format: PremiseOnly, task_type: Ranking}"),
-        "tasks.yml: task 'cola': data_format PremiseOnly, task_type Ranking is not trained by this toolkit yet; it ",
+        "tasks.yml: task 'cola': a Ranking task has rows of the format PremiseAndMultiHypothesis, got PremiseOnly",
     ),
     "one task of several with a mistake": (
         lambda w, t: task_file(t, COLA + ", loss: Hinge}\nrte: {data_format: PremiseOnly, task_type: Classification}"),

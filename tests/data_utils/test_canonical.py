@@ -149,9 +149,7 @@ def test_a_missing_file_and_a_folder_are_input_errors(tmp_path: Path) -> None:
 
 def test_formats_that_a_kind_does_not_have_are_refused(tmp_path: Path) -> None:
     task = TaskDef(name="odd", data_format=DataFormat.MRC, task_type=TaskType.Classification)
-    with pytest.raises(
-        InputError, match="Classification task has rows of the format PremiseOnly, .*, got data_format MRC"
-    ):
+    with pytest.raises(InputError, match="a Classification task has rows of the format PremiseOnly, .*, got MRC"):
         read_rows(write(tmp_path, GOOD), task)
 
 

@@ -118,11 +118,10 @@ anli: {data_format: PremiseAndOneHypothesis, task_type: Classification, n_class:
 nothing: {data_format: PremiseOnly}
 """
 KINDS_OF_NEWEST = {
-    "ner": "data_format Seqence, task_type SeqenceLabeling is not trained by this toolkit yet; it trains PremiseOnly, ",
-    "squad": "data_format CLUE_SPAN, task_type Span is not trained by this toolkit yet; ",
-    "squad-v2": "data_format CLUE_SPAN, task_type SpanYN is not trained by this toolkit yet; ",
-    "record": "data_format ClozeChoice, task_type ClozeChoice is not trained by this toolkit yet; ",
-    "gen": "data_format CLUE_GEN, task_type SeqenceGeneration is not trained by this toolkit yet; ",
+    "squad": "task_type Span is not trained by this toolkit; it trains Classification, ",
+    "squad-v2": "task_type SpanYN is not trained by this toolkit; it trains Classification, ",
+    "record": "task_type ClozeChoice is not trained by this toolkit; it trains Classification, ",
+    "gen": "task_type SeqenceGeneration is not trained by this toolkit; it trains Classification, ",
     "fever": "n_class is 2 but labels names 3: c, n, e",
     "nothing": "the key 'task_type' is missing",
 }
@@ -147,7 +146,7 @@ def test_a_task_that_cannot_be_used_is_an_error_when_it_is_asked_for(tmp_path: P
 
 def test_all_tasks_asked_for_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        select_tasks(load_task_defs(write(tmp_path, NEWEST)), "fever,ner,nope,anli", "--tasks")
+        select_tasks(load_task_defs(write(tmp_path, NEWEST)), "fever,record,nope,anli", "--tasks")
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     assert "--tasks: unknown task 'nope'; " in lines[2] and lines[2].endswith("anli, fever, nothing")
