@@ -68,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     trained = TrainedModel.load(args.checkpoint)
     task = trained.task(args.task)
+    for remark in trained.model.encoder.remarks:
+        print(f"note: {remark}", file=sys.stderr)
     features = features_of(args, trained, task)
     if cut := shortened(features, args.max_seq_len):
         print(f"{cut:,} of {len(features):,} rows are shortened to {args.max_seq_len} tokens", file=sys.stderr)

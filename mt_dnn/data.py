@@ -11,12 +11,13 @@ import transformers
 
 from data_utils.errors import InputError, raise_all
 from data_utils.features import FeatureSet, load_features
-from data_utils.manifest import Manifest, describe_tokenizer, model_short_name, read_manifest
+from data_utils.manifest import Manifest, added_tokens, describe_tokenizer, model_short_name, read_manifest
 from data_utils.metrics import unsupported_metrics
 from data_utils.model_folder import encoder_source
-from data_utils.task_def import TaskDef, load_task_defs, select_tasks
+from data_utils.task_def import TaskDef, listed, load_task_defs, select_tasks
 from data_utils.tokenization import load_tokenizer
 from module.encoder import Encoder
+from module.rows import try_rows
 from mt_dnn.config import GLUE_TASKS, DataConfig
 from mt_dnn.subset import share_of
 
@@ -88,21 +89,41 @@ def check_fits_encoder(
     manifest = read_manifest(config.data_dir)
     if manifest is not None:
         _check_tokenizer(config, manifest, encoder, tokenizer)
-    vocab_size, longest = encoder.config.vocab_size, min(encoder.max_length, config.max_seq_len)
-    bad = []
-    for features in (split for item in data.values() for split in item.splits):
+    longest = min(encoder.max_length, config.max_seq_len)
+    bad, splits = [], [split for item in data.values() for split in item.splits]
+    for features in splits:
         bad += cutting_problems(features, config.max_seq_len)
-        largest = int(np.max(features.token_ids, initial=0))
-        if largest >= vocab_size:
-            bad.append(
-                f"{config.data_dir}: {features.task.name}_{features.split} holds token id {largest}, but the encoder "
-                f"{config.init_checkpoint} knows {vocab_size}: the features were made with another tokenizer"
-            )
-    if longest < config.max_seq_len and any(
-        int(split.lengths.max()) > longest for item in data.values() for split in item.splits
-    ):
+        bad += vocabulary_problems(features, encoder, tokenizer, config.init_checkpoint)
+    in_use = max(int(split.lengths.max()) for split in splits)
+    if longest < min(config.max_seq_len, in_use):
         bad.append(f"--max_seq_len {config.max_seq_len}: the encoder takes at most {longest} tokens; ask for that")
     raise_all(bad)
+    try_length(encoder, min(longest, in_use), config.init_checkpoint)
+
+
+def vocabulary_problems(
+    features: FeatureSet, encoder: Encoder, tokenizer: transformers.PreTrainedTokenizerBase | None, name: str
+) -> list[str]:
+    """A line where rows hold token ids that the encoder, called `name`, has no embedding for."""
+    largest, known = int(np.max(features.token_ids, initial=0)), encoder.config.vocab_size
+    if largest < known:
+        return []
+    where = f"{features.task.name}_{features.split}" if features.split else "a text"
+    found = f"{where} holds token id {largest}, but the encoder {name} knows {known}"
+    if tokenizer is not None and len(tokenizer) > known:
+        return [
+            f"{found}, and its own tokenizer {len(tokenizer)}: tokens were added to the tokenizer only; "
+            "model.resize_token_embeddings(len(tokenizer)) and model.save_pretrained(FOLDER) add them to the encoder"
+        ]
+    return [f"{found}: the features were made with another tokenizer"]
+
+
+def try_length(encoder: Encoder, length: int, name: str) -> None:
+    """Raise `InputError` unless the encoder, called `name`, takes rows of so many tokens; see `try_rows`."""
+    try:
+        try_rows(encoder, length)
+    except ValueError as error:
+        raise InputError(f"--init_checkpoint {name}: {error}") from None
 
 
 def _check_tokenizer(
@@ -116,6 +137,11 @@ def _check_tokenizer(
     cure = f"run prepro_std.py --model {config.init_checkpoint}, or choose the encoder the features were made for"
     if tokenizer is not None:
         own = describe_tokenizer(config.init_checkpoint, tokenizer)
+        if added := added_tokens(made, tokenizer):
+            raise InputError(
+                f"{config.data_dir}: features made with the tokenizer of {made.name} ({made.vocab_size} tokens), to "
+                f"which {config.init_checkpoint} has added {len(added)} ({listed(added)}): {cure}"
+            )
         if own.fingerprint != made.fingerprint:
             raise InputError(
                 f"{config.data_dir}: features made with the tokenizer of {made.name} ({made.tokenizer_class}, "

@@ -21,7 +21,7 @@ from data_utils.task_def import DataFormat, TaskDef, TaskType, listed
 from data_utils.tokenization import EncoderSettings, RowEncoder
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import LoopConfig
-from mt_dnn.data import own_tokenizer
+from mt_dnn.data import own_tokenizer, try_length, vocabulary_problems
 from mt_dnn.distributed import ALONE
 from mt_dnn.evaluate import Evaluator, Predictions
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
@@ -99,7 +99,7 @@ class TrainedModel:
         raise_all(problems.messages())
         longest = min(max_seq_len, self.model.encoder.max_length)
         encoded = RowEncoder(EncoderSettings.of(self.tokenizer, longest)).encode(*map(list, zip(*rows, strict=False)))
-        return FeatureSet(
+        features = FeatureSet(
             task=task,
             split="",
             uids=[str(number) for number in range(1, len(rows) + 1)],
@@ -110,6 +110,9 @@ class TrainedModel:
             texts=np.array([[*row.texts, (-1, 0, 0)][:2] for row in encoded], dtype=np.int32),
             sha256="",
         )
+        raise_all(vocabulary_problems(features, self.model.encoder, self.tokenizer, str(self.folder)))
+        try_length(self.model.encoder, int(features.lengths.max()), str(self.folder))
+        return features
 
     def predict(self, features: FeatureSet, loop: LoopConfig, max_seq_len: int) -> Predictions:
         """Predict every row; of `loop` device, precision and `batch_size_eval` count.
