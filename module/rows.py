@@ -61,7 +61,7 @@ def check_rows(encoder: Encoder) -> list[str]:
         remarks.append("its output is drawn at random, so that no run or prediction can be repeated")
     elif (change := _change(_padded(encoder, short, long), alone[0])) > ROUNDING:
         remarks.append(
-            f"a row's output depends on the padding beside it (here by {change:.1g} of its size), so scores and "
+            f"a row's output depends on the padding beside it (here {change:.2g} times its size), so scores and "
             "predictions depend on batch sizes; --batch_size_eval 1 pads nothing"
         )
     elif encoder.can_pack and _change(_packed(encoder, short, long), alone[0]) > ROUNDING:
