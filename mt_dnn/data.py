@@ -89,33 +89,39 @@ def check_fits_encoder(
     manifest = read_manifest(config.data_dir)
     if manifest is not None:
         _check_tokenizer(config, manifest, encoder, tokenizer)
-    longest = min(encoder.max_length, config.max_seq_len)
-    bad, splits = [], [split for item in data.values() for split in item.splits]
+    splits = [split for item in data.values() for split in item.splits]
     for features in splits:
+        check_added_tokens(features, encoder, tokenizer, config.init_checkpoint)
+    vocab_size, longest = encoder.config.vocab_size, min(encoder.max_length, config.max_seq_len)
+    bad = []
+    for features in (split for item in data.values() for split in item.splits):
         bad += cutting_problems(features, config.max_seq_len)
-        bad += vocabulary_problems(features, encoder, tokenizer, config.init_checkpoint)
-    in_use = max(int(split.lengths.max()) for split in splits)
-    if longest < min(config.max_seq_len, in_use):
+        largest = int(np.max(features.token_ids, initial=0))
+        if largest >= vocab_size:
+            bad.append(
+                f"{config.data_dir}: {features.task.name}_{features.split} holds token id {largest}, but the encoder "
+                f"{config.init_checkpoint} knows {vocab_size}: the features were made with another tokenizer"
+            )
+    if longest < config.max_seq_len and any(
+        int(split.lengths.max()) > longest for item in data.values() for split in item.splits
+    ):
         bad.append(f"--max_seq_len {config.max_seq_len}: the encoder takes at most {longest} tokens; ask for that")
     raise_all(bad)
-    try_length(encoder, min(longest, in_use), config.init_checkpoint)
+    try_length(encoder, min(longest, max(int(split.lengths.max()) for split in splits)), config.init_checkpoint)
 
 
-def vocabulary_problems(
+def check_added_tokens(
     features: FeatureSet, encoder: Encoder, tokenizer: transformers.PreTrainedTokenizerBase | None, name: str
-) -> list[str]:
-    """A line where rows hold token ids that the encoder, called `name`, has no embedding for."""
-    largest, known = int(np.max(features.token_ids, initial=0)), encoder.config.vocab_size
-    if largest < known:
-        return []
-    where = f"{features.task.name}_{features.split}" if features.split else "a text"
-    found = f"{where} holds token id {largest}, but the encoder {name} knows {known}"
-    if tokenizer is not None and len(tokenizer) > known:
-        return [
-            f"{found}, and its own tokenizer {len(tokenizer)}: tokens were added to the tokenizer only; "
-            "model.resize_token_embeddings(len(tokenizer)) and model.save_pretrained(FOLDER) add them to the encoder"
-        ]
-    return [f"{found}: the features were made with another tokenizer"]
+) -> None:
+    """Raise `InputError` where rows hold tokens that only the tokenizer of the encoder, called `name`, knows."""
+    known, largest = encoder.config.vocab_size, int(np.max(features.token_ids, initial=0))
+    if tokenizer is not None and known <= largest < len(tokenizer):
+        where = f"{features.task.name}_{features.split}" if features.split else "a text"
+        raise InputError(
+            f"{where} holds token id {largest}, which the tokenizer of {name} knows ({len(tokenizer)} tokens) and its "
+            f"embeddings do not ({known}): tokens were added to the tokenizer only. Add them to the encoder with "
+            "model.resize_token_embeddings(len(tokenizer)) and model.save_pretrained(FOLDER)"
+        )
 
 
 def try_length(encoder: Encoder, length: int, name: str) -> None:

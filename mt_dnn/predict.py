@@ -21,7 +21,7 @@ from data_utils.task_def import DataFormat, TaskDef, TaskType, listed
 from data_utils.tokenization import EncoderSettings, RowEncoder
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import LoopConfig
-from mt_dnn.data import own_tokenizer, try_length, vocabulary_problems
+from mt_dnn.data import check_added_tokens, own_tokenizer, try_length
 from mt_dnn.distributed import ALONE
 from mt_dnn.evaluate import Evaluator, Predictions
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
@@ -110,7 +110,7 @@ class TrainedModel:
             texts=np.array([[*row.texts, (-1, 0, 0)][:2] for row in encoded], dtype=np.int32),
             sha256="",
         )
-        raise_all(vocabulary_problems(features, self.model.encoder, self.tokenizer, str(self.folder)))
+        check_added_tokens(features, self.model.encoder, self.tokenizer, str(self.folder))
         try_length(self.model.encoder, int(features.lengths.max()), str(self.folder))
         return features
 
