@@ -67,7 +67,7 @@ def _adapter(folder: Path) -> str:
     return (
         f"it holds an adapter ({ADAPTER_CONFIG}), not a whole model; merge it into its base with peft, "
         f"PeftModel.from_pretrained(AutoModel.from_pretrained({base}), FOLDER).merge_and_unload()"
-        ".save_pretrained(OUTPUT), and give OUTPUT"
+        ".save_pretrained(OUTPUT), save the tokenizer there, too, and give OUTPUT"
     )
 
 

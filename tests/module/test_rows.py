@@ -40,7 +40,7 @@ def test_nothing_is_said_of_encoders_whose_rows_are_independent(model_type: str)
     assert encoder.can_pack is packs
 
 
-@pytest.mark.parametrize("model_type", ["fnet", "convbert", "nystromformer"])
+@pytest.mark.parametrize("model_type", ["fnet", "convbert", "nystromformer", "yoso"])
 def test_encoders_that_mix_padding_in_are_named(model_type: str, tmp_path: Path) -> None:
     (remark,) = load_encoder(saved(tmp_path, model_type), seed=0).remarks
     assert remark.startswith(f"{model_type}: a row's output depends on the padding beside it")
