@@ -138,6 +138,16 @@ def test_the_longest_row_of_types_that_count_after_the_padding_token(model_type:
         try_rows(encoder, 65)
 
 
+@pytest.mark.parametrize("model_type", sorted(PACKABLE))
+def test_the_longest_row_of_types_that_are_not_tried(model_type: str) -> None:
+    values = {"max_position_embeddings": 66, "pad_token_id": 1}
+    encoder = Encoder(tiny_model(model_type, **values)).eval()
+    assert encoder.max_length in (64, 66)
+    try_rows(encoder, encoder.max_length)
+    with pytest.raises(ValueError, match=f"rows of {encoder.max_length} can: --max_seq_len {encoder.max_length} "):
+        try_rows(encoder, encoder.max_length + 1)
+
+
 def test_trying_leaves_the_random_stream_and_the_mode_alone() -> None:
     encoder = Encoder(tiny_model("bert")).train()
     before = torch.get_rng_state()
