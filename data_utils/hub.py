@@ -33,6 +33,11 @@ def model_source(name_or_dir: str, flag: str) -> str:
         ) from None
 
 
+def earlier_download(name_or_dir: str, source: str) -> str:
+    """What to add to an error about `source`, where `model_source` gives it for another name: it may lack files."""
+    return "" if source == name_or_dir else f"; this is what was downloaded before, and {why_no_hub()}"
+
+
 @functools.cache
 def why_no_hub() -> str | None:
     """Why the hub cannot be used, with the cure; None where it answers."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError, raise_all
-from data_utils.hub import model_source
+from data_utils.hub import earlier_download, model_source
 from data_utils.model_folder import ENCODER, encoder_source, exported_model
 from data_utils.task_def import TaskDef
 from module.encoder import Encoder, load_encoder, quiet_transformers
@@ -106,15 +106,15 @@ def holds_pooler(init_checkpoint: str) -> bool:
 
 
 def _load_encoder(init_checkpoint: str, seed: int, weights: bool, new_pooler: float | None) -> Encoder:
-    source = encoder_source(init_checkpoint)
+    name = source = encoder_source(init_checkpoint)
     try:
-        check_place(source)
-        return load_encoder(model_source(source, "--init_checkpoint"), seed, weights=weights, new_pooler=new_pooler)
-    except InputError:
-        raise
+        check_place(name)
+        source = model_source(name, "--init_checkpoint")
+        return load_encoder(source, seed, weights=weights, new_pooler=new_pooler)
     except ValueError as error:
+        flag = "" if isinstance(error, InputError) else "--init_checkpoint: "
         cure = "" if weights else f"; {RESUME_CURE}"
-        raise InputError(f"--init_checkpoint: {error}{cure}") from None
+        raise InputError(f"{flag}{error}{earlier_download(name, source)}{cure}") from None
 
 
 def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef], *, keep_pooler: bool) -> None:

@@ -82,6 +82,25 @@ def test_a_model_that_was_downloaded_before_is_used_without_the_hub(
     assert load_tokenizer("some/tiny-bert").is_fast
 
 
+def test_a_download_that_lacks_the_weights(
+    no_hub: Path, workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`prepro_std.py` downloads the tokenizer only; then the network was gone."""
+    download(no_hub, "some/tiny-bert", workshop.encoder)
+    (weights,) = no_hub.rglob("model.safetensors")
+    weights.unlink()
+    assert load_tokenizer("some/tiny-bert").is_fast
+    more = ["--train_datasets", "sst", "--dry_run", "--init_checkpoint", "some/tiny-bert"]
+    assert train.main(workshop.flags(tmp_path / "run", *more)) == 2
+    error = capsys.readouterr().err
+    assert "no model.safetensors or pytorch_model.bin in it" in error
+    assert "; this is what was downloaded before, and http://127.0.0.1:" in error
+    for path in no_hub.rglob("*token*"):
+        path.unlink()
+    with pytest.raises(InputError, match="no tokenizer files; .*; this is what was downloaded before, and http://127"):
+        load_tokenizer("some/tiny-bert")
+
+
 def test_offline_by_choice(no_hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub, "get_session", lambda: pytest.fail("asked all the same"))
