@@ -65,7 +65,7 @@ def load_tokenizer(name_or_dir: str, flag: str = "--model") -> PreTrainedTokeniz
 
 
 def _folder_or_name(name_or_dir: str, flag: str) -> str:
-    """The folder to look into, or the hub name; `InputError` for a file, and for what looks like a folder but is none."""
+    """The folder to look into, or the hub name; `InputError` for a file, and for a path at which no folder is."""
     folder = Path(encoder_source(str(Path(name_or_dir).expanduser()) if name_or_dir.startswith("~") else name_or_dir))
     looks_local = name_or_dir.startswith((".", "/", "~")) or name_or_dir.count("/") > 1
     looks_local |= "/" in name_or_dir and Path(name_or_dir).parent.is_dir()  # downloads/…, where there is a downloads
