@@ -63,6 +63,8 @@ def _pooler(config: TrainConfig, encoder: Encoder) -> str:
         return "dense, tanh, taken over with the heads"
     if encoder.pooler is not None:
         return "new: dense, tanh (encoders of this type have none)"
+    if len(encoder.untrained) == len(list(encoder.model.parameters())):  # a run that goes on reads no weights here
+        return "the checkpoint's"
     untrained = any(name.startswith("pooler.") for name in encoder.untrained)
     return "new: the encoder's own, not in the checkpoint" if untrained else "the checkpoint's"
 
