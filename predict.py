@@ -75,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     trained = TrainedModel.load(args.checkpoint)
     task = trained.task(args.task)
+    for remark in trained.model.encoder.remarks:
+        print(f"note: {remark}", file=sys.stderr)
     features = features_of(args, trained, task)
     check_uids(features)
     if cut := shortened(features, args.max_seq_len):

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 from data_utils.cli import Parser, path_text
 from data_utils.errors import entry_point
+from data_utils.hub import model_source
+from data_utils.model_folder import encoder_source
 from data_utils.mt_dnn_flags import PREPRO_STD
 from data_utils.prepare import PreparationConfig, prepare
 
@@ -43,8 +45,13 @@ def parse_args(argv: Sequence[str] | None) -> PreparationConfig:
 @entry_point
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with the given flags (the command line's if None); returns the exit code."""
-    out_dir = prepare(parse_args(argv))
+    config = parse_args(argv)
+    out_dir = prepare(config)
     print(f"features and manifest: {out_dir}")
+    from module.preview import preview  # brings torch, for which nobody wants to wait before an error
+
+    if remark := preview(model_source(encoder_source(config.model), "--model"), config.max_seq_len):
+        print(f"note: {remark}", file=sys.stderr)
     return 0
 
 

@@ -77,16 +77,26 @@ def model_short_name(name_or_dir: str) -> str:
 
 def describe_tokenizer(name_or_dir: str, tokenizer: PreTrainedTokenizerBase) -> TokenizerInfo:
     """Identify a fast tokenizer, whatever truncation and padding it happens to be set to."""
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    for setting in ("truncation", "padding"):  # of a call, not of the vocabulary
-        state.pop(setting, None)
-    canonical = json.dumps(state, sort_keys=True, ensure_ascii=True).encode()
     return TokenizerInfo(
         name=model_short_name(name_or_dir),
         tokenizer_class=type(tokenizer).__name__,
         vocab_size=len(tokenizer),
-        fingerprint=hashlib.sha256(canonical).hexdigest(),
+        fingerprint=_fingerprint(json.loads(tokenizer.backend_tokenizer.to_str())),
     )
+
+
+def _fingerprint(backend: dict[str, Any]) -> str:
+    """Of a fast tokenizer's JSON, without the settings of a call."""
+    state = {key: value for key, value in backend.items() if key not in ("truncation", "padding")}
+    return hashlib.sha256(json.dumps(state, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def added_tokens(base: TokenizerInfo, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The tokens that make `tokenizer` out of `base`; none where it is another one, or the same."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    added = [token for token in backend["added_tokens"] if token["id"] >= base.vocab_size]
+    backend["added_tokens"] = [token for token in backend["added_tokens"] if token not in added]
+    return [token["content"] for token in added] if _fingerprint(backend) == base.fingerprint else []
 
 
 def read_manifest(data_dir: str | Path) -> Manifest | None:

@@ -108,7 +108,7 @@ TRAIN: dict[str, Counterpart] = {
     "deepspeed": Counterpart("--fsdp", "under torchrun, for encoders that do not fit one GPU"),
     "deepspeed_config": Counterpart("--fsdp", "under torchrun, for encoders that do not fit one GPU"),
     # the model
-    "pooler_actf": Counterpart("", "the pooler is the checkpoint's, with tanh where it has none"),
+    "pooler_actf": Counterpart("--pooler", "new: dropout, dense, tanh; the default keeps the checkpoint's pooler"),
     "update_bert_opt": Counterpart("", "the encoder is always trained"),
     "num_hidden_layers": Counterpart("", "the encoder has the layers of its own config.json"),
     "init_ratio": Counterpart("", "no such setting"),

@@ -139,7 +139,10 @@ def find_files(config: PreparationConfig) -> list[SplitFile]:
             if os.path.isfile(path):
                 continue
             if named and (not is_test(split) or not present):
-                problems.append(f"{path}: no such file, and --tasks names {task.name}; make it with glue_prepro.py")
+                problems.append(
+                    f"{path}: no such file, and --tasks names {task.name}; write it as docs/data.md says, or for GLUE "
+                    "with experiments/glue/glue_prepro.py"
+                )
             else:
                 print(f"{task.name} {split}: no file {path}, skipped")
         files += present

@@ -21,7 +21,9 @@ from tokenizers import Encoding, Tokenizer
 
 from data_utils.cutting import Text, cut_positions
 from data_utils.errors import InputError
+from data_utils.hub import earlier_download, model_source
 from data_utils.model_folder import encoder_source
+from data_utils.tokenizer_files import no_tokenizer, not_loaded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -39,30 +41,38 @@ def load_tokenizer(name_or_dir: str, flag: str = "--model") -> PreTrainedTokeniz
         InputError: no such folder, no tokenizer in it or a damaged one, no hub in reach, or a tokenizer without a fast
             form.
     """
-    folder = Path(encoder_source(str(Path(name_or_dir).expanduser()) if name_or_dir.startswith("~") else name_or_dir))
-    looks_local = name_or_dir.startswith((".", "/", "~")) or name_or_dir.count("/") > 1
-    looks_local |= "/" in name_or_dir and Path(name_or_dir).parent.is_dir()  # downloads/…, where there is a downloads
-    if folder.is_file() or (looks_local and not folder.is_dir()):
-        found = "is a file" if folder.is_file() else "no folder"
-        raise InputError(f"{flag}: {found} {name_or_dir}; expected a model's folder or its hub name")
+    name = _folder_or_name(name_or_dir, flag)
+    source = model_source(name, flag)
     from transformers import AutoTokenizer  # seconds to import, and workers do not need it
 
-    source = str(folder) if folder.is_dir() else name_or_dir
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         known, special = len(tokenizer), len(set(tokenizer.all_special_ids))
     except (
         Exception
     ) as error:  # a damaged file raises what it may: KeyError, AttributeError, Rust's bare Exception, ...
-        reason = f"{type(error).__name__}: {str(error).strip()}".split("\n")[0]
-        cure = "give a folder that holds the model's tokenizer, or a hub name while the hub can be reached"
-        raise InputError(f"{flag}: cannot load a tokenizer from {name_or_dir!r}: {reason}; {cure}") from None
+        reason = not_loaded(source, error) + earlier_download(name, source)
+        raise InputError(f"{flag}: cannot load a tokenizer from {name_or_dir!r}: {reason}") from None
     if not tokenizer.is_fast:
         kind = type(tokenizer).__name__
-        raise InputError(f"{flag}: {name_or_dir!r} has only a slow tokenizer ({kind}); a fast one is needed")
+        raise InputError(
+            f"{flag}: {name_or_dir!r} has only a slow tokenizer ({kind}); a fast one is needed, so take another model"
+        )
     if known <= special:  # what is made up for a folder with a config.json only
-        raise InputError(f"{flag}: {name_or_dir!r} holds no tokenizer files; save the model's tokenizer there too")
+        reason = no_tokenizer(Path(source)) + earlier_download(name, source)
+        raise InputError(f"{flag}: cannot load a tokenizer from {name_or_dir!r}: {reason}")
     return tokenizer
+
+
+def _folder_or_name(name_or_dir: str, flag: str) -> str:
+    """The folder to look into, or the hub name; `InputError` for a file, and for a path at which no folder is."""
+    folder = Path(encoder_source(str(Path(name_or_dir).expanduser()) if name_or_dir.startswith("~") else name_or_dir))
+    looks_local = name_or_dir.startswith((".", "/", "~")) or name_or_dir.count("/") > 1
+    looks_local |= "/" in name_or_dir and Path(name_or_dir).parent.is_dir()  # downloads/…, where there is a downloads
+    if folder.is_file() or (looks_local and not folder.is_dir()):
+        found = "is a file" if folder.is_file() else "no folder"
+        raise InputError(f"{flag}: {found} {name_or_dir}; expected a model's folder or its hub name")
+    return str(folder) if folder.is_dir() else name_or_dir
 
 
 @dataclass(frozen=True)

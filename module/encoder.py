@@ -8,6 +8,7 @@ Rows come in either of two layouts. *Padded*: one row a line, filled up to the l
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +17,12 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from module.foreign import check_folder
 from module.pretrained import check_config, check_files, check_place, check_weights, reason_of
+from module.rows import check_rows, first_position, longest_row
 
 PACKABLE = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet", "albert"})
 """Model types whose packed output is tested to equal the padded one: they honour position ids and a 4-d mask."""
-
-POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
-"""Model types that count positions from `pad_token_id + 1`, as fairseq did."""
 
 
 class EncoderOutput(NamedTuple):
@@ -47,17 +47,21 @@ class EncoderOutput(NamedTuple):
 
 
 class Pooler(nn.Module):
-    """First token -> linear -> tanh, for encoders that come without a pooler of their own."""
+    """First token -> dropout -> linear -> tanh, for encoders that come without a pooler of their own, or in its place.
 
-    def __init__(self, hidden_size: int, std: float) -> None:
+    Only a pooler that takes the place of the checkpoint's has dropout, as MT-DNN's.
+    """
+
+    def __init__(self, hidden_size: int, std: float, dropout_p: float = 0.0) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout_p)
         self.dense = nn.Linear(hidden_size, hidden_size)
         nn.init.normal_(self.dense.weight, std=std)
         nn.init.zeros_(self.dense.bias)
 
     def forward(self, first: Tensor) -> Tensor:
         """`first` (rows, hidden) -> (rows, hidden)."""
-        return torch.tanh(self.dense(first))
+        return torch.tanh(self.dense(self.dropout(first)))
 
 
 class Encoder(nn.Module):
@@ -66,15 +70,35 @@ class Encoder(nn.Module):
     Attributes:
         model: the base model, as `AutoModel` gives it.
         untrained: names of the parameters below `model` that the checkpoint did not hold (a fresh pooler, say).
+        pooler: ours, where the model has none or a new one is wanted; None where the model's own is used.
+        can_pack: whether rows may be packed, see `PACKABLE`.
+        remarks: what its user should know, a sentence each.
+
+    Args:
+        model: see above.
+        untrained: see above.
+        new_pooler: dropout before a pooler of ours that replaces the model's own; None keeps that.
     """
 
-    def __init__(self, model: transformers.PreTrainedModel, untrained: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        model: transformers.PreTrainedModel,
+        untrained: frozenset[str] = frozenset(),
+        new_pooler: float | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
-        self.untrained = untrained
+        self.remarks: list[str] = []
+        attention = model.config._attn_implementation
+        self.can_pack = model.config.model_type in PACKABLE and attention in ("sdpa", "eager")
+        if new_pooler is not None:
+            model.pooler = None  # so that it is neither trained nor saved
+        self.untrained = untrained & {name for name, _ in model.named_parameters()}
         has_pooler = getattr(model, "pooler", None) is not None
         std = getattr(model.config, "initializer_range", 0.02)
-        self.pooler = None if has_pooler else Pooler(self.hidden_size, std)
+        self.pooler = None if has_pooler else Pooler(self.hidden_size, std, new_pooler or 0.0)
+        # Longformer and its like look at a window only: without this the first token sees the row's beginning alone.
+        self._global_first = "global_attention_mask" in inspect.signature(model.forward).parameters
 
     @property
     def config(self) -> transformers.PreTrainedConfig:
@@ -87,20 +111,14 @@ class Encoder(nn.Module):
         return self.config.hidden_size
 
     @property
-    def can_pack(self) -> bool:
-        """Whether rows may be packed: see `PACKABLE`."""
-        return self.config.model_type in PACKABLE and self.config._attn_implementation in ("sdpa", "eager")
-
-    @property
     def position_offset(self) -> int:
-        """The position id of a row's first token."""
-        return self.config.pad_token_id + 1 if self.config.model_type in POSITIONS_AFTER_PADDING else 0
+        """The position id of a row's first token: see `first_position`."""
+        return first_position(self.model)
 
     @property
     def max_length(self) -> int:
         """Longest row in tokens that the position embeddings allow."""
-        positions = getattr(self.config, "max_position_embeddings", None)
-        return positions - self.position_offset if positions else 2**31
+        return longest_row(self.model)
 
     @property
     def uses_type_ids(self) -> bool:
@@ -135,7 +153,15 @@ class Encoder(nn.Module):
         """
         if sequence_ids is not None:
             attention_mask = self._block_mask(sequence_ids)
-        optional = {"token_type_ids": token_type_ids, "position_ids": position_ids}
+        sees_all = None
+        if self._global_first:
+            sees_all = torch.zeros_like(input_ids)
+            sees_all[:, 0] = 1
+        optional = {
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "global_attention_mask": sees_all,
+        }
         given = {name: value for name, value in optional.items() if value is not None}
         states = self.model(input_ids, attention_mask=attention_mask, **given).last_hidden_state
         first = states[:, 0] if first_tokens is None else states.flatten(0, 1)[first_tokens]
@@ -152,8 +178,9 @@ class Encoder(nn.Module):
     def _pool(self, first: Tensor) -> Tensor:
         if self.pooler is not None:
             return self.pooler(first)
-        if isinstance(self.model.pooler, nn.Linear):  # ALBERT keeps the activation outside
-            return self.model.pooler_activation(self.model.pooler(first))
+        if isinstance(self.model.pooler, nn.Linear):  # ALBERT and BigBird keep the activation outside
+            activation = getattr(self.model, "pooler_activation", None) or self.model.activation
+            return activation(self.model.pooler(first))
         return self.model.pooler(first[:, None])  # BERT's poolers pick the first token themselves
 
 
@@ -172,11 +199,17 @@ def quiet_transformers() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def load_encoder(name_or_dir: str, seed: int, *, weights: bool = True) -> Encoder:
+def load_encoder(name_or_dir: str, seed: int, *, weights: bool = True, new_pooler: float | None = None) -> Encoder:
     """Load an encoder by hub name or from a local folder, with float32 weights; code that comes with it is never run.
 
     What the checkpoint lacks (a pooler; anything else is an error) is initialised from `seed`; the global random
     stream is left alone. Without `weights` all is: for a model whose weights are going to come from elsewhere.
+
+    Args:
+        name_or_dir: hub name or local folder.
+        seed: for what is initialised.
+        weights: whether to read any.
+        new_pooler: dropout before a new pooler that replaces the checkpoint's, see `Pooler`; None keeps that.
 
     Raises:
         ValueError: it cannot be loaded, is not an encoder, or its weights are not those that its `config.json`
@@ -185,21 +218,24 @@ def load_encoder(name_or_dir: str, seed: int, *, weights: bool = True) -> Encode
     check_place(name_or_dir)
     try:
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
-            return _load(name_or_dir, seed, weights)
+            return _load(name_or_dir, seed, weights, new_pooler)
     except Exception as error:  # readers of foreign files raise what they happen upon: KeyError, unpickling errors, ...
-        raise ValueError(
-            f"{name_or_dir!r} cannot be loaded as a local folder or from the hub: {reason_of(error)}"
-        ) from None
+        where = "" if Path(name_or_dir).is_dir() else " from the hub"
+        raise ValueError(f"{name_or_dir!r} cannot be loaded{where}: {reason_of(error)}") from None
 
 
-def _load(name_or_dir: str, seed: int, weights: bool) -> Encoder:
+def _load(name_or_dir: str, seed: int, weights: bool, new_pooler: float | None) -> Encoder:
+    if Path(name_or_dir).is_dir():
+        check_folder(Path(name_or_dir))
     config = transformers.AutoConfig.from_pretrained(name_or_dir, trust_remote_code=False)
-    check_config(config, name_or_dir)
+    check_config(config)
     config._attn_implementation = None  # the default: a `config.json` could name a kernel to download and run
+    if config.model_type == "big_bird":  # its sparse attention reseeds numpy, and is given up at a batch of short rows
+        config.attention_type = "original_full"
     torch.manual_seed(seed)
     if not weights:
         model = transformers.AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
-        return Encoder(model, frozenset(name for name, _ in model.named_parameters()))
+        return _checked(Encoder(model, frozenset(name for name, _ in model.named_parameters()), new_pooler))
     if Path(name_or_dir).is_dir():
         check_files(config, Path(name_or_dir))
     model, info = transformers.AutoModel.from_pretrained(
@@ -212,7 +248,12 @@ def _load(name_or_dir: str, seed: int, weights: bool) -> Encoder:
         output_loading_info=True,
     )
     check_weights(model, info)
-    encoder = Encoder(model, frozenset(info["missing_keys"]))
+    return _checked(Encoder(model, frozenset(info["missing_keys"]), new_pooler))
+
+
+def _checked(encoder: Encoder) -> Encoder:
+    """The encoder with its remarks, in evaluation mode; whatever `forward` raises where its settings cannot work."""
     with torch.no_grad():  # one token, so that settings that cannot work are told now and not as a crash in training
         encoder.eval()(torch.zeros((1, 1), dtype=torch.long), attention_mask=torch.ones((1, 1), dtype=torch.long))
+    encoder.remarks = check_rows(encoder)
     return encoder

@@ -17,7 +17,9 @@ HEAD_STD = 0.02
 
 
 class ClassificationHead(nn.Module):
-    """Pooled first token -> dropout -> linear, as in MT-DNN. Logits have shape (sequences, width).
+    """Pooled first token -> dropout -> linear. Logits have shape (sequences, width).
+
+    As in MT-DNN, which pools with a new pooler of its own (`--pooler new`) where ours is the checkpoint's.
 
     Args:
         hidden_size: of the encoder.

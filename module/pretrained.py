@@ -13,11 +13,8 @@ from typing import Any
 
 import torch
 import transformers
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-)
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
+
+from module.foreign import WEIGHTS_FILES, check_weights_file, why_no_encoder
 
 LARGEST = {
     "num_hidden_layers": 1000,
@@ -28,9 +25,6 @@ LARGEST = {
     "max_position_embeddings": 2**24,
 }
 """Far above any real encoder: what `config.json` may ask for before the model is built to see how large it gets."""
-
-WEIGHTS_FILES = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
-"""What `transformers` looks for in a model folder, in its order."""
 
 LOOSE_WEIGHTS = frozenset({".pt", ".pth", ".bin", ".ckpt"})
 """Endings of single files, such as MT-DNN's checkpoints."""
@@ -52,19 +46,15 @@ def check_place(name_or_dir: str) -> None:
         raise ValueError(f"no folder {name_or_dir!r}; give a Hugging Face model folder or a hub name")
 
 
-def check_config(config: transformers.PreTrainedConfig, name: str) -> None:
+def check_config(config: transformers.PreTrainedConfig) -> None:
     """Look at a `config.json` before the model is built.
 
-    A decoder's configuration does not say that it is one; that it has a causal and no masked language model does.
-
     Raises:
-        ValueError: a decoder or encoder-decoder, whose first token sees nothing of the row; sizes that no encoder has;
-            quantized weights, which cannot be trained.
+        ValueError: no encoder of text, see `why_no_encoder`; sizes that no encoder has; quantized weights, which cannot
+            be trained.
     """
-    kind = config.model_type
-    decodes = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    if decodes or config.is_encoder_decoder or getattr(config, "is_decoder", False):
-        raise ValueError(f"{name!r} is a {config.model_type} model; needed is an encoder such as BERT or RoBERTa")
+    if reason := why_no_encoder(config):
+        raise ValueError(reason)
     found = {key: getattr(config, key, None) for key in LARGEST}
     bad = [
         f"{key} is {size}, allowed: 1 to {LARGEST[key]}"
@@ -81,10 +71,11 @@ def check_files(config: transformers.PreTrainedConfig, folder: Path) -> None:
     """Look at a model folder before anything is read into memory.
 
     Raises:
-        ValueError: its index names a file outside the folder, `config.json` describes a far larger model than the
-            folder can hold (`transformers` would make room for all of it before it compares any shape), or the weights
-            are parts of a distributed checkpoint.
+        ValueError: there are no weights that torch reads, its index names a file outside the folder, `config.json`
+            describes a far larger model than the folder can hold (`transformers` would make room for all of it before
+            it compares any shape), or the weights are parts of a distributed checkpoint.
     """
+    check_weights_file(folder)
     if shards := sorted(path.name for path in folder.iterdir() if SHARD.match(path.name)):
         raise ValueError(f"{shards[0]} is part of a distributed checkpoint; save the model as one, or in plain shards")
     names = (getattr(config, "transformers_weights", None), *WEIGHTS_FILES)
@@ -125,6 +116,8 @@ def reason_of(error: Exception) -> str:
     text = " ".join(str(error).split())
     if "trust_remote_code" in text:
         return "it needs Python code that comes with it, and such code is never run"
+    if unknown := re.search(r"model type (\S+) but Transformers does not recognize", text):
+        return f"transformers {transformers.__version__} knows no model type {unknown[1].strip('`')}"
     if type(error).__name__ == "UnpicklingError":  # by name, as `pickle` is imported nowhere
         return "its weights are damaged or hold more than tensors, which is never run; give them as safetensors"
     return text if isinstance(error, (OSError, ValueError)) and text else f"{type(error).__name__}: {text}"

@@ -58,6 +58,11 @@ class DataConfig:
         "auto", choices=("auto", "on", "off"), help="several rows a line, no padding; auto: where the encoder allows it"
     )
     dropout_p: float = option(0.1, help="dropout before a head whose task has no dropout_p of its own")
+    pooler: str = option(
+        "checkpoint",
+        choices=("checkpoint", "new"),
+        help="what heads read of the first token: the checkpoint's pooler, or a new one with dropout, as in MT-DNN",
+    )
 
     def problems(self) -> list[str]:
         """What is wrong with these values, a line each."""

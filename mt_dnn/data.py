@@ -11,13 +11,14 @@ import transformers
 
 from data_utils.errors import InputError, raise_all
 from data_utils.features import FeatureSet, feature_path, load_features
-from data_utils.manifest import Manifest, describe_tokenizer, model_short_name, read_manifest
+from data_utils.manifest import Manifest, added_tokens, describe_tokenizer, model_short_name, read_manifest
 from data_utils.model_folder import encoder_source
 from data_utils.scoring import unsupported_metrics
-from data_utils.strict import shown
+from data_utils.strict import listed, shown
 from data_utils.task_def import TaskDef, load_task_defs, select_tasks
 from data_utils.tokenization import load_tokenizer
-from module.encoder import Encoder
+from module.encoder import PACKABLE, Encoder
+from module.rows import try_rows
 from mt_dnn.config import GLUE_TASKS, DataConfig
 from mt_dnn.subset import share_of
 
@@ -89,16 +90,42 @@ def check_fits_encoder(
     manifest = read_manifest(config.data_dir)
     if manifest is not None:
         _check_tokenizer(config, manifest, encoder, tokenizer)
+    splits = [split for item in data.values() for split in item.splits]
+    for features in splits:
+        check_added_tokens(features, encoder, tokenizer, config.init_checkpoint)
     longest = min(encoder.max_length, config.max_seq_len)
     bad = []
-    for features in (split for item in data.values() for split in item.splits):
+    for features in splits:
         bad += cutting_problems(features, config.max_seq_len)
         bad += _range_problems(config, features, encoder)
-    if longest < config.max_seq_len and any(
-        int(split.lengths.max()) > longest for item in data.values() for split in item.splits
-    ):
+    if longest < config.max_seq_len and any(int(split.lengths.max()) > longest for split in splits):
         bad.append(f"--max_seq_len {config.max_seq_len}: the encoder takes at most {longest} tokens; ask for that")
     raise_all(bad)
+    try_length(encoder, min(longest, max(int(split.lengths.max()) for split in splits)), config.init_checkpoint)
+
+
+def check_added_tokens(
+    features: FeatureSet, encoder: Encoder, tokenizer: transformers.PreTrainedTokenizerBase | None, name: str
+) -> None:
+    """Raise `InputError` where rows hold tokens that only the tokenizer of the encoder, called `name`, knows."""
+    known, largest = encoder.config.vocab_size, int(np.max(features.token_ids, initial=0))
+    if tokenizer is not None and known <= largest < len(tokenizer):
+        where = f"{features.task.name}_{features.split}" if features.split else "a text"
+        raise InputError(
+            f"{where} holds token id {largest}, which the tokenizer of {name} knows ({len(tokenizer)} tokens) and its "
+            f"embeddings do not ({known}): tokens were added to the tokenizer only. Add them to the encoder with "
+            "model.resize_token_embeddings(len(tokenizer)) and model.save_pretrained(FOLDER)"
+        )
+
+
+def try_length(encoder: Encoder, length: int, name: str) -> None:
+    """Raise `InputError` unless the encoder, called `name`, takes rows of so many tokens; see `try_rows`."""
+    if encoder.config.model_type in PACKABLE:  # tests hold these types to `max_length`; large ones would take seconds
+        return
+    try:
+        try_rows(encoder, length)
+    except ValueError as error:
+        raise InputError(f"--init_checkpoint {name}: {error}") from None
 
 
 def _range_problems(config: DataConfig, features: FeatureSet, encoder: Encoder) -> list[str]:
@@ -131,6 +158,11 @@ def _check_tokenizer(
     cure = f"run prepro_std.py --model {config.init_checkpoint}, or choose the encoder the features were made for"
     if tokenizer is not None:
         own = describe_tokenizer(config.init_checkpoint, tokenizer)
+        if added := added_tokens(made, tokenizer):
+            raise InputError(
+                f"{config.data_dir}: features made with the tokenizer of {made.name} ({made.vocab_size} tokens), to "
+                f"which {config.init_checkpoint} has added {len(added)} ({listed(added)}): {cure}"
+            )
         if own.fingerprint != made.fingerprint:
             raise InputError(
                 f"{config.data_dir}: features made with the tokenizer of {made.name} ({made.tokenizer_class}, "

@@ -6,16 +6,18 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError, raise_all
+from data_utils.hub import earlier_download, model_source
 from data_utils.model_folder import ENCODER, encoder_source, exported_model
 from data_utils.task_def import TaskDef, listed
 from module.encoder import Encoder, load_encoder, quiet_transformers
 from module.heads import HEADS
+from module.pretrained import check_place
 from mt_dnn.record.durable import damage
 from mt_dnn.seeding import stream_seed
 
@@ -26,8 +28,8 @@ RESUME_CURE = (
     "a resumed run needs its config.json and tokenizer alone, which the run's own folder has where best/ is there"
 )
 
-ENCODER_PREFIX = "encoder.model."
-"""Names in the state dict of what goes to the Hugging Face folder."""
+ENCODER_PREFIX, POOLER_PREFIX = "encoder.model.", "encoder.pooler."
+"""Names in the state dict of what goes to the Hugging Face folder, and of a pooler of ours."""
 
 
 class MTDNN(nn.Module):
@@ -63,10 +65,17 @@ def check_trainable(tasks: Sequence[TaskDef]) -> None:
 
 
 def build_model(
-    init_checkpoint: str, tasks: Sequence[TaskDef], *, dropout_p: float, seed: int, weights: bool = True
+    init_checkpoint: str,
+    tasks: Sequence[TaskDef],
+    *,
+    dropout_p: float,
+    seed: int,
+    pooler: str = "checkpoint",
+    weights: bool = True,
 ) -> MTDNN:
     """Load the encoder and add a head per task; an exported model's heads of the same name and labels come along.
 
+    With `pooler` "new" a new one, with dropout before it, takes the place of the checkpoint's, as in MT-DNN.
     Without `weights` it is for those of a checkpoint to be put in: only the encoder's configuration is read.
 
     Raises:
@@ -77,11 +86,9 @@ def build_model(
     exported = weights and (encoder_source(init_checkpoint) != init_checkpoint or (folder / HEADS_FILE).is_file())
     if exported and (reason := damage(folder, (HEADS_FILE, TASKS_FILE))):
         raise InputError(f"--init_checkpoint: the exported model {folder} is damaged ({reason})")
-    try:
-        encoder = load_encoder(encoder_source(init_checkpoint), stream_seed(seed, "encoder"), weights=weights)
-    except ValueError as error:
-        cure = "" if weights else f"; {RESUME_CURE}"
-        raise InputError(f"--init_checkpoint: {error}{cure}") from None
+    anew = pooler == "new"
+    replaced = dropout_p if anew else 0.0 if holds_pooler(init_checkpoint) else None
+    encoder = _load_encoder(init_checkpoint, stream_seed(seed, "encoder"), weights, replaced)
     heads = nn.ModuleDict()
     for task in tasks:
         p = dropout_p if task.dropout_p is None else task.dropout_p
@@ -89,12 +96,35 @@ def build_model(
         heads[task.name] = head(encoder.hidden_size, task.kind.width(task), p, stream_seed(seed, "head", task.name))
     model = MTDNN(encoder, heads)
     if weights:
-        model.head_origins |= _load_heads(model, folder, tasks)
+        model.head_origins |= _load_heads(model, folder, tasks, keep_pooler=anew)
     return model
 
 
-def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef]) -> dict[str, str]:
+def holds_pooler(init_checkpoint: str) -> bool:
+    """Whether this is an exported model with a pooler of ours, which lies among the heads."""
+    try:
+        with safe_open(Path(exported_model(init_checkpoint)) / HEADS_FILE, "pt") as saved:
+            return any(name.startswith(POOLER_PREFIX) for name in saved.keys())  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError):  # a damaged one is told when it is read
+        return False
+
+
+def _load_encoder(init_checkpoint: str, seed: int, weights: bool, new_pooler: float | None) -> Encoder:
+    name = source = encoder_source(init_checkpoint)
+    try:
+        check_place(name)
+        source = model_source(name, "--init_checkpoint")
+        return load_encoder(source, seed, weights=weights, new_pooler=new_pooler)
+    except ValueError as error:
+        flag = "" if isinstance(error, InputError) else "--init_checkpoint: "
+        cure = "" if weights else f"; {RESUME_CURE}"
+        raise InputError(f"{flag}{error}{earlier_download(name, source)}{cure}") from None
+
+
+def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef], *, keep_pooler: bool) -> dict[str, str]:
     """Take over the heads (and the pooler, if it is ours) of an exported model whose labels are the same.
+
+    With `keep_pooler` the model's pooler stays as it is.
 
     Returns:
         What became of each task's head, in words; {} where there is no exported model.
@@ -112,9 +142,9 @@ def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef]) -> dict[st
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"--init_checkpoint: {folder} is not a whole exported model: {reason}") from None
     same = [task.name for task in tasks if labels.get(task.name) == list(task.label_names)]
-    taken = ("encoder.pooler.", *(f"heads.{name}." for name in same))
+    taken = (*([] if keep_pooler else [POOLER_PREFIX]), *(f"heads.{name}." for name in same))
     state = {name: value for name, value in model.state_dict().items() if name.startswith(taken)}
-    known = ("encoder.pooler.", *(f"heads.{name}." for name in labels))
+    known = (POOLER_PREFIX, *(f"heads.{name}." for name in labels))
     bad = [f"{name} belongs to none of its tasks" for name in saved if not name.startswith(known)]
     for name in sorted(state.keys() | {name for name in saved if name.startswith(taken)}):
         wanted, found = (_kind(tensors.get(name)) for tensors in (state, saved))

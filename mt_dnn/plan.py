@@ -9,10 +9,11 @@ from dataclasses import fields
 import torch
 
 from data_utils.cli import columns
+from module.encoder import Encoder
 from module.optim import OPTIMIZERS
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, shortened, unused_keys
-from mt_dnn.model import MTDNN
+from mt_dnn.model import MTDNN, holds_pooler
 from mt_dnn.sampling import STEADY, MultiTaskSampler
 
 
@@ -41,6 +42,8 @@ def describe(
         f"encoder  {config.data.init_checkpoint} ({encoder.config.model_type}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device.type}{spread}, {precision}, "
         f"rows {'packed' if packing else 'padded'}",
+        f"pooler   {_pooler(config, encoder)}",
+        *(f"note     {remark}" for remark in encoder.remarks),
         f"updates  {len(sampler):,} an epoch of {rows} rows, {len(sampler) * loop.epochs:,} in {loop.epochs} "
         f"epoch{'s' * (loop.epochs > 1)}, sampler {loop.sampler}",
         *_head_lines(data, model),
@@ -52,6 +55,20 @@ def describe(
         *columns(_group_rows(config, optimizer)),
     ]
     return "\n".join(lines)
+
+
+def _pooler(config: TrainConfig, encoder: Encoder) -> str:
+    """Where the pooler comes from, which heads read."""
+    if config.data.pooler == "new":
+        return f"new: dropout {config.data.dropout_p:g}, dense, tanh (--pooler new)"
+    if holds_pooler(config.data.init_checkpoint):
+        return "dense, tanh, taken over with the heads"
+    if encoder.pooler is not None:
+        return "new: dense, tanh (encoders of this type have none)"
+    if len(encoder.untrained) == len(list(encoder.model.parameters())):  # a run that goes on reads no weights here
+        return "the checkpoint's"
+    untrained = any(name.startswith("pooler.") for name in encoder.untrained)
+    return "new: the encoder's own, not in the checkpoint" if untrained else "the checkpoint's"
 
 
 def _values(config: TrainConfig) -> list[str]:

@@ -21,7 +21,7 @@ from data_utils.task_def import TaskDef
 from data_utils.tokenization import EncoderSettings, RowEncoder, check_special_tokens
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import LoopConfig
-from mt_dnn.data import own_tokenizer
+from mt_dnn.data import check_added_tokens, own_tokenizer, try_length
 from mt_dnn.distributed import ALONE
 from mt_dnn.evaluate import Evaluator
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
@@ -93,7 +93,10 @@ class TrainedModel:
         encoder = RowEncoder(settings)
         made = list(task.kind.features(task, rows, encoder))
         check.see_wordless(one.uid for one in made if all(map(encoder.is_wordless, one.sequences)))
-        return features_in_memory(task, made)
+        features = features_in_memory(task, made)
+        check_added_tokens(features, self.model.encoder, self.tokenizer, str(self.folder))
+        try_length(self.model.encoder, int(features.lengths.max()), str(self.folder))
+        return features
 
     def predict(self, features: FeatureSet, loop: LoopConfig, max_seq_len: int) -> Predictions:
         """Predict every row; of `loop` device, precision and `batch_size_eval` count.

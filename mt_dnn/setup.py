@@ -105,8 +105,8 @@ def load_model(
     Without `weights` for a checkpoint to be taken up, which has been checked and says what it was made with.
     """
     seed, method = config.loop.seed, config.method
-    init = config.data.init_checkpoint
-    model = build_model(init, trained, dropout_p=config.data.dropout_p, seed=seed, weights=weights)
+    init, pooler = config.data.init_checkpoint, config.data.pooler
+    model = build_model(init, trained, dropout_p=config.data.dropout_p, seed=seed, pooler=pooler, weights=weights)
     tokenizer = own_tokenizer(init)
     if weights:
         check_fits_encoder(config.data, data, model.encoder, tokenizer)

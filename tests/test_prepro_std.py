@@ -351,3 +351,43 @@ def test_a_damaged_manifest_is_an_input_error(tmp_path: Path, old: str, new: str
         read_manifest(tmp_path)
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
+
+
+NOTES = {
+    "longer rows than the model takes": (
+        {"max_position_embeddings": 66},
+        "note: the model takes rows of at most 64 tokens; train.py --max_seq_len 64 cuts longer ones\n",
+    ),
+    "as long as it takes": ({"max_position_embeddings": 68}, ""),
+    "a decoder": (
+        {"is_decoder": True},
+        "note: train.py cannot train this model: its model type is roberta-prelayernorm",
+    ),
+    "a damaged configuration": ({"hidden_size": 0}, "note: train.py cannot train this model: config.json: hidden_size"),
+}
+
+
+@pytest.mark.parametrize("case", NOTES)
+def test_what_training_will_say_is_said_early(
+    case: str, root_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A type that counts positions from the one after the padding token's, 1."""
+    values, note = NOTES[case]
+    model = write_tiny_roberta(tmp_path / "model")
+    raw = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(raw | {"model_type": "roberta-prelayernorm"} | values))
+    capsys.readouterr()
+    assert main(flags(root_dir, model, "--tasks", "cola", "--max_seq_len", "66")) == 0
+    error = capsys.readouterr().err
+    assert error.startswith(note) if note else not error
+
+
+def test_an_own_task_is_not_sent_to_glues_script_alone(
+    models: dict[str, Path], root_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.yml").write_text(HEAD.replace("cola", "reviews"))
+    more = ["--task_def", str(tmp_path / "own.yml"), "--tasks", "reviews"]
+    assert main(flags(root_dir, models["bert"], *more)) == 2
+    path = root_dir / "reviews_train.tsv"
+    expected = f"{path}: no such file, and --tasks names reviews; write it as docs/data.md says, or for GLUE with "
+    assert expected in capsys.readouterr().err

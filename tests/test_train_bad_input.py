@@ -83,7 +83,10 @@ CASES: dict[str, tuple[Callable[[Workshop, Path], list[str]], str]] = {
         lambda w, t: task_file(t, COLA + ", loss: MseCriterion}"),
         "task 'cola': Classification is not trained with loss MseCriterion; use CeCriterion",
     ),
-    "a decoder": (decoder, "is a llama model; needed is an encoder"),
+    "a decoder": (
+        decoder,
+        "its model type is llama, a decoder, whose first token sees nothing of its row; needed is an encoder",
+    ),
     "a metric that cannot be computed": (
         lambda w, t: task_file(t, COLA + ", metric_meta: [SeqEval]}"),
         "task 'cola': Classification has no metric SeqEval; use ACC, F1",
