@@ -17,8 +17,8 @@ test:
 	bash scripts/test.sh
 
 bench: setup
-	$(PYTHON_BIN) scripts/bench_optim.py
-	$(PYTHON_BIN) scripts/bench_train.py
+	$(PYTHON_BIN) -m scripts.bench_optim
+	$(PYTHON_BIN) -m scripts.bench_train
 
 quickstart:
 	bash scripts/quickstart.sh

@@ -1,7 +1,7 @@
 r"""Time and memory of one optimizer step on the parameter shapes of real encoders, beside torch's optimizers.
 
-    python scripts/bench_optim.py                                       # on a CPU without the largest of the encoders
-    python scripts/bench_optim.py --models roberta_large,path/to/encoder --csv runs/optim.csv
+    python -m scripts.bench_optim                                       # on a CPU without the largest of the encoders
+    python -m scripts.bench_optim --models roberta_large,path/to/encoder --csv runs/optim.csv
 
 All rows take turns, on the same parameters and gradients, so that whatever else the machine does falls on all; each
 turn has a new optimizer, so that the state of only one is in memory. The floor is what the memory traffic that the
@@ -26,8 +26,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,7 @@
 r"""Training speed: this toolkit beside Hugging Face Trainer, same encoder, rows, batch size and optimizer, in one run.
 
-    python scripts/bench_train.py      # on the quickstart's data, once scripts/quickstart.sh has made it
-    python scripts/bench_train.py --data_dir data/canonical_data/all-MiniLM-L6-v2 --tasks cola,rte \
+    python -m scripts.bench_train      # on the quickstart's data, once scripts/quickstart.sh has made it
+    python -m scripts.bench_train --data_dir data/canonical_data/all-MiniLM-L6-v2 --tasks cola,rte \
         --task_def experiments/glue/glue_task_def.yml
 
 The two take turns, so that whatever else the machine does falls on both; the ratio of each round and its median are
@@ -17,10 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 import transformers

@@ -39,7 +39,7 @@ download_texts() {
 
 make_features() {
     say "Texts to canonical rows"
-    "$VENV_PYTHON" experiments/quickstart/vader_prepro.py --source "$(texts_archive)" --output_dir "$DATA"
+    "$VENV_PYTHON" -m experiments.quickstart.vader_prepro --source "$(texts_archive)" --output_dir "$DATA"
     say "Canonical rows to token ids"
     "$VENV_PYTHON" prepro_std.py --model "$MODEL" --root_dir "$DATA" --task_def "$TASK_DEF" --tasks "$TASKS"
 }

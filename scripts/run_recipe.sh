@@ -112,7 +112,7 @@ find_features() {
     done
     [[ -n "$missing" ]] || return 0
     [[ -d "$DATA" ]] || die "--data $DATA: no such folder; make it from the GLUE download:" \
-        "python experiments/glue/glue_prepro.py --glue_dir GLUE --output_dir $DATA"
+        "python -m experiments.glue.glue_prepro --glue_dir GLUE --output_dir $DATA"
     say "Canonical rows to token ids: $missing"
     "$PYTHON_BIN" prepro_std.py --model "$MODEL" --root_dir "$DATA" --task_def "$TASK_DEF" --tasks "$missing"
 }

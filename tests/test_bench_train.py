@@ -18,7 +18,7 @@ def test_it_measures_both_and_prints_a_row(workshop: Workshop) -> None:
     data = ["--data_dir", str(workshop.data_dir), "--init_checkpoint", str(workshop.encoder)]
     data += ["--task_def", "experiments/glue/glue_task_def.yml"]
     how = ["--tasks", "sst", "--optims", "adamax,pats_adamax", "--updates", "2", "--rounds", "1"]
-    command = [sys.executable, "scripts/bench_train.py", *data, *how]
+    command = [sys.executable, "-m", "scripts.bench_train", *data, *how]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("sst")]

@@ -1,6 +1,6 @@
 r"""Turn raw GLUE, as it is published, into canonical rows.
 
-    python experiments/glue/glue_prepro.py --glue_dir GLUE --output_dir data/canonical_data [--tasks cola,rte]
+    python -m experiments.glue.glue_prepro --glue_dir GLUE --output_dir data/canonical_data [--tasks cola,rte]
 
 Columns are found by their header, because their number and order differ between splits and copies. Labels stay as
 written; test rows get the task's first label (0 for regression) as a dummy; a row's uid is its number in the file,
@@ -19,8 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-if __name__ == "__main__":  # run as a script: this file's folder is on the path, the repository is not
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+if not __package__:  # started by its path, as before: start it as a module, which finds the project's packages
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+    os.execv(sys.executable, [sys.executable, "-m", "experiments.glue.glue_prepro", *sys.argv[1:]])
 
 from data_utils.atomic import StagedFiles
 from data_utils.canonical import Problems, Row, canonical_path, format_row, read_lines, row_parser, write_rows

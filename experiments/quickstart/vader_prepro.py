@@ -4,7 +4,7 @@ The source package vaderSentiment 0.5 (MIT) carries the ratings as `hutto_ICWSM_
 line `id <tab> mean rating <tab> text`. Both tasks of a domain share its texts and its split into train and dev, so
 that no dev text is seen in any task's training. Every step is deterministic: the same input gives the same files.
 
-    python experiments/quickstart/vader_prepro.py --source downloads/vaderSentiment-0.5.zip --output_dir data/quickstart
+    python -m experiments.quickstart.vader_prepro --source downloads/vaderSentiment-0.5.zip --output_dir data/quickstart
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-if not __package__:  # started by its path, when only this folder is on sys.path
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from data_utils.atomic import StagedFiles
 from data_utils.canonical import Problems, Row, canonical_path, write_rows

@@ -139,10 +139,17 @@ def test_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
     assert runs[0] == runs[1]
 
 
-def test_the_script_runs_from_any_folder(tmp_path: Path) -> None:
-    script = ROOT / "experiments/quickstart/vader_prepro.py"
-    command = [sys.executable, script, "--source", "none.zip", "--output_dir", "out"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+def test_it_runs_as_a_module() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.quickstart.vader_prepro",
+        "--source",
+        "none.zip",
+        "--output_dir",
+        "out",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert "--source none.zip: cannot be read" in done.stderr and "Traceback" not in done.stderr
 

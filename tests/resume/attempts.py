@@ -1,6 +1,6 @@
 """Runs that are copied, killed, interrupted or held up, and how they end when they resume.
 
-All of this forks: tests call it in the processes of `scripts.torture_runs.worker_pool`. What is wrong comes as lines.
+All of this forks: tests call it in the processes of `tests.torture.runs.worker_pool`. What is wrong comes as lines.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import torch
 
-from scripts.torture_checks import attempt_problems, differences, last_event, newest_checkpoint
-from scripts.torture_runs import Attempt
 from tests.resume.file_operations import FileOperations
+from tests.torture.checks import attempt_problems, differences, last_event, newest_checkpoint
+from tests.torture.runs import Attempt
 
 
 def run_plainly(argv: list[str], run: Path) -> None:

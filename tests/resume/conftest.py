@@ -8,13 +8,13 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from scripts.torture_runs import warm_up, worker_pool
-from scripts.torture_world import World, make_world
+from tests.torture.runs import warm_up, worker_pool
+from tests.torture.world import World, make_world
 
 
 @pytest.fixture(scope="package")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The world of `scripts/torture.py` with few rows; not to be written to."""
+    """The world of `tests/torture` with few rows; not to be written to."""
     return make_world(tmp_path_factory.mktemp("small") / "world", {"train": 12, "dev": 6})
 
 

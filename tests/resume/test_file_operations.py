@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.torture_checks import differences
-from scripts.torture_world import World
 from tests.resume.attempts import resume, run_plainly, run_with_copies
 from tests.resume.file_operations import content, files
+from tests.torture.checks import differences
+from tests.torture.world import World
 
 FLAGS = "--train_datasets share --optim pats_adamax --pats_lambda 1e-3 --batch_size 4 --epochs 2 --keep_checkpoints "
 """Two epochs of three updates; the second evaluation is better, too, so that `best/` is replaced."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import torture
-from scripts.torture_world import SCENARIOS, World, make_world
 from tests.resume.attempts import kill_command_line, run_plainly
+from tests.torture import kills as torture
+from tests.torture.world import SCENARIOS, World, make_world
 
 KILLS = 30
 

@@ -12,9 +12,9 @@ import pytest
 
 from data_utils.errors import InputError
 from mt_dnn.record.run_folder import claim_folder, release_folder
-from scripts.torture_runs import worker_pool
-from scripts.torture_world import World, make_world
 from tests.resume.attempts import forget_random_state, interrupt, run_plainly, start_twice
+from tests.torture.runs import worker_pool
+from tests.torture.world import World, make_world
 
 DEV_ROWS = 60
 FLAGS = "--train_datasets share --optim pats_adamax --pats_lambda 1e-3 --batch_size 2 --grad_accumulation_step 2 "

@@ -1,4 +1,4 @@
-"""What `scripts/torture.py` compares, and how it tells; the runs themselves are in `test_kills.py`."""
+"""What `tests/torture` compares, and how it tells; the runs themselves are in `test_kills.py`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from scripts import torture
-from scripts.torture_checks import attempt_problems, differences, newest_checkpoint
-from scripts.torture_world import World
 from tests.conftest import flip_a_bit
 from tests.resume.attempts import run_plainly
+from tests.torture import kills as torture
+from tests.torture.checks import attempt_problems, differences, newest_checkpoint
+from tests.torture.world import World
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mt_dnn.record.run_log import SENSITIVITY_LOG
-from scripts.torture_runs import Attempt
+from tests.torture.runs import Attempt
 
 
 def newest_checkpoint(run: Path) -> Path | None:

@@ -1,7 +1,7 @@
 r"""Kill runs at random moments, let them resume, and compare what they leave with runs that never stopped, bit for bit.
 
-    python scripts/torture.py --kills 500                        # about ten minutes on two cores
-    python scripts/torture.py --kills 50 --scenario sage --seed 7 --work_dir runs/torture
+    python -m tests.torture.kills --kills 500                        # about ten minutes on two cores
+    python -m tests.torture.kills --kills 50 --scenario sage --seed 7 --work_dir runs/torture
 
 A chain is one run that is killed up to five times, each time at a moment drawn evenly over the time that a whole run
 takes, so also while it starts, resumes, evaluates or writes; then it is left to finish and compared: every tensor of
@@ -26,12 +26,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from data_utils.errors import InputError, StoppedError, entry_point
-from scripts.torture_checks import attempt_problems, differences, last_event, leftovers, newest_checkpoint
-from scripts.torture_runs import Attempt, Hook, warm_up, worker_pool
-from scripts.torture_world import SCENARIOS, World, make_world
+from tests.torture.checks import attempt_problems, differences, last_event, leftovers, newest_checkpoint
+from tests.torture.runs import Attempt, Hook, warm_up, worker_pool
+from tests.torture.world import SCENARIOS, World, make_world
 
 KILLS_A_CHAIN = 5
 SIGNALS = (signal.SIGKILL,) * 8 + (signal.SIGTERM, signal.SIGINT)

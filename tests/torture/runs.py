@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import train
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
 """Seconds after which a run counts as hanging; they take one or two."""
 
