@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -45,7 +46,7 @@ def entry_point(main: Main) -> Callable[..., int]:
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
-        with contextlib.suppress(AttributeError):  # a stream that is something else, as in notebooks
+        if isinstance(sys.stdout, io.TextIOWrapper):  # it is something else in notebooks
             sys.stdout.reconfigure(errors="replace")  # for terminals that cannot show ± or λ
         try:
             return main(argv)

@@ -78,6 +78,10 @@ class FeatureSet:
         """(rows,) int64: tokens of the longest sequence of each row."""
         return self.lengths if self.groups is None else np.maximum.reduceat(self.lengths, self.groups[:-1])
 
+    def numbers(self, name: str) -> np.ndarray:
+        """A further column that holds numbers."""
+        return np.asarray(self.columns[name])
+
     def sequences(self, rows: np.ndarray) -> np.ndarray:
         """The sequences of some rows, one row after the other."""
         if self.groups is None:
@@ -105,15 +109,17 @@ class FeatureSet:
         sequences = self.sequences(rows)
         tokens = ranges(self.offsets[sequences], self.lengths[sequences])
 
+        def index(column: Column) -> np.ndarray:
+            return rows if column.level == ROW else sequences if column.level == SEQUENCE else tokens
+
         def chosen(values: np.ndarray | Sequence[str], column: Column) -> np.ndarray | list[str]:
-            index = rows if column.level == ROW else sequences if column.level == SEQUENCE else tokens
-            return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]
+            return values[index(column)] if isinstance(values, np.ndarray) else [values[i] for i in index(column)]
 
         kind = self.task.kind
         return replace(
             self,
             uids=[self.uids[row] for row in rows],
-            labels=chosen(self.labels, kind.label),
+            labels=self.labels[index(kind.label)],
             token_ids=self.token_ids[tokens],
             type_ids=self.type_ids[tokens],
             offsets=offsets_of(self.lengths[sequences]),

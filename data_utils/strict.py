@@ -116,7 +116,7 @@ def read_yaml_entries(path: Path, scale: int = 1) -> tuple[dict[str, Any], dict[
         loader = _StrictLoader(text)
         loader.most = scale * MAX_YAML_VALUES
         values, refused = loader.entries()
-        return values, {name: f"{place(e.problem_mark.index)}{e.problem}" for name, e in refused.items()}
+        return values, {name: f"{place(e.node.start_mark.index)}{e.problem}" for name, e in refused.items()}
     except yaml.reader.ReaderError as error:
         position, problem = error.position, f"not valid YAML: the character {error.character:#x} is not allowed"
     except yaml.MarkedYAMLError as error:
@@ -150,6 +150,7 @@ class _RefusedError(yaml.MarkedYAMLError):
 
     def __init__(self, problem: str, node: yaml.Node) -> None:
         super().__init__(problem=problem, problem_mark=node.start_mark)
+        self.node = node
 
 
 def _same(one: yaml.Node, other: yaml.Node) -> bool:
@@ -254,10 +255,10 @@ class _StrictLoader(yaml.SafeLoader):
             raise _RefusedError(f"cannot be read as {kind} ({type(error).__name__}: {error})", node) from None
 
 
-def _number(construct: Callable[[yaml.SafeLoader, yaml.Node], Any], decimal: str) -> Any:
+def _number(construct: Callable[[Any, yaml.ScalarNode], Any], decimal: str) -> Any:
     """A constructor of numbers that refuses those written in another way than people read them."""
 
-    def checked(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    def checked(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
         if not re.fullmatch(decimal, node.value):
             problem = f"{shown(node.value)} is another number in YAML than it looks; write a decimal one, or quote it"
             raise _RefusedError(problem, node)

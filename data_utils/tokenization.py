@@ -206,7 +206,8 @@ class RowEncoder:
     def _with_words(self, encoding: Encoding, count: int) -> tuple[EncodedRow, list[int]]:
         pieces: list[list[int]] = [[] for _ in range(count)]
         for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
-            pieces[word].append(token)
+            if word is not None:  # a special token, of which there is none here
+                pieces[word].append(token)
         pieces = [own or [self._unknown] for own in pieces]
         row = self._frames[0].fill([list(chain.from_iterable(pieces))], self.settings.uses_type_ids)
         words = np.full(len(row.token_ids), -1)

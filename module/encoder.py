@@ -11,7 +11,7 @@ import contextlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -92,7 +92,7 @@ class Encoder(nn.Module):
         attention = model.config._attn_implementation
         self.can_pack = model.config.model_type in PACKABLE and attention in ("sdpa", "eager")
         if new_pooler is not None:
-            model.pooler = None  # so that it is neither trained nor saved
+            setattr(model, "pooler", None)  # noqa: B010 - a module there; None, so that it is neither trained nor saved
         self.untrained = untrained & {name for name, _ in model.named_parameters()}
         has_pooler = getattr(model, "pooler", None) is not None
         std = getattr(model.config, "initializer_range", 0.02)
@@ -178,10 +178,11 @@ class Encoder(nn.Module):
     def _pool(self, first: Tensor) -> Tensor:
         if self.pooler is not None:
             return self.pooler(first)
-        if isinstance(self.model.pooler, nn.Linear):  # ALBERT and BigBird keep the activation outside
-            activation = getattr(self.model, "pooler_activation", None) or self.model.activation
-            return activation(self.model.pooler(first))
-        return self.model.pooler(first[:, None])  # BERT's poolers pick the first token themselves
+        model: Any = self.model  # torch's types know no attributes of a module
+        if isinstance(model.pooler, nn.Linear):  # ALBERT and BigBird keep the activation outside
+            activation = getattr(model, "pooler_activation", None) or model.activation
+            return activation(model.pooler(first))
+        return model.pooler(first[:, None])  # BERT's poolers pick the first token themselves
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import transformers
 from transformers.models.auto.modeling_auto import (
@@ -112,9 +113,9 @@ def why_no_encoder(config: transformers.PreTrainedConfig) -> str | None:
 
 def _needs_more(config: transformers.PreTrainedConfig) -> str | None:
     """What the model reads besides or instead of token ids."""
-    kind, model = config.model_type, transformers.MODEL_MAPPING.get(type(config), None)
+    kind, found = config.model_type, transformers.MODEL_MAPPING.get(type(config), None)
+    model: Any = found[0] if isinstance(found, (list, tuple)) else found
     if model is not None:
-        model = model[0] if isinstance(model, (list, tuple)) else model
         modalities = getattr(model, "input_modalities", "text")
         reads = {modalities} if isinstance(modalities, str) else set(modalities)
         if others := sorted(reads - {"text"}):

@@ -87,7 +87,7 @@ class Ranks:
             failure = error
         failures = [error for error in self.gather(failure) if error is not None]
         if failures:
-            failures[0].shared = True  # see `data_utils.errors.speaks`
+            setattr(failures[0], "shared", True)  # noqa: B010 - no attribute of the class; see `data_utils.errors.speaks`
             raise failures[0]
 
 

@@ -55,8 +55,9 @@ class Evaluator:
         Raises:
             StoppedError: a row's output is not finite.
         """
-        metrics, primary, constant, found = {}, [], True, {}
-        kind = data.task.kind
+        metrics: dict[str, float] = {}
+        found: dict[str, Any] = {}
+        primary, constant, kind = [], True, data.task.kind
         for split, features in data.dev.items():
             predicted, gold = self.predict(features), kind.gold(features)
             found[split] = predicted.values

@@ -93,7 +93,7 @@ class Replicated(Parallel):
 
     def accumulating(self) -> AbstractContextManager[None]:
         """See `Parallel`."""
-        return self.forward.no_sync()  # type: ignore[operator, no-any-return]
+        return self.forward.no_sync()  # type: ignore[operator]
 
     @torch.no_grad()
     def check_replicas(self) -> None:

@@ -32,7 +32,9 @@ def from_here(values: Mapping[str, Any]) -> dict[str, Any]:
     A relative path that leads nowhere from here is taken from where the run was started, if it leads somewhere there.
     """
     found, started_in = dict(values), values.get(STARTED_IN)
-    for name in PLACES if isinstance(started_in, str) else ():
+    if not isinstance(started_in, str):
+        return found
+    for name in PLACES:
         place = values.get(name)
         if place is not None and not os.path.exists(place) and os.path.exists(os.path.join(started_in, place)):
             found[name] = os.path.join(started_in, place)

@@ -92,7 +92,7 @@ def _head_lines(data: Mapping[str, TaskData], model: MTDNN) -> list[str]:
 
 
 def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: MultiTaskSampler) -> list[tuple[str, ...]]:
-    table = [("task", "type", "metric", "train rows", "dev rows", "updates/epoch", "shortened")]
+    table: list[tuple[str, ...]] = [("task", "type", "metric", "train rows", "dev rows", "updates/epoch", "shortened")]
     first_epoch = Counter(draw.task for draw in sampler.epoch(0))
     for name, item in data.items():
         dev = " + ".join(f"{len(split):,}" for split in item.dev.values()) or "not evaluated"
@@ -109,7 +109,7 @@ def _group_rows(config: TrainConfig, optimizer: torch.optim.Optimizer) -> list[t
     spec = OPTIMIZERS[config.method.optimizer_name]
     noisy = spec.perturbs and config.pats.noise_lambda > 0 and config.pats.noise_p > 0
     special = "perturbed" if noisy else "adaptive rate" if spec.adapts else None
-    table = [("parameter group", "tensors", "parameters", "weight decay", "treatment")]
+    table: list[tuple[str, ...]] = [("parameter group", "tensors", "parameters", "weight decay", "treatment")]
     for group in optimizer.param_groups:
         treatment = special if special and group["perturb"] else "plain step"
         count = sum(p.numel() for p in group["params"])

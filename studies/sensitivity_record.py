@@ -82,7 +82,7 @@ class Sensitivities:
             mean=np.array([array.mean(dtype=np.float64) for array in flat]),
             std=np.array([array.std(dtype=np.float64) for array in flat]),
             median=float(np.median(np.concatenate(flat), overwrite_input=True)),  # of the copy that concatenate made
-            histograms={name: sum(map(grid.counts, flat)) for name, grid in GRIDS.items()},
+            histograms={name: np.sum([grid.counts(array) for array in flat], axis=0) for name, grid in GRIDS.items()},
         )
 
     @property

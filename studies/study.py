@@ -182,8 +182,7 @@ class Study:
         settings: dict[str, dict[str, Settings]] = {}
         for (recipe, method), values in self.settings.items():
             settings.setdefault(recipe, {})[method] = dict(values)
-        values = (self.suite.name, dict(self.overrides), settings, runs)
-        raw = dict(zip(KEYS, values, strict=True))
+        raw = dict(zip(KEYS, (self.suite.name, dict(self.overrides), settings, runs), strict=True))
         with StagedFiles() as staged:
             staged.path(self.folder / STUDY_FILE).write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def _auc(predicted: Predictions, gold: np.ndarray) -> float:
 class OneLabel:
     """What classification and regression share: rows of one text or two, with one label."""
 
-    formats = ("PremiseOnly", "PremiseAndOneHypothesis")
+    formats: ClassVar[tuple[str, ...]] = ("PremiseOnly", "PremiseAndOneHypothesis")
 
     def features(self, task: TaskDef, rows: Sequence[Row], encoder: RowEncoder) -> Iterator[Feature]:
         """Rows as features; a row without a label gets the task's dummy one."""
@@ -58,7 +58,7 @@ class Classification(OneLabel, Kind):
 
     name = "Classification"
     label = Column(ROW, np.int64)
-    metrics: Mapping[str, Metric] = {
+    metrics: ClassVar[Mapping[str, Metric]] = {
         "ACC": of_values(metrics.accuracy),
         "F1": of_values(metrics.f1),
         "F1MAC": of_values(metrics.f1_macro),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -59,9 +59,12 @@ class Ranking(Kind):
     name = "Ranking"
     formats = ("PremiseAndMultiHypothesis",)
     label = Column(ROW, np.int64)
-    columns: Mapping[str, Column] = {"olabel": Column(SEQUENCE, np.float32), "ruid": Column(SEQUENCE, np.str_)}
+    columns: ClassVar[Mapping[str, Column]] = {
+        "olabel": Column(SEQUENCE, np.float32),
+        "ruid": Column(SEQUENCE, np.str_),
+    }
     nested = True
-    metrics: Mapping[str, Metric] = {"ACC": _accuracy, "MRR": _mean_reciprocal_rank}
+    metrics: ClassVar[Mapping[str, Metric]] = {"ACC": _accuracy, "MRR": _mean_reciprocal_rank}
     default_metrics = ("ACC",)
     default_loss = "RankCeCriterion"
 
@@ -135,7 +138,7 @@ class Ranking(Kind):
 
     def gold(self, features: FeatureSet) -> Sequence[Any]:
         """Each option's relevance, row by row."""
-        return [row.tolist() for row in np.split(features.column("olabel"), features.groups[1:-1])]
+        return [row.tolist() for row in np.split(features.numbers("olabel"), features.starts[1:-1])]
 
     def is_constant(self, values: Sequence[Any] | np.ndarray, gold: Sequence[Any] | np.ndarray) -> bool:
         """Whether the same place was chosen in all rows, though the best option is not always there."""
@@ -150,8 +153,8 @@ class Ranking(Kind):
     def table(self, features: FeatureSet, predicted: Predictions) -> Iterator[Sequence[str]]:
         """The best option's name, then all of them from the best to the worst, with their probabilities."""
         yield ["uid", "prediction", "options", "probabilities"]
-        names = features.column("ruid")
-        for i, (uid, start, size) in enumerate(zip(features.uids, features.groups, features.sizes, strict=False)):
+        names = features.columns["ruid"]
+        for i, (uid, start, size) in enumerate(zip(features.uids, features.starts, features.sizes, strict=False)):
             shares = np.zeros(size) if predicted.scores is None else predicted.scores[i, :size]
             order = np.argsort(-shares, kind="stable")
             ranked = [names[int(start + place)] for place in order]

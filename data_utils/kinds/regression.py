@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -30,7 +30,10 @@ class Regression(OneLabel, Kind):
 
     name = "Regression"
     label = Column(ROW, np.float32)
-    metrics: Mapping[str, Metric] = {"Pearson": of_values(metrics.pearson), "Spearman": of_values(metrics.spearman)}
+    metrics: ClassVar[Mapping[str, Metric]] = {
+        "Pearson": of_values(metrics.pearson),
+        "Spearman": of_values(metrics.spearman),
+    }
     default_metrics = ("Pearson", "Spearman")
     default_loss = "MseCriterion"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def _accuracy(predicted: Predictions, gold: Sequence[Sequence[str]]) -> float:
 
 
 def _entity_f1(predicted: Predictions, gold: Sequence[Sequence[str]]) -> float:
-    return entity_f1(predicted.values, gold)
+    return entity_f1(list(predicted.values), gold)
 
 
 class Tagging(Kind):
@@ -47,7 +47,7 @@ class Tagging(Kind):
     formats = ("Seqence",)
     level = TOKEN
     label = Column(TOKEN, np.int32)
-    metrics: Mapping[str, Metric] = {"SeqEval": _entity_f1, "ACC": _accuracy}
+    metrics: ClassVar[Mapping[str, Metric]] = {"SeqEval": _entity_f1, "ACC": _accuracy}
     default_metrics = ("SeqEval",)
     default_loss = "SeqCeCriterion"
 

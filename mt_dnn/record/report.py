@@ -53,7 +53,7 @@ class Report:
         rate = self.state.schedule.get_last_lr()[0]
         norm = last.grad_norm if math.isfinite(last.grad_norm) else None  # of an update that was not applied
         self.log.event("train", at.step, epoch=at.epoch, loss=losses, learning_rate=rate, grad_norm=norm)
-        curves = {f"loss/{task}": value for task, value in losses.items()} | {"learning_rate": rate}
+        curves: dict[str, Any] = {f"loss/{task}": value for task, value in losses.items()} | {"learning_rate": rate}
         curves |= {} if norm is None else {"grad_norm": norm}
         speed = self._speed()
         self._curves(curves | {"samples_per_second": speed})

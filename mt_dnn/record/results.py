@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_utils.cli import columns
 from data_utils.errors import InputError
 from data_utils.task_def import TaskDef
 from mt_dnn.record.durable import to_json, write_text, writing
@@ -91,7 +92,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 def summary(results: dict[str, Any]) -> str:
     """A few lines for the end of a run: last and best score of each task, and that of its most frequent label."""
-    rows = [("task", "metric", "last", "best", "epoch", "majority")]
+    rows: list[tuple[str, ...]] = [("task", "metric", "last", "best", "epoch", "majority")]
     for name, task in results["tasks"].items():
         scores = (f"{task[which]['score']:.2f}" for which in ("last", "best"))
         majority = task.get("majority_score")
@@ -101,10 +102,4 @@ def summary(results: dict[str, Any]) -> str:
         rows.append(("mean", "", *(f"{results['average'][which]:.2f}" for which in ("last", "best")), "", ""))
     if not any(row[-1] for row in rows[1:]):
         rows = [row[:-1] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    return "\n".join(line.rstrip() for line in columns(rows, words=2))

@@ -97,7 +97,7 @@ def _number(outcome: Outcome, key: str) -> str:
 def measured(outcome: Outcome, key: str) -> float | None:
     """A number of a run's results; None if it is not among them."""
     value = outcome.results.get(key)
-    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _links(study: Study, outcome: Outcome, page: Path) -> Html:
@@ -210,7 +210,9 @@ def settings(study: Study, page: Path) -> list[Html]:
 
 def _flags_by_scope(known: Mapping[tuple[str, str], Settings]) -> tuple[list[str], list[str], list[str]]:
     """Flags with one value everywhere; those with one value in each recipe; all others."""
-    of_all, of_recipes, of_methods = [], [], []
+    of_all: list[str] = []
+    of_recipes: list[str] = []
+    of_methods: list[str] = []
     for flag in dict.fromkeys(flag for values in known.values() for flag in values):
         found = {(recipe, _value(values, flag)) for (recipe, _), values in known.items()}
         if len({value for _, value in found}) == 1:

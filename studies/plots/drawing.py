@@ -136,7 +136,7 @@ def _draw_strip(axes: Axes, panel: StripPanel, *, named: bool) -> None:
             own = [seed for seed in seeds if (seed in row.collapsed) == collapsed]
             x, y = [row.scores[seed] for seed in own], [place + offsets[seed] for seed in own]
             axes.scatter(x, y, s=11, marker=marker, color=look.colour, alpha=0.75, linewidths=edge)
-        if row.n > 1:  # else it would hide the only dot
+        if row.mean is not None and row.n > 1:  # else it would hide the only dot
             axes.vlines(row.mean, place - 0.42, place + 0.42, color=look.colour, linewidth=1.8, zorder=0.9)
     low, high = axes.get_xlim()
     axes.set_xlim(low, high)

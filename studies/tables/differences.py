@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,5 +131,5 @@ def _by_run(by_seed: Mapping[str, Mapping[int, float]]) -> tuple[Floats]:
     return (_array([sum(by_task[seed] for by_task in by_seed.values()) / len(by_seed) for seed in seeds]),)
 
 
-def _array(values: object) -> Floats:
-    return np.round(np.array(list(values), dtype=np.float64), DECIMALS)
+def _array(values: Iterable[float]) -> Floats:
+    return np.array(list(values), dtype=np.float64).round(DECIMALS)

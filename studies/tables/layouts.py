@@ -252,7 +252,7 @@ def _csv_row(
     table: StudyTable, method: str, task: str, values: dict[str, object], compared: Difference | None
 ) -> dict[str, object]:
     setting = "multi-task" if table.group.multitask else "single-task"
-    row = {
+    row: dict[str, object] = {
         "encoder": table.group.encoder,
         "setting": setting,
         "varied": " ".join(table.group.varied),

@@ -53,7 +53,7 @@ def _other_rates(study: Study, table: StudyTable) -> Mapping[str, list[str]]:
     """Tasks on which a method's learning rate is not its baseline's, by the method's label."""
     found: dict[str, list[str]] = {}
     rates = {
-        (run.label, run.task): float(dict(run.varied).get(RATE, study.settings[run.recipe, run.method][RATE]))
+        (run.label, run.task): float({**study.settings[run.recipe, run.method], **dict(run.varied)}[RATE])
         for run in study.runs
         if run.encoder == table.group.encoder and RATE in study.settings.get((run.recipe, run.method), {})
     }

@@ -46,7 +46,8 @@ labels = st.text(
 def task_defs(draw: st.DrawFn) -> TaskDef:
     """Any valid task."""
     kind = draw(st.sampled_from(TaskType))
-    named = draw(st.lists(labels, min_size=2, max_size=4, unique=True).map(tuple) | st.just(()))
+    several = st.lists(labels, min_size=2, max_size=4, unique=True).map(tuple)
+    named = draw(several if kind is TaskType.SeqenceLabeling else several | st.just(()))
     values: dict[str, Any] = {"labels": () if kind is TaskType.Regression else named}
     if not values["labels"] and kind is not TaskType.Regression:
         values["n_class"] = draw(st.integers(2, MAX_CLASSES))

@@ -72,7 +72,7 @@ def test_shares_and_sigma_are_those_of_the_optimizers_state() -> None:
         (["--pats_sensitivity", "signed"], "--pats_sensitivity: python -m studies.readings sets this itself"),
         (["--optim=adamw"], "--optim=adamw: python -m studies.readings sets this itself"),
         (["--pats_lambda", "0"], "--pats_lambda and --pats_p must be above 0"),
-        (["--learning_rat", "1"], "unrecognized arguments: --learning_rat 1"),
+        (["--learning_rat", "1"], "--learning_rat: no such flag; flags are not cut short here, write --learning_rate"),
     ],
 )
 def test_bad_input_is_named(
