@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -53,8 +53,10 @@ Metric = Callable[[Predictions, Any], float]
 """Predictions and what is right, one a row, to a share of 1 (or a correlation)."""
 
 
-@dataclass(frozen=True)
-class Feature:
+NO_MORE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Feature(NamedTuple):
     """What becomes one row of a features file.
 
     Attributes:
@@ -67,7 +69,7 @@ class Feature:
     uid: str
     label: Any
     sequences: Sequence[EncodedRow]
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = NO_MORE
 
 
 class Column(NamedTuple):
