@@ -170,9 +170,9 @@ def check_features(manifest: Manifest | None, task: TaskDef, split: str, path: P
     if record is None:
         return
     cure = "run prepro_std.py again for this task"
-    if record.task_type != task.task_type.value or record.labels != task.label_names:
+    if record.task_type != task.type_name or record.labels != task.label_names:
         made = f"{record.task_type} with labels [{listed(record.labels)}]"
-        wanted = f"{task.task_type.value} with labels [{listed(task.label_names)}]"
+        wanted = f"{task.type_name} with labels [{listed(task.label_names)}]"
         raise InputError(f"{path}: made for {made}, but the task definition says {wanted}; {cure}")
     if split not in record.splits:
         raise InputError(f"{path}: not listed in {MANIFEST_NAME}, so left over from an earlier run; {cure}")

@@ -175,7 +175,7 @@ def _extendable(out_dir: Path, tokenizer: TokenizerInfo, max_seq_len: int, files
 
 
 def _record(task: TaskDef, splits: Mapping[str, SplitRecord]) -> TaskRecord:
-    return TaskRecord(task.data_format.value, task.task_type.value, task.label_names, splits)
+    return TaskRecord(task.data_format.value, task.type_name, task.label_names, splits)
 
 
 def prepare_split(file: SplitFile, out_path: Path, encode_all: EncodeAll, check: TextCheck) -> int:

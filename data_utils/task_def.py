@@ -72,7 +72,7 @@ class TaskDef:
 
     name: str
     data_format: DataFormat
-    task_type: TaskType
+    task_type: TaskType | str
     n_class: int = 0
     labels: tuple[str, ...] = ()
     metric_meta: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class TaskDef:
     split_names: tuple[str, ...] = ("train", "dev", "test")
 
     def __post_init__(self) -> None:
-        if self.task_type.value in KINDS:
+        if self.type_name in KINDS:
             object.__setattr__(self, "loss", self.loss or self.kind.default_loss)
             object.__setattr__(self, "metric_meta", self.metric_meta or self.kind.default_metrics)
             object.__setattr__(self, "n_class", self.n_class or self.kind.default_classes(self.labels))
@@ -99,12 +99,15 @@ class TaskDef:
         bad += [problem for split in self.split_names for problem in name_problems("split name", split, allowed="_")]
         if not self.split_names or len(set(self.split_names)) != len(self.split_names):
             bad.append(f"split_names must be different names, at least one, got {listed(self.split_names)}")
-        unknown = [metric for metric in self.metric_meta if metric not in METRICS]
-        bad += [f"metric_meta: unknown {shown(metric)}; allowed: {', '.join(METRICS)}" for metric in unknown]
+        kind = KINDS.get(self.type_name)  # what a kind brings itself need not be MT-DNN's
+        metrics = tuple(dict.fromkeys([*METRICS, *(kind.metrics if kind else ())]))
+        losses = tuple(dict.fromkeys([*LOSSES, *([kind.default_loss] if kind else [])]))
+        unknown = [metric for metric in self.metric_meta if metric not in metrics]
+        bad += [f"metric_meta: unknown {shown(metric)}; allowed: {', '.join(metrics)}" for metric in unknown]
         for key in ("loss", "kd_loss", "adv_loss"):
-            if (value := getattr(self, key)) and value not in LOSSES:
-                bad.append(f"{key}: unknown {shown(value)}; allowed: {', '.join(LOSSES)}")
-        if self.task_type.value in KINDS:
+            if (value := getattr(self, key)) and value not in losses:
+                bad.append(f"{key}: unknown {shown(value)}; allowed: {', '.join(losses)}")
+        if self.type_name in KINDS:
             bad += self.kind.problems(self)
         if not 1 <= self.n_class <= MAX_CLASSES:
             bad.append(f"n_class must be in 1 to {MAX_CLASSES:,}, got {shown(self.n_class)}")
@@ -125,9 +128,14 @@ class TaskDef:
         return bad
 
     @property
+    def type_name(self) -> str:
+        """The task type as task files have it."""
+        return self.task_type.value if isinstance(self.task_type, TaskType) else self.task_type
+
+    @property
     def not_trained(self) -> str:
         """What keeps a task of this type and format from being trained, and what can be; "" for nothing."""
-        data_format, task_type = self.data_format.value, self.task_type.value
+        data_format, task_type = self.data_format.value, self.type_name
         if task_type not in KINDS:
             return f"task_type {task_type} is not trained by this toolkit; it trains {', '.join(KINDS)}"
         if data_format not in self.kind.formats:
@@ -137,7 +145,7 @@ class TaskDef:
     @property
     def kind(self) -> Kind:
         """What kind of task it is; KeyError for one that is `not_trained`."""
-        return KINDS[self.task_type.value]
+        return KINDS[self.type_name]
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -208,6 +216,12 @@ def _enum(kind: type[Enum]) -> Any:
     return parse
 
 
+def _task_type(value: Any) -> TaskType | str:
+    """One of MT-DNN's types, or another that there is a kind for."""
+    names = TaskType.__members__
+    return value if isinstance(value, str) and value in KINDS.keys() - names else _enum(TaskType)(value)
+
+
 def _typed(kind: type | tuple[type, ...], description: str) -> Any:
     def parse(value: Any) -> Any:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -226,7 +240,7 @@ def _names(value: Any) -> tuple[str, ...]:
 
 _PARSERS = {
     "data_format": _enum(DataFormat),
-    "task_type": _enum(TaskType),
+    "task_type": _task_type,
     "n_class": _typed(int, "a whole number"),
     "labels": _names,
     "metric_meta": _names,

@@ -53,7 +53,7 @@ def check_trainable(tasks: Sequence[TaskDef]) -> None:
     """Raise `InputError` for tasks that no head is there for yet, or a loss that does not fit it."""
     bad = []
     for task in tasks:
-        kind = task.task_type.value
+        kind = task.type_name
         if kind not in HEADS:
             bad.append(f"task {task.name!r}: no head for task_type {kind}; there is: {', '.join(HEADS)}")
         elif task.loss not in HEADS[kind].losses:
@@ -92,7 +92,7 @@ def build_model(
     heads = nn.ModuleDict()
     for task in tasks:
         p = dropout_p if task.dropout_p is None else task.dropout_p
-        head = HEADS[task.task_type.value]
+        head = HEADS[task.type_name]
         heads[task.name] = head(encoder.hidden_size, task.kind.width(task), p, stream_seed(seed, "head", task.name))
     model = MTDNN(encoder, heads)
     if weights:

@@ -99,7 +99,7 @@ def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: Multi
         cut = sum(shortened(split, config.data.max_seq_len) for split in item.splits)
         about = "" if config.loop.sampler in STEADY else "~"
         updates, rows = f"{about}{first_epoch[name]:,}", f"{len(item.train):,}"
-        task_type, metric = item.task.task_type.value, item.task.primary_metric
+        task_type, metric = item.task.type_name, item.task.primary_metric
         table.append((name, task_type, metric, rows, dev, updates, f"{cut:,} rows"))
     return table
 
