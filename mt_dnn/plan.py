@@ -47,6 +47,7 @@ def describe(
         f"updates  {len(sampler):,} an epoch of {rows} rows, {len(sampler) * loop.epochs:,} in {loop.epochs} "
         f"epoch{'s' * (loop.epochs > 1)}, sampler {loop.sampler}",
         *_head_lines(data, model),
+        *_loss_lines(data),
         *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
         *[f"data     {line}" for item in data.values() for split in item.splits if (line := unused_keys(split))],
         "",
@@ -89,6 +90,12 @@ def _head_lines(data: Mapping[str, TaskData], model: MTDNN) -> list[str]:
         instead = "a linear head is used in place of MT-DNN's SAN answer module"
         lines.append(f"{'':9}enable_san is true for {', '.join(san)}: {instead}")
     return lines
+
+
+def _loss_lines(data: Mapping[str, TaskData]) -> list[str]:
+    """A line with the tasks whose loss is weighted, if there are some."""
+    weights = [f"{name} times {w:g}" for name, item in data.items() if (w := item.task.loss_weight) != 1]
+    return [f"loss     {', '.join(weights)} (loss_weight)"] * bool(weights)
 
 
 def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: MultiTaskSampler) -> list[tuple[str, ...]]:

@@ -15,6 +15,7 @@ from mt_dnn.batching import Collator
 from mt_dnn.config import TrainConfig
 from mt_dnn.evaluate import Evaluator, majority_score
 from mt_dnn.model import export_model
+from mt_dnn.objectives import plain
 from mt_dnn.record.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.record.dev_predictions import Splits, add_dev_predictions
 from mt_dnn.record.durable import damage, write_folder, writing
@@ -56,7 +57,7 @@ class Trainer:
         self.checkpoints = Checkpoints(self.folder / "checkpoints", output.keep_checkpoints)
         self.signals = RunSignals(self.ranks)
         self.update = Updater(
-            self.parallel, state.optimizer, state.schedule, self.collator, state.precision, state.data, loop
+            self.parallel, state.optimizer, state.schedule, self.collator, state.precision, state.data, loop, plain
         )
         self.evaluator = Evaluator(
             self.parallel.model, self.collator, state.precision, self.ranks, loop.batch_size_eval, self.signals.heed
