@@ -234,13 +234,14 @@ class Trainer:
             self._evaluate(at.epoch + at.position / len(self.sampler))
 
     def _evaluate(self, epoch: float) -> None:
-        """Score all tested tasks; keep the model as `best/` if their mean was never better."""
+        """Score all tested tasks; keep the model as `best/` if what `--best_by` names was never better."""
         started = time.perf_counter()
         at = self.state.progress
         scored = {task.name: self.evaluator.score(self.state.data[task.name]) for task in self.state.tested}
         if self.config.output.dev_predictions:
             self._keep_predictions({name: one.predicted for name, one in scored.items()})
-        improved = at.history.add(epoch, at.step, {name: one.scores for name, one in scored.items()})
+        scores = {name: one.scores for name, one in scored.items()}
+        improved = at.history.add(epoch, at.step, scores, self.config.data.best_by)
         self.report.evaluation(improved)
         if improved:
             self.parallel.check_finite()
@@ -312,7 +313,7 @@ class Trainer:
         }
         self.report.end()
         majority = {task.name: majority_score(self.state.data[task.name]) for task in self.state.tested}
-        results = at.history.results(self.state.tested, majority) | about
+        results = at.history.results(self.state.tested, majority, self.config.data.best_by) | about
         with self.ranks.together():
             if self.ranks.first:
                 write_results(self.folder / "results.json", results)

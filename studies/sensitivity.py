@@ -41,7 +41,7 @@ from mt_dnn.precision import pick_device
 from mt_dnn.record.checkpoint import Checkpoints
 from mt_dnn.record.durable import MANIFEST, damage
 from mt_dnn.record.run_log import say
-from mt_dnn.sampling import MultiTaskSampler
+from mt_dnn.sampling import MultiTaskSampler, SamplingConfig
 from mt_dnn.setup import make_deterministic
 from mt_dnn.subset import share_of
 from studies.sensitivity_record import SUMMARY_FILE, Sensitivities
@@ -195,7 +195,7 @@ def mean_sensitivity(
     for param in params:
         param.requires_grad_(True)
     rows = {name: len(item.train) for name, item in data.items()}
-    sampler = MultiTaskSampler(rows, batch_size, "mtdnn", BATCHES_SEED)
+    sampler = MultiTaskSampler(rows, batch_size, SamplingConfig(), BATCHES_SEED)
     averages = [torch.zeros_like(param) for param in params]
     draws = tqdm(sampler.epoch(0), desc=label, leave=False, disable=None)
     for number, draw in enumerate(draws, start=1):
