@@ -57,10 +57,10 @@ TRAIN: dict[str, Counterpart] = {
     ),
     "mtl_opt": Counterpart("", "every task has a head of its own"),
     "ratio": Counterpart(
-        "", "no --sampler does it yet: there the first task whole, and so many times as many batches of the others"
+        "--ratio", "with --sampler main_task; at least one update an epoch of each other task, there perhaps none"
     ),
     "mix_opt": Counterpart(
-        "", "no --sampler does it yet: there 1 puts the first task's batches at the end of the epoch, 0 mixes all"
+        "", "--sampler main_task mixes all, as 0 does there; 1 puts the first task's batches at the end of the epoch"
     ),
     "bin_on": BINS,
     "bin_size": BINS,

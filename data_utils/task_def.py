@@ -8,6 +8,7 @@ its file stay usable.
 from __future__ import annotations
 
 import dataclasses
+import math
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def is_test(split: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDef:
-    """One task. Field names are the keys of MT-DNN's task definition files.
+    """One task. Field names are the keys of MT-DNN's task definition files, but for `loss_weight`, which is ours.
 
     Attributes:
         name: the task's name; also the key of its head and the stem of its files. Must not contain `_` or `.`.
@@ -61,6 +62,7 @@ class TaskDef:
         labels: label names in the order of their ids; empty when the files already hold numbers.
         metric_meta: metrics to report. The primary one is the first that is not `ACC`, else `ACC`.
         loss: training criterion.
+        loss_weight: what the criterion is multiplied by in training, beside other tasks; 1 for plain.
         kd_loss: criterion of MT-DNN's distillation. Read and kept; this toolkit does not distil.
         adv_loss: criterion of MT-DNN's adversarial training. Read and kept, likewise.
         dropout_p: dropout before the head; None takes the run's `--dropout_p`.
@@ -77,6 +79,7 @@ class TaskDef:
     labels: tuple[str, ...] = ()
     metric_meta: tuple[str, ...] = ()
     loss: str = ""
+    loss_weight: float = 1.0
     kd_loss: str | None = None
     adv_loss: str | None = None
     dropout_p: float | None = None
@@ -115,6 +118,8 @@ class TaskDef:
             bad.append(f"metric_meta: F1 is for two classes, n_class is {self.n_class}; use F1MAC or F1MIC")
         if self.dropout_p is not None and not 0 <= self.dropout_p < 1:
             bad.append(f"dropout_p must be in [0, 1), got {self.dropout_p}")
+        if not 0 < self.loss_weight < math.inf:
+            bad.append(f"loss_weight must be > 0 and finite, got {self.loss_weight}")
         return bad
 
     def _label_problems(self) -> list[str]:
@@ -181,6 +186,8 @@ class TaskDef:
     def to_dict(self) -> dict[str, Any]:
         """The YAML form, without the name and without unset keys."""
         raw = {k: v for k, v in dataclasses.asdict(self).items() if k != "name" and v is not None and v != ()}
+        if self.loss_weight == 1:  # definitions in checkpoints from before there were weights are the same
+            del raw["loss_weight"]
         return {k: v.value if isinstance(v, Enum) else list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
 
     @classmethod
@@ -245,6 +252,7 @@ _PARSERS = {
     "labels": _names,
     "metric_meta": _names,
     "loss": _typed(str, "a name"),
+    "loss_weight": _typed((int, float), "a number"),
     "kd_loss": _typed(str, "a name"),
     "adv_loss": _typed(str, "a name"),
     "dropout_p": _typed((int, float), "a number"),

@@ -19,7 +19,8 @@ from module.optim import OPTIMIZERS, PATSConfig, SAGEConfig
 from mt_dnn.flags import build, convert, flags_of, option, parse_flags
 from mt_dnn.places import PLACES, STARTED_IN, from_here
 from mt_dnn.record.durable import write_text
-from mt_dnn.sampling import SAMPLERS
+from mt_dnn.record.results import MEAN
+from mt_dnn.sampling import MAIN_TASK, SamplingConfig
 
 GLUE_TASKS = "experiments/glue/glue_task_def.yml"
 """Below the repository's root, from wherever a command is started."""
@@ -47,7 +48,10 @@ class DataConfig:
         path=True, help="pretrained encoder: hub name, local folder, or best/ of a finished run"
     )
     train_datasets: str = option(help="tasks to train, such as cola,rte; several share one encoder")
-    test_datasets: str | None = option(None, help="tasks to evaluate and to select best/ by; none: all trained ones")
+    test_datasets: str | None = option(None, help="tasks to evaluate; none: all trained ones")
+    best_by: str = option(
+        MEAN, help="what best/ is chosen and --early_stopping decided by: the mean over evaluated tasks, or one of them"
+    )
     task_def: str = option(GLUE_TASKS, path=True, help="task definition file, MT-DNN's format")
     train_fraction: float = option(
         1.0, help="share of each task's training rows, stratified; larger contain smaller ones"
@@ -133,7 +137,6 @@ class LoopConfig:
     batch_size: int = option(32, help="rows a forward pass; an update sees grad_accumulation_step times as many")
     batch_size_eval: int = option(64, help="rows a forward pass in evaluation")
     grad_accumulation_step: int = option(1, help="forward passes an update; equal to a batch so many times larger")
-    sampler: str = option("mtdnn", choices=tuple(SAMPLERS), help="how updates are divided among tasks")
     warmup: float = option(0.1, help="share of all updates in which the learning rate rises")
     global_grad_clipping: float = option(1.0, help="largest norm of all gradients together; 0: no clipping")
     seed: int = option(1, help="seed of head initialisation, data order, dropout and noise")
@@ -210,6 +213,7 @@ SECTIONS: dict[str, type] = {
     "method": MethodConfig,
     "pats": PATSConfig,
     "sage": SAGEConfig,
+    "sampling": SamplingConfig,
     "loop": LoopConfig,
     "output": OutputConfig,
 }
@@ -225,6 +229,7 @@ class TrainConfig:
     method: MethodConfig
     pats: PATSConfig
     sage: SAGEConfig
+    sampling: SamplingConfig
     loop: LoopConfig
     output: OutputConfig
 
@@ -233,7 +238,7 @@ class TrainConfig:
         raise_all(problems + self._without_effect())
 
     def _without_effect(self) -> list[str]:
-        """Flags of a method that does not run."""
+        """Flags of a method that does not run, and a main task that has no others beside it."""
         spec, method = OPTIMIZERS[self.method.optimizer_name], self.method
         idle = []
         if not spec.perturbs:
@@ -241,6 +246,10 @@ class TrainConfig:
             idle.append((self.pats.changed(), why))
         if not spec.adapts:
             idle.append((self.sage.changed(), "it needs --optim sage_adamax, sage_adamw or --baseline sage"))
+        if self.sampling.sampler == MAIN_TASK and "," not in self.data.train_datasets.strip(", "):
+            idle.append(
+                ([f"--sampler {MAIN_TASK}"], "it needs several --train_datasets, of which the first is the main one")
+            )
         return [f"{', '.join(flags)} would have no effect: {why}" for flags, why in idle if flags]
 
     def to_dict(self) -> dict[str, Any]:
@@ -291,12 +300,14 @@ def _saved_values(path: Path, given: dict[str, Any]) -> dict[str, Any]:
         return {}
     saved, problems = _read(path)
     raise_all(problems)
+    # A flag that there was not yet when the run began had no effect, as its default has none.
+    before = {name: flag.field.default for name, flag in FLAGS.items() if not flag.required} | saved
     raise_all(
         [
-            f"--{name} {value} contradicts {path}, which has {saved[name]}: "
+            f"--{name} {value} contradicts {path}, which has {before[name]}: "
             "a resumed run keeps its settings; leave the flag out, or choose another --output_dir"
             for name, value in given.items()
-            if name in saved and name not in FREE_ON_RESUME and saved[name] != value
+            if name in before and name not in FREE_ON_RESUME and before[name] != value
         ]
     )
     return saved

@@ -20,6 +20,7 @@ from data_utils.tokenization import load_tokenizer
 from module.encoder import PACKABLE, Encoder
 from module.rows import try_rows
 from mt_dnn.config import GLUE_TASKS, DataConfig
+from mt_dnn.record.results import MEAN
 from mt_dnn.subset import share_of
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
@@ -59,6 +60,9 @@ def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
         for task in tested
         if task not in trained
     ]
+    if config.best_by not in (MEAN, *(task.name for task in tested)):
+        evaluated = ", ".join(task.name for task in tested)
+        bad.append(f"--best_by: {shown(config.best_by)} is not evaluated; allowed: {MEAN}, {evaluated}")
     bad += [f"--test_datasets: {task.name} has no dev split" for task in tested if not task.dev_splits]
     bad += [
         f"task {task.name!r}: {task.kind.name} has no metric {metric}; use {', '.join(task.kind.metrics)}"

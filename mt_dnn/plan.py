@@ -14,6 +14,7 @@ from module.optim import OPTIMIZERS
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, shortened, unused_keys
 from mt_dnn.model import MTDNN, holds_pooler
+from mt_dnn.record.results import MEAN
 from mt_dnn.sampling import STEADY, MultiTaskSampler
 
 
@@ -45,9 +46,12 @@ def describe(
         f"pooler   {_pooler(config, encoder)}",
         *(f"note     {remark}" for remark in encoder.remarks),
         f"updates  {len(sampler):,} an epoch of {rows} rows, {len(sampler) * loop.epochs:,} in {loop.epochs} "
-        f"epoch{'s' * (loop.epochs > 1)}, sampler {loop.sampler}",
+        f"epoch{'s' * (loop.epochs > 1)}, sampler {config.sampling.label}",
+        *_chosen_lines(config),
         *_head_lines(data, model),
+        *_loss_lines(data),
         *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
+        *_cap_lines(config, sampler),
         *[f"data     {line}" for item in data.values() for split in item.splits if (line := unused_keys(split))],
         "",
         *columns(_task_rows(config, data, sampler)),
@@ -91,13 +95,35 @@ def _head_lines(data: Mapping[str, TaskData], model: MTDNN) -> list[str]:
     return lines
 
 
+def _chosen_lines(config: TrainConfig) -> list[str]:
+    """A line with what the best model is chosen by, if it is one task."""
+    by, early = config.data.best_by, " and when to stop" * (config.loop.early_stopping > 0)
+    return [f"best/    chosen by {by} alone{early} (--best_by)"] * (by != MEAN)
+
+
+def _cap_lines(config: TrainConfig, sampler: MultiTaskSampler) -> list[str]:
+    """A line with the tasks of which an epoch has a part of the rows only."""
+    most = config.sampling.max_rows_per_task
+    if most is None:
+        return []
+    cut = [task for task, rows in sampler.rows.items() if rows > most]
+    what = f"{', '.join(cut)}: {most:,} rows an epoch, drawn anew each epoch" if cut else "all rows: no task has more"
+    return [f"data     {what} (--max_rows_per_task)"]
+
+
+def _loss_lines(data: Mapping[str, TaskData]) -> list[str]:
+    """A line with the tasks whose loss is weighted, if there are some."""
+    weights = [f"{name} times {w:g}" for name, item in data.items() if (w := item.task.loss_weight) != 1]
+    return [f"loss     {', '.join(weights)} (loss_weight)"] * bool(weights)
+
+
 def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: MultiTaskSampler) -> list[tuple[str, ...]]:
     table: list[tuple[str, ...]] = [("task", "type", "metric", "train rows", "dev rows", "updates/epoch", "shortened")]
     first_epoch = Counter(draw.task for draw in sampler.epoch(0))
     for name, item in data.items():
         dev = " + ".join(f"{len(split):,}" for split in item.dev.values()) or "not evaluated"
         cut = sum(shortened(split, config.data.max_seq_len) for split in item.splits)
-        about = "" if config.loop.sampler in STEADY else "~"
+        about = "" if config.sampling.sampler in STEADY else "~"
         updates, rows = f"{about}{first_epoch[name]:,}", f"{len(item.train):,}"
         task_type, metric = item.task.type_name, item.task.primary_metric
         table.append((name, task_type, metric, rows, dev, updates, f"{cut:,} rows"))

@@ -54,7 +54,7 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
     sampler = MultiTaskSampler(
         {name: len(item.train) for name, item in data.items()},
         config.loop.batch_size * config.loop.grad_accumulation_step,
-        config.loop.sampler,
+        config.sampling,
         seed,
     )
     optimizer = make_optimizer(model, config)

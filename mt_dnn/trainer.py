@@ -15,6 +15,7 @@ from mt_dnn.batching import Collator
 from mt_dnn.config import TrainConfig
 from mt_dnn.evaluate import Evaluator, majority_score
 from mt_dnn.model import export_model
+from mt_dnn.objectives import plain
 from mt_dnn.record.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.record.dev_predictions import Splits, add_dev_predictions
 from mt_dnn.record.durable import damage, write_folder, writing
@@ -56,7 +57,7 @@ class Trainer:
         self.checkpoints = Checkpoints(self.folder / "checkpoints", output.keep_checkpoints)
         self.signals = RunSignals(self.ranks)
         self.update = Updater(
-            self.parallel, state.optimizer, state.schedule, self.collator, state.precision, state.data, loop
+            self.parallel, state.optimizer, state.schedule, self.collator, state.precision, state.data, loop, plain
         )
         self.evaluator = Evaluator(
             self.parallel.model, self.collator, state.precision, self.ranks, loop.batch_size_eval, self.signals.heed
@@ -233,13 +234,14 @@ class Trainer:
             self._evaluate(at.epoch + at.position / len(self.sampler))
 
     def _evaluate(self, epoch: float) -> None:
-        """Score all tested tasks; keep the model as `best/` if their mean was never better."""
+        """Score all tested tasks; keep the model as `best/` if what `--best_by` names was never better."""
         started = time.perf_counter()
         at = self.state.progress
         scored = {task.name: self.evaluator.score(self.state.data[task.name]) for task in self.state.tested}
         if self.config.output.dev_predictions:
             self._keep_predictions({name: one.predicted for name, one in scored.items()})
-        improved = at.history.add(epoch, at.step, {name: one.scores for name, one in scored.items()})
+        scores = {name: one.scores for name, one in scored.items()}
+        improved = at.history.add(epoch, at.step, scores, self.config.data.best_by)
         self.report.evaluation(improved)
         if improved:
             self.parallel.check_finite()
@@ -311,7 +313,7 @@ class Trainer:
         }
         self.report.end()
         majority = {task.name: majority_score(self.state.data[task.name]) for task in self.state.tested}
-        results = at.history.results(self.state.tested, majority) | about
+        results = at.history.results(self.state.tested, majority, self.config.data.best_by) | about
         with self.ranks.together():
             if self.ranks.first:
                 write_results(self.folder / "results.json", results)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +13,12 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.lr_scheduler import LRScheduler
 
-from module.losses import LOSSES
 from module.optim import ListOptimizer
 from module.optim.sharding import whole
 from mt_dnn.batching import Collator
 from mt_dnn.config import LoopConfig
 from mt_dnn.data import TaskData
+from mt_dnn.objectives import Objective
 from mt_dnn.parallel import Parallel
 from mt_dnn.precision import Precision
 from mt_dnn.sampling import Draw
@@ -26,8 +27,8 @@ from mt_dnn.sampling import Draw
 class Updated(NamedTuple):
     """What an update leaves behind for the log.
 
-    `loss` is the mean over its rows (a tensor on the device). `problem` is why it was not applied, "" if it was;
-    `overflow` is float16's own way of finding its scale, and no problem.
+    `loss` is the mean over its units of what is minimised (a tensor on the device). `problem` is why it was not
+    applied, "" if it was; `overflow` is float16's own way of finding its scale, and no problem.
     """
 
     loss: Tensor
@@ -47,6 +48,7 @@ class Updater:
         precision: autocast and loss scaling.
         data: training rows by task.
         config: batch size and clipping.
+        objective: what is minimised.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Updater:
         precision: Precision,
         data: dict[str, TaskData],
         config: LoopConfig,
+        objective: Objective,
     ) -> None:
         self.parallel = parallel
         self.optimizer = optimizer
@@ -66,6 +69,7 @@ class Updater:
         self.precision = precision
         self.data = data
         self.config = config
+        self.objective = objective
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def __call__(self, draw: Draw, step: int) -> Updated:
@@ -115,7 +119,7 @@ class Updater:
         return total
 
     def _pass(self, draw: Draw, rows: np.ndarray, units: int) -> Tensor:
-        """One forward and backward pass over this process's part of `rows`.
+        """Forward and backward passes over this process's part of `rows`: one of each for every term of the objective.
 
         Returns:
             Its part of the mean loss over the `units` of the whole update.
@@ -125,11 +129,18 @@ class Updater:
         # A rank without rows runs one row with weight 0, so that the collectives match.
         weight = 1.0 if len(own) else 0.0
         batch = self.collator(item.train, own if len(own) else rows[:1]).to(self.precision.device)
+        total = torch.zeros((), device=self.precision.device)
+        terms = self.objective(self.parallel.forward, item.task, batch)
+        while (loss := self._next(terms)) is not None:
+            loss = loss * weight / units
+            self.precision.scaler.scale(loss * ranks.size).backward()  # torch takes the mean over processes
+            total += loss.detach()
+        return total
+
+    def _next(self, terms: Iterator[Tensor]) -> Tensor | None:
+        """The objective's next term, computed under autocast, unlike its backward pass; None: no more."""
         with self.precision.autocast:
-            logits = self.parallel.forward(draw.task, batch.inputs)
-            loss = LOSSES[item.task.loss](logits, batch.targets).sum() * weight / units
-        self.precision.scaler.scale(loss * ranks.size).backward()  # torch takes the mean over processes
-        return loss.detach()
+            return next(terms, None)
 
     def _problem(self, loss: float, grad_norm: float, draw: Draw, step: int) -> str:
         uids = ", ".join(self.data[draw.task].train.uids[i] for i in draw.rows)

@@ -29,7 +29,6 @@ from data_utils.atomic import sha256_of
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, StoppedError, entry_point, raise_all
 from data_utils.strict import read_yaml_mapping
-from module.losses import LOSSES
 from module.optim import encoder_param_groups
 from module.optim.sensitivity import sensitivity_
 from mt_dnn.batching import Collator, pick_packing
@@ -37,11 +36,12 @@ from mt_dnn.config import TrainConfig, load_config
 from mt_dnn.data import TaskData, check_fits_encoder, choose_tasks, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
+from mt_dnn.objectives import task_loss
 from mt_dnn.precision import pick_device
 from mt_dnn.record.checkpoint import Checkpoints
 from mt_dnn.record.durable import MANIFEST, damage
 from mt_dnn.record.run_log import say
-from mt_dnn.sampling import MultiTaskSampler
+from mt_dnn.sampling import MultiTaskSampler, SamplingConfig
 from mt_dnn.setup import make_deterministic
 from mt_dnn.subset import share_of
 from studies.sensitivity_record import SUMMARY_FILE, Sensitivities
@@ -195,14 +195,13 @@ def mean_sensitivity(
     for param in params:
         param.requires_grad_(True)
     rows = {name: len(item.train) for name, item in data.items()}
-    sampler = MultiTaskSampler(rows, batch_size, "mtdnn", BATCHES_SEED)
+    sampler = MultiTaskSampler(rows, batch_size, SamplingConfig(), BATCHES_SEED)
     averages = [torch.zeros_like(param) for param in params]
     draws = tqdm(sampler.epoch(0), desc=label, leave=False, disable=None)
     for number, draw in enumerate(draws, start=1):
         item = data[draw.task]
         batch = collator(item.train, draw.rows).to(params[0].device)
-        loss = LOSSES[item.task.loss](model(draw.task, batch.inputs), batch.targets).sum()
-        loss = loss / collator.units(item.train, draw.rows)
+        loss = task_loss(model, item.task, batch) / collator.units(item.train, draw.rows)
         grads = torch.autograd.grad(loss, params, materialize_grads=True)
         with torch.no_grad():
             # The optimizers' own measure; with this β the moving average is the mean of all batches so far.

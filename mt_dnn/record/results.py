@@ -14,6 +14,9 @@ from data_utils.errors import InputError
 from data_utils.task_def import TaskDef
 from mt_dnn.record.durable import to_json, write_text, writing
 
+MEAN = "mean"
+"""The value of `--best_by` that is no task."""
+
 
 @dataclass
 class History:
@@ -22,17 +25,17 @@ class History:
     Attributes:
         evaluations: `{"epoch", "step", "mean", "tasks": {name: {"score", "metrics", "constant"}}}`, in order. `epoch`
             counts passes over the data: 2 after the second, 1.5 in the middle of it.
-        since_best: evaluations since the mean was last raised.
+        since_best: evaluations since the score that `--best_by` names was last raised.
     """
 
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     since_best: int = 0
 
-    def add(self, epoch: float, step: int, tasks: dict[str, dict[str, Any]]) -> bool:
-        """Record an evaluation; returns whether its mean is the best so far (an equal one is not)."""
-        mean = mean_score(tasks)
-        improved = mean > max((e["mean"] for e in self.evaluations), default=-math.inf)
-        self.evaluations.append({"epoch": epoch, "step": step, "mean": mean, "tasks": tasks})
+    def add(self, epoch: float, step: int, tasks: dict[str, dict[str, Any]], by: str = MEAN) -> bool:
+        """Record an evaluation; returns whether its score `by` is the best so far (an equal one is not)."""
+        evaluation = {"epoch": epoch, "step": step, "mean": mean_score(tasks), "tasks": tasks}
+        improved = score_by(evaluation, by) > max((score_by(e, by) for e in self.evaluations), default=-math.inf)
+        self.evaluations.append(evaluation)
         self.since_best = 0 if improved else self.since_best + 1
         return improved
 
@@ -57,14 +60,32 @@ class History:
         return {"primary_metric": task.primary_metric, "best": best, "last": history[-1], "history": history}
 
     def average(self) -> dict[str, float]:
-        """Mean over tasks, at the evaluation where it is best (the one `best/` holds) and at the last."""
+        """Mean over tasks, at the evaluation where it is best and at the last."""
         means = [e["mean"] for e in self.evaluations]
         return {"best": max(means), "last": means[-1]}
 
-    def results(self, tested: Sequence[TaskDef], majority: Mapping[str, float | None]) -> dict[str, Any]:
-        """The scores of `results.json`, in points out of 100; `majority`: `majority_score` by task."""
+    def best_model(self, by: str) -> dict[str, Any]:
+        """The evaluation whose model `best/` holds: the first of those with the best score `by`."""
+        best = max(self.evaluations, key=lambda evaluation: score_by(evaluation, by))
+        return {"by": by, "score": score_by(best, by), "epoch": best["epoch"], "step": best["step"]}
+
+    def results(
+        self, tested: Sequence[TaskDef], majority: Mapping[str, float | None], by: str = MEAN
+    ) -> dict[str, Any]:
+        """The scores of `results.json`, in points out of 100.
+
+        Args:
+            tested: the tasks.
+            majority: `majority_score` by task.
+            by: what `best/` was chosen by.
+        """
         tasks = {task.name: {**self.of_task(task), "majority_score": majority[task.name]} for task in tested}
-        return {"tasks": tasks, "average": self.average()}
+        return {"tasks": tasks, "average": self.average(), "best_model": self.best_model(by)}
+
+
+def score_by(evaluation: Mapping[str, Any], by: str) -> float:
+    """The score that `best/` is chosen by: the mean over tasks, or that of the task called `by`."""
+    return float(evaluation["mean"] if by == MEAN else evaluation["tasks"][by]["score"])
 
 
 def mean_score(evaluation: Mapping[str, dict[str, Any]]) -> float:
@@ -102,4 +123,7 @@ def summary(results: dict[str, Any]) -> str:
         rows.append(("mean", "", *(f"{results['average'][which]:.2f}" for which in ("last", "best")), "", ""))
     if not any(row[-1] for row in rows[1:]):
         rows = [row[:-1] for row in rows]
-    return "\n".join(line.rstrip() for line in columns(rows, words=2))
+    lines = [line.rstrip() for line in columns(rows, words=2)]
+    if (model := results.get("best_model", {"by": MEAN}))["by"] != MEAN:
+        lines.append(f"best/ is the model of epoch {round(model['epoch'], 2):g}, chosen by {model['by']}")
+    return "\n".join(lines)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 import train
 from data_utils.features import FeatureSet, load_features
 from data_utils.task_def import load_task_defs
-from mt_dnn.sampling import MultiTaskSampler
+from mt_dnn.sampling import MultiTaskSampler, SamplingConfig
 from studies.sensitivity import BATCHES_SEED, Measurement, main
 from studies.sensitivity_record import GRIDS, Grid, Sensitivities
 from studies.study import Run
@@ -81,7 +81,7 @@ def brute_force(run: Path, data_dir: Path, tasks: list[str], batch_size: int, wh
         task: [torch.autograd.grad(loss, list(params.values())) for loss in row_losses(state, encoder, features)]
         for task, features in rows.items()
     }
-    draws = MultiTaskSampler({t: len(f) for t, f in rows.items()}, batch_size, "mtdnn", BATCHES_SEED).epoch(0)
+    draws = MultiTaskSampler({t: len(f) for t, f in rows.items()}, batch_size, SamplingConfig(), BATCHES_SEED).epoch(0)
     totals = {name: torch.zeros(param.shape, dtype=torch.float64) for name, param in params.items()}
     for draw in draws:
         for place, (name, param) in enumerate(params.items()):

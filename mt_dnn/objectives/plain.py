@@ -1,0 +1,23 @@
+"""Plain fine-tuning: the task's criterion against its labels, times the task's weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from data_utils.task_def import TaskDef
+from module.losses import LOSSES
+from mt_dnn.batching import Batch
+from mt_dnn.objectives.objective import Forward
+
+
+def task_loss(forward: Forward, task: TaskDef, batch: Batch) -> Tensor:
+    """The task's loss on the batch, times its `loss_weight`; (), the sum over the batch's units."""
+    logits = forward(task.name, batch.inputs)
+    return LOSSES[task.loss](logits, batch.targets).sum() * task.loss_weight
+
+
+def plain(forward: Forward, task: TaskDef, batch: Batch) -> Iterator[Tensor]:
+    """The objective of plain fine-tuning: one term, `task_loss`."""
+    yield task_loss(forward, task, batch)
