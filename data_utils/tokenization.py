@@ -197,11 +197,16 @@ class RowEncoder:
         Returns:
             Each row, and for each of its tokens which word it is the first piece of, -1 for all others.
         """
-        spaced = [row if not self._byte_level else [*row[:1], *(f" {word}" for word in row[1:])] for row in rows]
+        spaced = [self._spaced(row) if self._byte_level else row for row in rows]
         encodings = self._tokenizer.encode_batch(
             [list(row) for row in spaced], is_pretokenized=True, add_special_tokens=False
         )
         return [self._with_words(encoding, len(row)) for encoding, row in zip(encodings, rows, strict=True)]
+
+    @staticmethod
+    def _spaced(row: Sequence[str]) -> list[str]:
+        """Words with the space before each that byte-level pieces hold; a first word of nothing becomes a space."""
+        return [row[0] or " ", *(f" {word}" for word in row[1:])]
 
     def _with_words(self, encoding: Encoding, count: int) -> tuple[EncodedRow, list[int]]:
         pieces: list[list[int]] = [[] for _ in range(count)]

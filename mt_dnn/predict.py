@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +81,7 @@ class TrainedModel:
         """Features of a file, or of standard input, with one row a line: see `read_text_rows`.
 
         A row's uid is the number of its line, from 1; labels are zeros. Rows are cut to `max_seq_len` tokens, or to
-        what the encoder takes. `check` sees them.
+        what the encoder takes, here or in `predict`. `check` sees them.
 
         Raises:
             InputError: lines that are not rows, a file that cannot be read, a model without a tokenizer or with one
@@ -88,14 +90,17 @@ class TrainedModel:
         if self.tokenizer is None:
             raise InputError(f"--texts needs a tokenizer, and {self.folder} has none; make features, see --data_dir")
         rows = read_text_rows(source, task, check)
-        settings = EncoderSettings.of(self.tokenizer, min(max_seq_len, self.model.encoder.max_length))
+        longest = min(max_seq_len, self.model.encoder.max_length)
+        settings = EncoderSettings.of(self.tokenizer, longest)
         check_special_tokens(settings, str(self.folder), pairs=bool(rows[0].hypotheses))
+        if task.kind.predicts_cut_words:  # the collator cuts
+            settings = dataclasses.replace(settings, max_seq_len=sys.maxsize)
         encoder = RowEncoder(settings)
         made = list(task.kind.features(task, rows, encoder))
         check.see_wordless(one.uid for one in made if all(map(encoder.is_wordless, one.sequences)))
         features = features_in_memory(task, made)
         check_added_tokens(features, self.model.encoder, self.tokenizer, str(self.folder))
-        try_length(self.model.encoder, int(features.lengths.max()), str(self.folder))
+        try_length(self.model.encoder, min(longest, int(features.lengths.max())), str(self.folder))
         return features
 
     def predict(self, features: FeatureSet, loop: LoopConfig, max_seq_len: int) -> Predictions:

@@ -113,6 +113,7 @@ class Kind(ABC):
         label: the column of what is right, under `label` in a features file.
         columns: further columns by their key in a features file.
         nested: whether a row's `token_id` is a list of sequences.
+        predicts_cut_words: whether texts to predict keep the words that the model will not see: each gets a value, too.
         metrics: by MT-DNN's names.
         default_metrics: where a task names none.
         default_loss: likewise; a criterion of `module.losses`.
@@ -124,6 +125,7 @@ class Kind(ABC):
     label: ClassVar[Column]
     columns: ClassVar[Mapping[str, Column]] = {}
     nested: ClassVar[bool] = False
+    predicts_cut_words: ClassVar[bool] = False
     metrics: ClassVar[Mapping[str, Metric]]
     default_metrics: ClassVar[tuple[str, ...]]
     default_loss: ClassVar[str]

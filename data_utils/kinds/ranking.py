@@ -22,7 +22,8 @@ from data_utils.kinds.kind import (
     ScoresNeededError,
     softmax,
 )
-from data_utils.strict import shown
+from data_utils.kinds.regression import MAX_FLOAT32
+from data_utils.strict import encodable, shown
 
 if TYPE_CHECKING:
     from data_utils.canonical import Row
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from data_utils.tokenization import RowEncoder
 
 MOST_OPTIONS = 10_000
+NOT_IN_NAMES = ",\t\r\n"
 
 
 def _accuracy(predicted: Predictions, gold: Sequence[Sequence[float]]) -> float:
@@ -40,16 +42,18 @@ def _accuracy(predicted: Predictions, gold: Sequence[Sequence[float]]) -> float:
 
 
 def _mean_reciprocal_rank(predicted: Predictions, gold: Sequence[Sequence[float]]) -> float:
-    """Mean of 1 / the rank of the first option that is as relevant as any; options that tie share their ranks."""
+    """Mean of 1 / the rank of the first option that is as relevant as any.
+
+    Options with one score stand in no order: the rank is what it is on average over their orders.
+    """
     if predicted.scores is None:
         raise ScoresNeededError("MRR needs the scores of the options")
     found = []
     for scores, row in zip(predicted.scores, gold, strict=True):
-        relevance = np.asarray(row)
-        own = scores[: len(row)]
-        best = own[relevance == relevance.max()].max()
-        ahead, tied = int((own > best).sum()), int((own == best).sum())
-        found.append(1 / (1 + ahead + (tied - 1) / 2))
+        own, right = scores[: len(row)], np.equal(row, max(row))
+        best = own[right].max()
+        ahead, tied = int((own > best).sum()), own == best
+        found.append(1 / (ahead + (tied.sum() + 1) / ((tied & right).sum() + 1)))
     return float(np.mean(found))
 
 
@@ -85,7 +89,7 @@ class Ranking(Kind):
             value = float(label)
         except ValueError:
             value = math.nan
-        if not math.isfinite(value) or "_" in label:
+        if not abs(value) <= MAX_FLOAT32 or "_" in label:
             kind = "is not a finite number"
             raise InputError(f"label {shown(label)} {kind}, and {task.name} ranks its options by numbers")
         return value
@@ -117,8 +121,12 @@ class Ranking(Kind):
             fits = isinstance(values, list) and len(values) == len(lengths)
             if not fits or not all(isinstance(value, kinds) and not isinstance(value, bool) for value in values):
                 raise InputError(f"{key} must be a list with one entry an option ({len(lengths)}), got {shown(values)}")
-        if not all(map(math.isfinite, relevances)):
+        if not all(abs(value) <= MAX_FLOAT32 for value in relevances):
             raise InputError(f"olabel must hold finite numbers, got {shown(relevances)}")
+        if relevances[row["label"]] != max(relevances):
+            raise InputError(f"label {row['label']} is not the place of the largest olabel, {shown(relevances)}")
+        if unfit := [name for name in map(str, names) if set(NOT_IN_NAMES) & set(name) or not encodable(name)]:
+            raise InputError(f"ruid {shown(unfit[0])} holds a comma, a tab or a line end, which tables cannot carry")
         return {"olabel": relevances, "ruid": map(str, names)}
 
     def targets(self, features: FeatureSet, layout: Layout) -> dict[str, np.ndarray]:
@@ -134,7 +142,8 @@ class Ranking(Kind):
         """The place of the option with the highest score, and the options' probabilities."""
         table = places(features.sizes)
         scores = np.where(table < 0, -np.inf, outputs[np.maximum(table, 0), 0])
-        return Predictions(scores.argmax(-1), softmax(scores))
+        # In double precision, as an option far behind would get a probability of 0, and tie with others that do.
+        return Predictions(scores.argmax(-1), softmax(scores.astype(np.float64)))
 
     def gold(self, features: FeatureSet) -> Sequence[Any]:
         """Each option's relevance, row by row."""

@@ -47,6 +47,7 @@ class Tagging(Kind):
     formats = ("Seqence",)
     level = TOKEN
     label = Column(TOKEN, np.int32)
+    predicts_cut_words = True
     metrics: ClassVar[Mapping[str, Metric]] = {"SeqEval": _entity_f1, "ACC": _accuracy}
     default_metrics = ("SeqEval",)
     default_loss = "SeqCeCriterion"

@@ -1,199 +1,261 @@
-"""Tagging: words to pieces and back, entity F1, and what MT-DNN's files hold."""
+"""Tagging: words and their tags, from canonical rows to entities, by hand and against seqeval."""
 
 from __future__ import annotations
 
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from data_utils.canonical import Row, read_rows
+from data_utils.canonical import row_parser
 from data_utils.errors import InputError
-from data_utils.feature_lines import json_line
 from data_utils.features import FeatureSet, features_in_memory, load_features
-from data_utils.kinds.kind import UNSCORED
+from data_utils.kinds.kind import UNSCORED, Feature, Predictions
 from data_utils.metrics import entities, entity_f1
 from data_utils.scoring import compute_metrics
 from data_utils.task_def import DataFormat, TaskDef, TaskType
-from data_utils.tokenization import EncoderSettings, RowEncoder, load_tokenizer
+from data_utils.tokenization import EncodedRow, EncoderSettings, RowEncoder, Text, load_tokenizer
+from mt_dnn.batching import Collator
+from mt_dnn.subset import share_of
 from tests.tiny_models import write_tiny_bert, write_tiny_roberta
 
-TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+TAGS = ("O", "B-a", "I-a", "B-b", "I-b")
 
 
-def task(*more: str) -> TaskDef:
+def task(labels: tuple[str, ...] = TAGS) -> TaskDef:
+    metrics = ("SeqEval", "ACC")
     return TaskDef(
-        name="ner",
+        name="tag",
         data_format=DataFormat.Seqence,
         task_type=TaskType.SeqenceLabeling,
-        labels=(*TAGS, *more),
-        metric_meta=("SeqEval", "ACC"),
+        labels=labels,
+        metric_meta=metrics,
     )
 
 
-TASK = task()
-ROWS = [
-    Row("a", ("B-PER", "I-PER", "O"), tokens=("Zoë", "Smithson", "left")),
-    Row("b", ("O", "B-LOC"), tokens=("\u200b", "Rome")),
-]
+TAG = task()
+MT_DNN = task(("O", "B-a", "I-a", "X", "CLS", "SEP"))
 
 
-@pytest.fixture(scope="module", params=["bert", "roberta"])
-def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RowEncoder:
-    write = {"bert": write_tiny_bert, "roberta": write_tiny_roberta}[request.param]
-    return RowEncoder(EncoderSettings.of(load_tokenizer(str(write(tmp_path_factory.mktemp("model")))), 24))
+@pytest.fixture(scope="module")
+def encoder_of(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """An encoder of words by the tiny model's name and the longest length."""
+    root = tmp_path_factory.mktemp("tiny")
+    folders = {"bert": write_tiny_bert(root / "bert"), "roberta": write_tiny_roberta(root / "roberta")}
+    tokenizers = {name: load_tokenizer(str(folder)) for name, folder in folders.items()}
+    return lambda name, longest=64: RowEncoder(EncoderSettings.of(tokenizers[name], longest))
 
 
-@pytest.fixture
-def features(encoder: RowEncoder) -> FeatureSet:
-    return features_in_memory(TASK, list(TASK.kind.features(TASK, ROWS, encoder)))
+ENTITIES = {
+    "one": ("O B-a I-a O", {("a", 1, 3)}),
+    "to the end": ("B-a I-a", {("a", 0, 2)}),
+    "side by side": ("B-a B-a I-a", {("a", 0, 1), ("a", 1, 3)}),
+    "begun by I": ("I-a I-a O", set()),
+    "of another kind inside": ("B-a I-b I-b", {("a", 0, 1)}),
+    "of another kind beside": ("B-a B-b", {("a", 0, 1), ("b", 1, 2)}),
+    "torn": ("B-a O I-a", {("a", 0, 1)}),
+    "a kind with a dash": ("B-creative-work I-creative-work", {("creative-work", 0, 2)}),
+    "a kind that begins like another": ("B-a I-a-b", {("a", 0, 1)}),
+    "none": ("O O", set()),
+    "no word": ("", set()),
+}
 
 
-def test_the_first_piece_of_every_word_has_its_tag(features: FeatureSet) -> None:
-    assert TASK.kind.gold(features) == [list(row.labels) for row in ROWS]  # a word without pieces has one, too
-    first, second = np.split(features.labels, features.offsets[1:-1])
-    assert first[0] == first[-1] == UNSCORED and len(first) > 5
-    assert (first != UNSCORED).sum() == 3 and (second != UNSCORED).sum() == 2
+@pytest.mark.parametrize(("tags", "expected"), ENTITIES.values(), ids=ENTITIES)
+def test_entities(tags: str, expected: set[tuple[str, int, int]]) -> None:
+    assert entities(tags.split()) == expected
 
 
-def test_words_have_the_pieces_that_they_have_in_the_text(encoder: RowEncoder) -> None:
-    words = ("we", "gave", "Kim", "tea")
-    ((row, places),) = encoder.encode_words([words])
-    (whole,) = encoder.encode([" ".join(words)])
-    assert row.token_ids == whole.token_ids and row.texts == whole.texts
-    assert [place for place in places if place >= 0] == [0, 1, 2, 3]
+def test_entity_f1_counts_over_all_rows() -> None:
+    gold = ["B-a I-a O B-b".split(), "B-a O".split(), ["O"]]
+    ours = ["B-a I-a O B-a".split(), "O B-a".split(), ["B-b"]]
+    assert entity_f1(ours, gold) == pytest.approx(2 * 1 / (4 + 3))
+    assert entity_f1([["O"]], [["O"]]) == 0
 
 
-def test_a_long_row_is_cut_as_texts_are_and_keeps_its_last_token(encoder: RowEncoder) -> None:
-    words = tuple(f"word{i}" for i in range(30))
-    ((row, places),) = encoder.encode_words([words])
-    assert len(row.token_ids) == len(places) == 24 and row.shortened
-    assert row.token_ids[-1] == encoder.encode(["x"])[0].token_ids[-1] and places[-1] == -1
-    kept = [place for place in places if place >= 0]
-    assert kept == list(range(len(kept))) and len(kept) < 30
+def test_entity_f1_is_seqevals() -> None:
+    seqeval = pytest.importorskip("seqeval.metrics")
+    iob2 = pytest.importorskip("seqeval.scheme").IOB2
+    draw = random.Random(0)
+    tags = ["O", *(f"{prefix}-{kind}" for prefix in "BI" for kind in ("a", "b", "b-c"))]
+    for _ in range(500):
+        gold = [draw.choices(tags, k=draw.randint(1, 9)) for _ in range(draw.randint(1, 4))]
+        ours = [[tag if draw.random() < 0.6 else draw.choice(tags) for tag in row] for row in gold]
+        gold.append(["B-a"])  # seqeval warns where there is no entity
+        ours.append(["B-a"])
+        expected = seqeval.f1_score(gold, ours, mode="strict", scheme=iob2)
+        assert entity_f1(ours, gold) == pytest.approx(expected), (gold, ours)
 
 
-def test_labels_of_a_file_are_those_of_mt_dnn_where_the_task_has_them(encoder: RowEncoder, tmp_path: Path) -> None:
-    theirs = task("X", "CLS", "SEP")
-    for one in (TASK, theirs):
-        made = list(one.kind.features(one, ROWS, encoder))
-        (tmp_path / "ner_train.json").write_text("".join(json_line(feature, nested=False) for feature in made))
-        line = json.loads((tmp_path / "ner_train.json").read_text().splitlines()[0])
-        special = {line["label"][0], line["label"][-1], *line["label"][1:-1]} - {0, 1, 2}
-        assert special == ({UNSCORED} if one is TASK else {5, 6, 7})
-        assert line["label"][0] == (UNSCORED if one is TASK else 6) and len(line["label"]) == len(line["token_id"])
-        assert one.kind.gold(load_features(tmp_path, one, "train")) == [list(row.labels) for row in ROWS]
+def one(definition: TaskDef, words: list[str], tags: list[str], encoder: RowEncoder) -> Feature:
+    row = row_parser(definition, labelled=False)("\t".join(["u", json.dumps(tags) if tags else "", json.dumps(words)]))
+    (made,) = definition.kind.features(definition, [row], encoder)
+    return made
 
 
-def test_mt_dnns_own_line_loads(tmp_path: Path) -> None:
-    line = {"uid": 0, "label": [6, 1, 5, 2, 7], "token_id": [2, 9, 8, 7, 3], "type_id": [0] * 5}
-    (tmp_path / "ner_dev.json").write_text(json.dumps(line) + "\n")
-    assert task("X", "CLS", "SEP").kind.gold(load_features(tmp_path, task("X", "CLS", "SEP"), "dev")) == [
-        ["B-PER", "I-PER"]
-    ]
+def test_the_first_piece_of_a_word_has_its_tag(encoder_of) -> None:
+    words, tags = ["the", "xyz", "sailor"], ["O", "B-a", "I-a"]
+    assert one(TAG, words, tags, encoder_of("bert")).label == [UNSCORED, 0, 1, UNSCORED, UNSCORED, 2, UNSCORED]
+    assert one(MT_DNN, words, tags, encoder_of("bert")).label == [4, 0, 1, 3, 3, 2, 5], "MT-DNN's CLS, X and SEP"
 
 
-def test_the_likeliest_tag_counts_and_never_one_that_is_no_words(encoder: RowEncoder) -> None:
-    theirs = task("X", "CLS", "SEP")
-    features = features_in_memory(theirs, list(theirs.kind.features(theirs, ROWS, encoder)))
-    outputs = np.zeros((len(features.token_ids), 8), dtype=np.float32)
-    outputs[:, 5], outputs[:, 3] = 9, 1
-    predicted = theirs.kind.decide(features, outputs)
-    assert predicted.values == [["B-LOC"] * 3, ["B-LOC"] * 2]
-    assert theirs.kind.is_constant(predicted.values, theirs.kind.gold(features))
-    assert [line[-1] for line in theirs.kind.table(features, predicted)][1:] == ["B-LOC B-LOC B-LOC", "B-LOC B-LOC"]
+@pytest.mark.parametrize("model", ["bert", "roberta"])
+@pytest.mark.parametrize(
+    "words",
+    [["\u200b"], ["the", "\u200b", "the"], ["", "the"], ["the", "", ""], [" ", "a b", "é猫"], ["<mask>", "[SEP]"]],
+)
+def test_every_word_has_one_tag_whatever_it_is(encoder_of, model: str, words: list[str]) -> None:
+    tags = ["B-a", "I-a", "B-b"][: len(words)]
+    made = one(TAG, words, tags, encoder_of(model))
+    (sequence,) = made.sequences
+    scored = [TAGS[tag] for tag in made.label if tag != UNSCORED]
+    assert scored == tags
+    assert len(made.label) == len(sequence.token_ids)
+    assert made.label[0] == made.label[-1] == UNSCORED
 
 
-def test_a_word_without_an_output_is_outside(features: FeatureSet) -> None:
-    outputs = np.zeros((len(features.token_ids), 5), dtype=np.float32)
-    assert TASK.kind.decide(features, outputs).values == [["O"] * 3, ["O"] * 2]
+def test_byte_level_words_are_those_of_a_running_text(encoder_of) -> None:
+    encoder = encoder_of("roberta")
+    (sequence, words), *_ = encoder.encode_words([["the", "sailor", "sails"]])
+    assert sequence.token_ids == encoder.encode(["the sailor sails"])[0].token_ids
+    assert [word for word in words if word >= 0] == [0, 1, 2]
 
 
-def test_scores_of_a_perfect_and_of_a_majority_prediction(features: FeatureSet) -> None:
-    outputs = np.zeros((len(features.token_ids), 5), dtype=np.float32)
-    words = features.labels != UNSCORED
-    outputs[words, features.labels[words]] = 1
-    gold = TASK.kind.gold(features)
-    assert compute_metrics(TASK, TASK.kind.decide(features, outputs), gold) == {"SeqEval": 100.0, "ACC": 100.0}
-    guess = TASK.kind.majority(features, features)
-    assert guess is not None and guess.values == [["O"] * 3, ["O"] * 2]
-    assert compute_metrics(TASK, guess, gold) == {"SeqEval": 0.0, "ACC": pytest.approx(40)}
+@pytest.mark.parametrize(("definition", "first", "last"), [(TAG, UNSCORED, UNSCORED), (MT_DNN, 4, 5)])
+def test_rows_are_cut_with_their_tags(encoder_of, definition: TaskDef, first: int, last: int) -> None:
+    words, tags = ["the", "sailor", "the", "the", "sailor", "the"], ["O", "B-a", "I-a", "O", "B-a", "O"]
+    made = one(definition, words, tags, encoder_of("bert", 6))
+    kept = [i for i in made.label if i not in (UNSCORED, 3, 4, 5)]
+    assert len(made.label) == len(made.sequences[0].token_ids) == 6
+    assert (made.label[0], made.label[-1]) == (first, last)
+    whole = one(definition, words, tags, encoder_of("bert")).label
+    assert made.label[1:-1] == whole[1:5]
+    assert len(kept) < len(words)
 
 
-def test_strata_go_by_the_rarest_tag(features: FeatureSet) -> None:
-    groups = TASK.kind.strata(features)
-    assert sorted(int(row) for rows in groups for row in rows) == [0, 1] and len(groups) == 2
+def test_rows_without_labels_have_some_tag_a_word(encoder_of) -> None:
+    made = one(TAG, ["the", "sailor"], [], encoder_of("bert"))
+    assert len([tag for tag in made.label if tag == 0]) == 2
 
 
-def test_rows_without_tags_are_for_tests_alone(encoder: RowEncoder, tmp_path: Path) -> None:
-    path = tmp_path / "ner_test.tsv"
-    path.write_text('1\t\t["we", "left"]\n')
-    (row,) = read_rows(path, TASK, labelled=False)
-    assert row.labels == ("", "")
-    (made,) = TASK.kind.features(TASK, [row], encoder)
-    assert [label for label in made.label if label != UNSCORED] == [0, 0]
-    with pytest.raises(InputError, match="ner_test.tsv:1: the label is empty"):
-        read_rows(path, TASK)
+def in_memory(*rows: list[int], definition: TaskDef = TAG) -> FeatureSet:
+    made = []
+    for number, label in enumerate(rows):
+        length = len(label)
+        sequence = EncodedRow([2, *range(10, 8 + length), 3], [0] * length, (Text(1, length - 1, length - 2),))
+        made.append(Feature(f"u{number}", label, (sequence,)))
+    return features_in_memory(definition, made)
+
+
+U = UNSCORED
+SPLIT = in_memory([U, 1, U, 2, 0, U], [U, 0, U], [U, 3, 4, 4, U])
+
+
+def test_predictions_are_tags_of_words() -> None:
+    outputs = np.full((14, 5), 0.1, dtype=np.float32)
+    for token, tag in {1: 1, 2: 4, 3: 2, 4: 3, 7: 0, 10: 3, 11: 2, 12: 4}.items():
+        outputs[token, tag] = 2
+    predicted = TAG.kind.decide(SPLIT, outputs)
+    assert predicted.values == [["B-a", "I-a", "B-b"], ["O"], ["B-b", "I-a", "I-b"]]
+    gold = TAG.kind.gold(SPLIT)
+    assert gold == [["B-a", "I-a", "O"], ["O"], ["B-b", "I-b", "I-b"]]
+    # Ours: a 0-2, b 2-3, b 0-1; right: a 0-2, b 0-3. Words: 5 of 7.
+    assert compute_metrics(TAG, predicted, gold) == pytest.approx({"SeqEval": 100 * 2 / 5, "ACC": 100 * 5 / 7})
+    assert list(TAG.kind.table(SPLIT, predicted))[:2] == [["uid", "prediction"], ["u0", "B-a I-a B-b"]]
+
+
+def test_words_that_are_cut_off_are_outside_and_no_word_is_x() -> None:
+    features = in_memory([4, 1, 3, 2, 0, 5], definition=MT_DNN)
+    outputs = np.zeros((6, 6), dtype=np.float32)
+    outputs[1] = [0, 1, 0, 9, 9, 9]
+    assert MT_DNN.kind.decide(features, outputs).values == [["B-a", "O", "O"]]
+
+
+def test_the_majority_is_the_most_frequent_tag_of_words() -> None:
+    guess = TAG.kind.majority(in_memory([U, 4, U, U, U], [U, 4, 0, U]), SPLIT)
+    assert guess.values == [["I-b"] * 3, ["I-b"], ["I-b"] * 3]
+    assert TAG.kind.is_constant(guess.values, TAG.kind.gold(SPLIT))
+    assert not TAG.kind.is_constant(TAG.kind.gold(SPLIT), TAG.kind.gold(SPLIT))
+
+
+def test_a_share_of_the_rows_has_each_rare_tag_and_whole_rows() -> None:
+    split = in_memory(*[[U, 0, 0, U]] * 16, *[[U, 0, 1, 2, U]] * 4)
+    share = share_of(split, 0.25, seed=1)
+    assert sorted(map(len, TAG.kind.gold(share))) == [2, 2, 2, 2, 3]
+    assert share.labels.tolist().count(1) == 1
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_batch_counts_words_and_cuts_tags_with_their_tokens(packing: bool) -> None:
+    collate = Collator(pad_token_id=0, uses_type_ids=False, packing=packing, position_offset=0, max_length=4)
+    rows = np.array([1, 0, 2])
+    batch = collate(SPLIT, rows)
+    assert batch.targets["label"].tolist() == [[U, 0, U, U], [U, 1, U, U], [U, 3, 4, U]]
+    assert collate.units(SPLIT, rows) == 4
+    ids = batch.inputs["input_ids"].flatten()[batch.inputs["token_places"]]
+    lengths = (3, 4, 4)
+    kept = [row[:n] for row, n in zip(ids.tolist(), lengths, strict=True)]
+    assert kept == [[2, 10, 3], [2, 10, 11, 3], [2, 10, 11, 3]]
+
+
+def test_a_batch_without_words_has_a_mean() -> None:
+    collate = Collator(pad_token_id=0, uses_type_ids=False, packing=False, position_offset=0, max_length=9)
+    assert collate.units(in_memory([U, U, U]), np.array([0])) == 1
+
+
+def load(folder: Path, definition: TaskDef, row: dict[str, Any]) -> FeatureSet:
+    (folder / "tag_train.json").write_text(json.dumps(row) + "\n")
+    return load_features(folder, definition, "train")
+
+
+JSON = {"uid": 3, "label": [4, 1, 3, 2, 0, 5], "token_id": [101, 7, 8, 9, 10, 102], "type_id": [0] * 6}
+
+
+def test_features_of_mt_dnn_load(tmp_path: Path) -> None:
+    """Without a mask, with tags of its own for what is no word."""
+    features = load(tmp_path, MT_DNN, JSON)
+    assert features.labels.tolist() == [U, 1, U, 2, 0, U]
+    assert MT_DNN.kind.gold(features) == [["B-a", "I-a", "O"]]
 
 
 BAD = {
-    "too few": ([0, 1], "label must be a list with one tag id a token (3), got [0, 1]"),
-    "a number": (1, "label must be a list with one tag id a token (3), got 1"),
-    "truth": ([0, True, 0], "label must be a list with one tag id a token (3)"),
-    "no tag": ([-100, 5, -100], "label 5 is not a tag id of ner; allowed: 0 to 4, -100"),
-    "negative": ([-100, -1, -100], "label -1 is not a tag id of ner"),
+    "too few": ([0, 0], r"label must be a list with one tag id a token \(6\)"),
+    "a name": (["O"] * 6, "label must be a list with one tag id"),
+    "true": ([True] * 6, "label must be a list with one tag id"),
+    "one number": (1, "label must be a list with one tag id"),
+    "no tag": ([0, 0, 6, 0, 0, 0], "label 6 is not a tag id of tag; allowed: 0 to 5, -100"),
+    "below zero": ([0, 0, -1, 0, 0, 0], "label -1 is not a tag id"),
 }
 
 
 @pytest.mark.parametrize(("label", "message"), BAD.values(), ids=BAD)
-def test_labels_that_are_none_are_named(label: object, message: str, tmp_path: Path) -> None:
-    line = {"uid": "7", "label": label, "token_id": [2, 5, 3], "type_id": [0, 0, 0]}
-    (tmp_path / "ner_dev.json").write_text(json.dumps(line) + "\n")
-    with pytest.raises(InputError) as caught:
-        load_features(tmp_path, TASK, "dev")
-    assert f"ner_dev.json:1: {message}" in str(caught.value)
-
-
-def test_a_label_that_is_no_words_is_refused_in_canonical_rows() -> None:
-    with pytest.raises(InputError, match="the label X is no word's; allowed for ner: O, B-PER"):
-        task("X", "CLS", "SEP").kind.check_label(task("X", "CLS", "SEP"), "X")
-    with pytest.raises(InputError, match="labels must name two tags at least"):
-        TaskDef(name="ner", data_format=DataFormat.Seqence, task_type=TaskType.SeqenceLabeling)
+def test_damaged_features_are_one_message(tmp_path: Path, label: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"tag_train.json:1: {message}"):
+        load(tmp_path, MT_DNN, JSON | {"label": label})
 
 
 @pytest.mark.parametrize(
-    ("tags", "found"),
+    ("line", "message"),
     [
-        ("B-PER I-PER O", {("PER", 0, 2)}),
-        ("B-PER B-PER", {("PER", 0, 1), ("PER", 1, 2)}),
-        ("I-PER I-PER", set()),  # no entity begins without B-
-        ("B-PER I-LOC I-PER", {("PER", 0, 1)}),
-        ("O B-LOC", {("LOC", 1, 2)}),
-        ("B-creative-work I-creative-work", {("creative-work", 0, 2)}),
-        ("", set()),
+        ("u\t['O']\t['a', 'b']", "1 labels for 2 tokens"),
+        ("u\t['X']\t['a']", "the label X is no word's; allowed for tag: O, B-a, I-a"),
+        ("u\t['B-c']\t['a']", "unknown label 'B-c'"),
+        ("u\t[]\t[]", "the row has no text"),
+        ("u\tO\ta", "is not a list of strings"),
     ],
 )
-def test_entities_by_hand(tags: str, found: set[tuple[str, int, int]]) -> None:
-    assert entities(tags.split()) == found
+def test_rows_that_are_refused(line: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        row_parser(MT_DNN)(line)
 
 
-def test_entity_f1_by_hand() -> None:
-    gold = [["B-PER", "I-PER", "O", "B-LOC"]]
-    assert entity_f1([["B-PER", "I-PER", "O", "O"]], gold) == pytest.approx(2 * 1 / (1 + 2))
-    assert entity_f1([["B-PER", "O", "O", "B-LOC"]], gold) == pytest.approx(2 * 1 / (2 + 2))
-    assert entity_f1([["O"] * 4], [["O"] * 4]) == 0.0
+def test_tags_need_names() -> None:
+    with pytest.raises(InputError, match="labels must name two tags at least"):
+        task(("O", "X", "CLS"))
 
 
-def test_entity_f1_is_that_of_seqeval() -> None:
-    metrics = pytest.importorskip("seqeval.metrics", reason="the cross-check needs seqeval")
-    from seqeval.scheme import IOB2
-
-    rng = random.Random(5)
-    for _ in range(200):
-        rows = [[[rng.choice(TAGS) for _ in range(rng.randint(1, 9))]] for _ in range(4)]
-        gold = [row[0] for row in rows]
-        ours = [[rng.choice([tag, rng.choice(TAGS)]) for tag in row] for row in gold]
-        theirs = metrics.f1_score(gold, ours, mode="strict", scheme=IOB2, zero_division=0)
-        assert entity_f1(ours, gold) == pytest.approx(theirs)
+def test_predictions_without_a_row_of_words_have_an_accuracy() -> None:
+    assert TAG.kind.metrics["ACC"](Predictions([[]]), [[]]) == 0
