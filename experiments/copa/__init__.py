@@ -1,0 +1,1 @@
+"""COPA and Balanced COPA: to canonical rows; task and recipes."""

@@ -1,0 +1,1 @@
+"""SNLI: to canonical rows; task and recipes."""
