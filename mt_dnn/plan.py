@@ -9,6 +9,7 @@ from dataclasses import fields
 import torch
 
 from data_utils.cli import columns
+from data_utils.model_folder import encoder_source
 from module.encoder import Encoder
 from module.optim import OPTIMIZERS
 from mt_dnn.config import TrainConfig
@@ -40,7 +41,7 @@ def describe(
         f"method   {method.optimizer_name}{noisytune}, learning rate {method.learning_rate:g}, "
         f"warmup {loop.warmup:g}, seed {loop.seed}",
         *_values(config),
-        f"encoder  {config.data.init_checkpoint} ({encoder.config.model_type}, "
+        f"encoder  {encoder_source(config.data.init_checkpoint)} ({encoder.config.model_type}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device.type}{spread}, {precision}, "
         f"rows {'packed' if packing else 'padded'}",
         f"pooler   {_pooler(config, encoder)}",

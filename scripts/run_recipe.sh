@@ -9,9 +9,11 @@
 #   --method NAME   METHOD        pats; others: adamax, sage, noisytune, pats_lr, pats_magnitude, pats_magnitude_variance
 #   --seed N        SEED          1
 #   --data DIR      DATA_DIR      data/canonical_data: canonical rows, whose features are made if need be, or features
-#   --output DIR    OUTPUT_DIR    runs/RECIPE/METHOD/seed_N; runs with other flags of train.py need another folder
+#   --output DIR    OUTPUT_DIR    runs/RECIPE/METHOD/seed_N, with --model runs/RECIPE/METHOD/from_MODEL/seed_N; runs with
+#                                 other flags of train.py need another folder
 #   --gpus N        GPUS          1; several share each batch
-#   --model NAME    MODEL         the recipe's encoder; a hub name or a folder
+#   --model NAME    MODEL         the recipe's encoder; a hub name, a folder, or a run to go on from: its encoder and its
+#                                 heads of the same tasks and labels are taken over
 #
 # Flags of train.py win over the recipe; paths in them start at the repository's root. Runs in .venv if there is one,
 # else with the python on PATH. All recipes: python -m studies.recipes; all flags: python train.py --help
@@ -99,14 +101,27 @@ read_recipe() {
     done <<<"$arguments"
 }
 
+# first_encoder MODEL: the encoder that a run began with, whose tokenizer the run has, too; else the model itself.
+first_encoder() {
+    local model="$1" run
+    while run="${model%/}" && run="${run%/encoder}" && run="${run%/best}" && [[ -f "$run/config.yaml" ]]; do
+        model="$(sed -n "s/^init_checkpoint: *['\"]\{0,1\}\([^'\"]*\)['\"]\{0,1\}\$/\1/p" "$run/config.yaml")"
+    done
+    printf '%s\n' "$model"
+}
+
 # find_features: the folder of features into FEATURES; makes those of tasks that have none there yet.
 find_features() {
-    local task missing=""
+    local task missing="" maker="$MODEL"
     FEATURES="$DATA"
     if [[ -f "$DATA/manifest.json" || -f "$DATA/${TASKS%%,*}_train.json" ]]; then
         return   # features already, perhaps made by MT-DNN, which writes no manifest
     fi
     FEATURES="$DATA/$(basename -- "$MODEL")"
+    if [[ ! -d "$FEATURES" ]]; then
+        maker="$(first_encoder "$MODEL")"
+        FEATURES="$DATA/$(basename -- "$maker")"
+    fi
     for task in ${TASKS//,/ }; do
         [[ -f "$FEATURES/${task}_train.json" ]] || missing="$missing${missing:+,}$task"
     done
@@ -114,7 +129,7 @@ find_features() {
     [[ -d "$DATA" ]] || die "--data $DATA: no such folder; make it from the GLUE download:" \
         "python -m experiments.glue.glue_prepro --glue_dir GLUE --output_dir $DATA"
     say "Canonical rows to token ids: $missing"
-    "$PYTHON_BIN" prepro_std.py --model "$MODEL" --root_dir "$DATA" --task_def "$TASK_DEF" --tasks "$missing"
+    "$PYTHON_BIN" prepro_std.py --model "$maker" --root_dir "$DATA" --task_def "$TASK_DEF" --tasks "$missing"
 }
 
 train() {
@@ -144,7 +159,7 @@ main() {
     if [[ -d "$MODEL" ]]; then MODEL="$(in_root "$MODEL")"; fi
     cd "$ROOT"
     DATA="${DATA:-data/canonical_data}"
-    OUTPUT="${OUTPUT:-runs/$RECIPE/$METHOD/seed_$SEED}"
+    OUTPUT="${OUTPUT:-runs/$RECIPE/$METHOD${MODEL:+/from_${MODEL//\//_}}/seed_$SEED}"
     PYTHON_BIN="$(pick_python)"
     read_recipe
     find_features

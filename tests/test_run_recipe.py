@@ -192,6 +192,24 @@ def test_the_projects_own_environment_comes_first(place: Place) -> None:
     assert place.only_call("bert_base/rte.sh")[0] == "train.py"
 
 
+def test_a_run_to_go_on_from_has_the_features_of_its_first_encoder(place: Place) -> None:
+    """Two stages and a third: what is called like the run, or like best/, is not looked for."""
+    place.add_features(f"{DEFAULT_DATA}/bert-base-uncased", "rte")
+    for name, encoder in {"mtl": "bert-base-uncased", "second": "'runs/mtl/best'"}.items():
+        (place.root / "runs" / name / "best" / "encoder").mkdir(parents=True)
+        (place.root / "runs" / name / "config.yaml").write_text(f"data_dir: x\ninit_checkpoint: {encoder}\nseed: 1\n")
+    for model in ("runs/mtl", "runs/mtl/best", "runs/mtl/best/encoder", "runs/second/"):
+        assert place.run("bert_base/rte.sh", "--model", model).returncode == 0
+        found = flags_of(place.calls()[-1])
+        assert found["--data_dir"] == f"{DEFAULT_DATA}/bert-base-uncased"
+        assert found["--init_checkpoint"] == model.rstrip("/")
+        assert found["--output_dir"] == f"runs/bert_base/rte/pats/from_{model.rstrip('/').replace('/', '_')}/seed_1"
+    assert place.run("bert_base/cola.sh", "--model", "runs/second").returncode == 0
+    prepare, train = place.calls()[-2:]
+    assert prepare[:3] == ["prepro_std.py", "--model", "bert-base-uncased"]
+    assert flags_of(train)["--data_dir"] == f"{DEFAULT_DATA}/bert-base-uncased"
+
+
 MISTAKES = {
     "": "expected a recipe first, such as bert_base/rte",
     "--seed 2": "expected a recipe first, such as bert_base/rte",
@@ -201,7 +219,7 @@ MISTAKES = {
     "bert_base/rte --data=": "--data: expected a value",
     "bert_base/rte --gpus 0": "--gpus: expected a whole number from 1, got 0",
     "bert_base/rte --gpus all": "--gpus: expected a whole number from 1, got all",
-    "bert_base/rte": "--data data/canonical_data: no such folder; make it from the GLUE download: python experiments/",
+    "bert_base/rte": "--data data/canonical_data: no such folder; make it from the GLUE download: python -m",
 }
 
 
@@ -221,26 +239,53 @@ def test_the_options_are_explained(arguments: list[str], place: Place) -> None:
     assert "DATA_DIR" in done.stdout and "set -euo" not in done.stdout
 
 
-def test_a_tiny_run_from_rows_to_scores_and_once_more(workshop: Workshop, tmp_path: Path) -> None:
-    rows, out = tmp_path / "rows", tmp_path / "out"
-    rows.mkdir()
-    for path in workshop.data_dir.parent.glob("rte_*.tsv"):
-        shutil.copy(path, rows)
-    python = tmp_path / "bin" / "python"
-    python.parent.mkdir()
-    python.write_text(f'#!/usr/bin/env bash\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
-    command = ["bash", "scripts/bert_base/rte.sh", "--model", str(workshop.encoder), "--data", str(rows)]
-    command += ["--output", str(out), "--seed", "3", "--epochs", "1", "--batch_size", "8", "--no-tensorboard"]
-    environment = os.environ | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+@dataclass(frozen=True)
+class TinyRuns:
+    """Recipes in earnest, on a tiny encoder and miniature GLUE's rows."""
 
-    def run() -> str:
+    encoder: Path
+    rows: Path
+    bin: Path
+
+    def run(self, script: str, out: Path, *more: str) -> str:
+        """What a script said; it must end well."""
+        command = ["bash", f"scripts/{script}", "--data", str(self.rows), "--output", str(out), "--seed", "3"]
+        command += ["--epochs", "1", "--batch_size", "8", "--no-tensorboard", *more]
+        path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "learning rate 0.0003" in run()
+
+@pytest.fixture
+def tiny(workshop: Workshop, tmp_path: Path) -> TinyRuns:
+    rows, python = tmp_path / "rows", tmp_path / "bin" / "python"
+    rows.mkdir()
+    for path in workshop.data_dir.parent.glob("*.tsv"):
+        shutil.copy(path, rows)
+    python.parent.mkdir()
+    python.write_text(f'#!/usr/bin/env bash\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    return TinyRuns(workshop.encoder, rows, python.parent)
+
+
+def test_a_tiny_run_from_rows_to_scores_and_once_more(tiny: TinyRuns, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert "learning rate 0.0003" in tiny.run("bert_base/rte.sh", out, "--model", str(tiny.encoder))
     results = json.loads((out / "results.json").read_text())
     assert (results["optim"], results["seed"], list(results["tasks"])) == ("pats_adamax", 3, ["rte"])
-    again = run()
+    again = tiny.run("bert_base/rte.sh", out, "--model", str(tiny.encoder))
     assert "token ids" not in again and f"{out} is done" in again
+
+
+def test_two_stages_in_two_commands(tiny: TinyRuns, tmp_path: Path) -> None:
+    """All tasks on one encoder, then one of them from there; features are those of the first encoder."""
+    mtl, out = tmp_path / "runs" / "mtl", tmp_path / "runs" / "rte"
+    assert "Canonical rows to token ids: cola," in tiny.run("bert_base/mtl.sh", mtl, "--model", str(tiny.encoder))
+    second = tiny.run("bert_base/rte.sh", out, "--model", str(mtl))
+    assert "token ids" not in second
+    assert f"encoder  {mtl}/best/encoder (bert" in second
+    assert f"rte: head taken over from {mtl}/best" in second
+    assert list(json.loads((out / "results.json").read_text())["tasks"]) == ["rte"]
+    assert [path.name for path in tiny.rows.iterdir() if path.is_dir()] == [tiny.encoder.name]
