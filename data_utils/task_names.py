@@ -50,7 +50,7 @@ SPELLINGS = {
 }
 """Other spellings of the names above. MT-DNN renamed Span to SpanClassification."""
 
-METRICS = tuple("ACC F1 MCC Pearson Spearman AUC SeqEval EmF1 F1MAC F1MIC CMAT EmF12 SeqEvalList MRR".split())
+METRICS = tuple("ACC F1 MCC Pearson Spearman AUC SeqEval EmF1 EM F1MAC F1MIC CMAT EmF12 SeqEvalList MRR".split())
 
 LOSSES = (
     "CeCriterion",
