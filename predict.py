@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         with StagedFiles() as staged, staged.path(Path(args.output)).open("w", encoding="utf-8", newline="") as file:
             write_predictions(file, features, predicted)
-        print(f"written: {args.output}, {len(features):,} rows")
+        print(f"written: {args.output}, {len(predicted.values):,} predictions")
     if features.split in task.dev_splits:
         print(scores_in_words(features, predicted), file=sys.stderr)
     return 0

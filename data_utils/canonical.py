@@ -31,16 +31,25 @@ TAB = "\t"
 NO_LABEL = "the label is empty; only rows of a split whose name ends in test may be without one"
 
 
+class Answer(NamedTuple):
+    """An answer to a question: a piece of its passage, and the character at which it begins there."""
+
+    text: str
+    start: int
+
+
 class Row(NamedTuple):
     """One example.
 
     Attributes:
         uid: its name, unique in the file.
-        labels: as written: one label; one an option for PremiseAndMultiHypothesis; one a token for Seqence.
-        premise: the first text, "" for Seqence.
-        hypotheses: none, the second text, or the options' texts.
+        labels: as written: none for MRC, one label, one an option for PremiseAndMultiHypothesis, one a token for
+            Seqence.
+        premise: the first text, "" for Seqence, the passage for MRC.
+        hypotheses: none, the second text, the options' texts, or the question for MRC.
         option_uids: the options' names for PremiseAndMultiHypothesis, else none.
         tokens: the words of a Seqence row, else none.
+        answers: for MRC; none for a question without an answer, or not known.
     """
 
     uid: str
@@ -49,6 +58,7 @@ class Row(NamedTuple):
     hypotheses: tuple[str, ...] = ()
     option_uids: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
+    answers: tuple[Answer, ...] = ()
 
 
 class Problems:
@@ -71,9 +81,9 @@ class Problems:
         return self._messages + [f"{self.path}: and {rest} more lines like these"] * (rest > 0)
 
 
-def canonical_path(root_dir: str | Path, task_name: str, split: str) -> Path:
-    """Where a split's canonical rows lie: `<root_dir>/<task>_<split>.tsv`."""
-    return Path(root_dir) / f"{task_name}_{split}.tsv"
+def canonical_path(root_dir: str | Path, task_name: str, split: str, data_format: DataFormat | None = None) -> Path:
+    """Where a split's canonical rows lie: `<root_dir>/<task>_<split>.tsv`; for MRC `.json`, see `squad_json`."""
+    return Path(root_dir) / f"{task_name}_{split}.{'json' if data_format is DataFormat.MRC else 'tsv'}"
 
 
 def read_lines(path: Path) -> Iterator[str]:

@@ -101,8 +101,12 @@ class FeatureSet:
         return self.offsets[sequence] + cut_positions(texts, int(self.lengths[sequence]), room, left=left)
 
     def uncuttable(self, room: int) -> int:
-        """How many sequences are longer than `room` tokens and do not say where their texts lie."""
-        return int(((self.lengths > room) & (self.texts[:, 0, 0] < 0)).sum())
+        """How many sequences are longer than `room` tokens and cannot be cut.
+
+        They do not say where their texts lie, or are of a kind that is not cut.
+        """
+        unknown = (self.texts[:, 0, 0] < 0) | (not self.task.kind.cuttable)
+        return int(((self.lengths > room) & unknown).sum())
 
     def select(self, rows: np.ndarray) -> FeatureSet:
         """The split of the given rows alone, in their order; `rows` are indices, (n,) int64."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from data_utils.atomic import StagedFiles, sha256_of
-from data_utils.canonical import canonical_path, count_lines, iter_rows
+from data_utils.canonical import Row, canonical_path, count_lines, iter_rows
 from data_utils.errors import InputError, raise_all
 from data_utils.feature_lines import EncodeAll, Job, encoders
 from data_utils.features import feature_path
@@ -30,6 +30,7 @@ from data_utils.manifest import (
     write_manifest,
 )
 from data_utils.row_checks import TextCheck
+from data_utils.squad_json import count_questions, iter_questions
 from data_utils.strict import shown
 from data_utils.task_def import TaskDef, is_test, load_task_defs, select_tasks
 from data_utils.task_names import DataFormat
@@ -37,7 +38,7 @@ from data_utils.tokenization import EncoderSettings, check_special_tokens, load_
 
 TRAIN = "train"
 BLOCK_ROWS = 4096
-PAIRS = (DataFormat.PremiseAndOneHypothesis, DataFormat.PremiseAndMultiHypothesis)
+PAIRS = (DataFormat.PremiseAndOneHypothesis, DataFormat.PremiseAndMultiHypothesis, DataFormat.MRC)
 POOL_PAYS_FROM_BYTES = 2_000_000  # below, one process is done before others have started
 MAX_WORKERS = 1024
 MAX_TOKENS = 1_000_000  # more than any encoder takes; the tokenizer's own limit is 64 bits
@@ -78,6 +79,22 @@ class SplitFile(NamedTuple):
     task: TaskDef
     split: str
     path: Path
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it is SQuAD's JSON rather than a row a line."""
+        return self.task.data_format is DataFormat.MRC
+
+    def count(self) -> int:
+        """Its rows; `InputError` if it cannot be read."""
+        return count_questions(self.path) if self.is_json else count_lines(self.path)
+
+    def rows(self) -> Iterator[Row]:
+        """Its rows, every one checked; see `iter_rows` and `iter_questions` for what is raised."""
+        labelled = not is_test(self.split)
+        if self.is_json:
+            return iter_questions(self.path, labelled=labelled)
+        return iter_rows(self.path, self.task, labelled=labelled)
 
 
 def prepare(config: PreparationConfig) -> Path:
@@ -128,7 +145,7 @@ def find_files(config: PreparationConfig) -> list[SplitFile]:
     not_trained: list[str] = []
     for task in chosen:
         splits = sorted(task.split_names, key=lambda split: split != TRAIN)  # the others are compared with train
-        paths = {split: canonical_path(config.root_dir, task.name, split) for split in splits}
+        paths = {split: canonical_path(config.root_dir, task.name, split, task.data_format) for split in splits}
         present = [SplitFile(task, split, path) for split, path in paths.items() if os.path.isfile(path)]
         if not present and not named:
             continue
@@ -157,7 +174,7 @@ def find_files(config: PreparationConfig) -> list[SplitFile]:
 
 def _has_files(root_dir: str, task: str) -> bool:
     """Whether a canonical file of the task is there; its splits are not known, nor whether its name can be a file's."""
-    return any(name.startswith(f"{task}_") and name.endswith(".tsv") for name in os.listdir(root_dir))
+    return any(name.startswith(f"{task}_") and name.endswith((".tsv", ".json")) for name in os.listdir(root_dir))
 
 
 def _extendable(out_dir: Path, tokenizer: TokenizerInfo, max_seq_len: int, files: Sequence[SplitFile]) -> Manifest:
@@ -185,7 +202,7 @@ def prepare_split(file: SplitFile, out_path: Path, encode_all: EncodeAll, check:
     """
     start = time.perf_counter()
     name = f"{file.task.name} {file.split}"
-    rows_in, blocks = count_lines(file.path), []
+    rows_in, blocks = file.count(), []
     # disable=None: no bar where stderr is not a terminal
     with out_path.open("wb") as out, tqdm(total=rows_in, desc=name, unit="row", disable=None, leave=False) as bar:
         for block in encode_all(_jobs(file, check)):
@@ -208,7 +225,7 @@ def prepare_split(file: SplitFile, out_path: Path, encode_all: EncodeAll, check:
 
 
 def _jobs(file: SplitFile, check: TextCheck) -> Iterator[Job]:
-    rows = iter_rows(file.path, file.task, labelled=not is_test(file.split))
+    rows = file.rows()
     while chunk := list(itertools.islice(rows, BLOCK_ROWS)):
         for row in chunk:
             check.see(row.uid, (row.premise, *row.hypotheses) if row.premise else (" ".join(row.tokens),))

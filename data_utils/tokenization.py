@@ -157,6 +157,13 @@ class EncodedRow(NamedTuple):
         return EncodedRow(ids, types, tuple(texts))
 
 
+class Pieces(NamedTuple):
+    """The token ids of a text, without special ones, and which characters of it each stands for."""
+
+    ids: list[int]
+    spans: list[tuple[int, int]]
+
+
 class RowEncoder:
     """Encodes batches of rows under fixed settings."""
 
@@ -188,6 +195,19 @@ class RowEncoder:
             rows[i] = self._from_encoding(encoding, len(texts[i]))
         room, left = self.settings.max_seq_len, self.settings.truncation_side == "left"
         return [row.cut(room, left=left) for row in rows if row is not None]
+
+    def pieces(self, texts: Sequence[str]) -> list[Pieces]:
+        """Encode texts whole, each for itself."""
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [Pieces(encoding.ids, encoding.offsets) for encoding in encodings]
+
+    def join(self, parts: list[list[int]]) -> EncodedRow:
+        """A row of one text or two, from their token ids; nothing is cut."""
+        return self._frames[len(parts) - 1].fill(parts, self.settings.uses_type_ids)
+
+    def special_tokens(self, *, pair: bool) -> int:
+        """How many special tokens a row has."""
+        return sum(map(len, self._frames[pair].ids))
 
     def encode_words(self, rows: Sequence[Sequence[str]]) -> list[tuple[EncodedRow, list[int]]]:
         """Encode rows of words, each row as one text.

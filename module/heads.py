@@ -67,9 +67,16 @@ class TaggingHead(ClassificationHead):
         return self.linear(self.dropout(encoded.tokens))
 
 
+class SpanHead(TaggingHead):
+    """The same with two outputs a token: that the answer begins there, and that it ends there."""
+
+    losses = ("SpanCeCriterion",)
+
+
 HEADS: dict[str, type[ClassificationHead]] = {
     "Classification": ClassificationHead,
     "Regression": RegressionHead,
     "Ranking": RankingHead,
     "SeqenceLabeling": TaggingHead,
+    "Span": SpanHead,
 }

@@ -58,9 +58,27 @@ def token_cross_entropy(logits: Tensor, targets: Targets) -> Tensor:
     )
 
 
+def span_cross_entropy(logits: Tensor, targets: Targets) -> Tensor:
+    """Softmax cross-entropy over the tokens of each window: the mean of the answer's first token's and last token's.
+
+    Args:
+        logits: (rows, longest, 2).
+        targets: `start` and `end` (rows,), the right tokens; `inside` (rows, longest), false beyond a row's end.
+
+    Returns:
+        (rows,).
+    """
+    scores = logits.float().masked_fill(~targets["inside"].unsqueeze(-1), float("-inf"))
+    start, end = (
+        F.cross_entropy(scores[..., i], targets[name], reduction="none") for i, name in enumerate(("start", "end"))
+    )
+    return (start + end) / 2
+
+
 LOSSES: dict[str, Callable[[Tensor, Targets], Tensor]] = {
     "CeCriterion": cross_entropy,
     "MseCriterion": mean_squared_error,
     "RankCeCriterion": ranking_cross_entropy,
     "SeqCeCriterion": token_cross_entropy,
+    "SpanCeCriterion": span_cross_entropy,
 }

@@ -204,10 +204,13 @@ def cutting_problems(features: FeatureSet, max_length: int) -> list[str]:
     """A line where rows would have to be cut that do not say where their texts end."""
     if not (count := features.uncuttable(max_length)):
         return []
+    reason = f"rows of a {features.task.kind.name} task are not cut"
+    if features.task.kind.cuttable:
+        reason = "the features do not say where their texts end (MT-DNN's do not, nor do those of before November 2026)"
+    where, longest = f"{features.task.name}_{features.split}", int(features.lengths.max())
     return [
-        f"--max_seq_len {max_length}: {count:,} rows of {features.task.name}_{features.split} are longer, and the "
-        "features do not say where their texts end (MT-DNN's do not, nor do those of before November 2026): make them "
-        f"again, prepro_std.py --max_seq_len {max_length}, or ask for the longest row, {int(features.lengths.max())}"
+        f"--max_seq_len {max_length}: {count:,} rows of {where} are longer, and {reason}: make them "
+        f"again, prepro_std.py --max_seq_len {max_length}, or ask for the longest row, {longest}"
     ]
 
 

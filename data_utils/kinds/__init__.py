@@ -6,6 +6,7 @@ from data_utils.kinds.classification import Classification
 from data_utils.kinds.kind import Kind
 from data_utils.kinds.ranking import Ranking
 from data_utils.kinds.regression import Regression
+from data_utils.kinds.span import Span
 from data_utils.kinds.tagging import Tagging
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classification(), Regression(), Ranking(), Tagging())}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classification(), Regression(), Ranking(), Tagging(), Span())}

@@ -36,9 +36,10 @@ class Predictions(NamedTuple):
     """What a model says of a split's rows, in their order.
 
     Attributes:
-        values: one a row: a class id, a number, the place of an option, the tag ids of its words.
+        values: one a row: a class id, a number, the place of an option, the tags of its words; of windows one a
+            question, the answer's text. See `Kind.uids`.
         scores: probabilities where the kind has some: (rows, classes), or (rows, options) with zeros where a row has
-            fewer options than another.
+            fewer options than another; of answers (questions, 1), see `Span.decide`.
     """
 
     values: Sequence[Any] | np.ndarray
@@ -114,6 +115,7 @@ class Kind(ABC):
         columns: further columns by their key in a features file.
         nested: whether a row's `token_id` is a list of sequences.
         predicts_cut_words: whether texts to predict keep the words that the model will not see: each gets a value, too.
+        cuttable: whether a row that is too long can be cut; else it has to be made again.
         metrics: by MT-DNN's names.
         default_metrics: where a task names none.
         default_loss: likewise; a criterion of `module.losses`.
@@ -126,6 +128,7 @@ class Kind(ABC):
     columns: ClassVar[Mapping[str, Column]] = {}
     nested: ClassVar[bool] = False
     predicts_cut_words: ClassVar[bool] = False
+    cuttable: ClassVar[bool] = True
     metrics: ClassVar[Mapping[str, Metric]]
     default_metrics: ClassVar[tuple[str, ...]]
     default_loss: ClassVar[str]
@@ -185,6 +188,10 @@ class Kind(ABC):
         return [np.arange(len(features))]
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
+
+    def uids(self, features: FeatureSet) -> Sequence[str]:
+        """The names of what is predicted, in the order of the predictions: the rows, but where several are one."""
+        return features.uids
 
     @abstractmethod
     def decide(self, features: FeatureSet, outputs: np.ndarray) -> Predictions:

@@ -47,7 +47,7 @@ def add_dev_predictions(
     record = {
         task: {
             split: {
-                "uids": list(features.uids),
+                "uids": list(features.task.kind.uids(features)),
                 "kind": features.task.kind.name,
                 "labels": as_json(features.task.kind.gold(features)),
                 "predictions": _earlier(before, task, split, kept) | {str(step): as_json(predicted[task][split])},

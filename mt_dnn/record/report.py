@@ -40,7 +40,7 @@ class Report:
         tasks = {
             name: {
                 "train_rows": len(item.train),
-                "dev_rows": {split: len(features) for split, features in item.dev.items()},
+                "dev_rows": {split: len(item.task.kind.uids(features)) for split, features in item.dev.items()},
                 "label_names": list(item.task.label_names),
             }
             for name, item in self.state.data.items()

@@ -118,7 +118,7 @@ anli: {data_format: PremiseAndOneHypothesis, task_type: Classification, n_class:
 nothing: {data_format: PremiseOnly}
 """
 KINDS_OF_NEWEST = {
-    "squad": "task_type Span is not trained by this toolkit; it trains Classification, ",
+    "squad": "a Span task has rows of the format MRC, got CLUE_SPAN",
     "squad-v2": "task_type SpanYN is not trained by this toolkit; it trains Classification, ",
     "record": "task_type ClozeChoice is not trained by this toolkit; it trains Classification, ",
     "gen": "task_type SeqenceGeneration is not trained by this toolkit; it trains Classification, ",

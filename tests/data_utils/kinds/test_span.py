@@ -1,0 +1,190 @@
+"""Span: SQuAD's JSON to windows, windows to one answer a question, and its metrics by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import predict
+import prepro_std
+import train
+from data_utils.answers import exact, mean_best, word_f1
+from data_utils.errors import InputError
+from data_utils.features import FeatureSet, load_features
+from data_utils.kinds import KINDS
+from data_utils.squad_json import iter_questions
+from data_utils.task_def import load_task_defs
+from module.losses import span_cross_entropy
+from tests.tiny_models import write_tiny_bert
+
+TASKS = "qa: {data_format: MRC, task_type: Span, n_class: 2, split_names: [train, dev]}\n"
+PASSAGE = (
+    "Élan Vital, the  oldest café, opened in 1895 on a hill. "
+    + "It closed and opened again. " * 4
+    + "It ended in 1999."
+)
+QUESTIONS = [("first", "When did it open?", "1895"), ("last", "When did it end?", "1999"), ("none", "Who was it?", "")]
+
+
+def entry(uid: str, question: str, answer: str) -> dict[str, Any]:
+    answers = [{"text": answer, "answer_start": PASSAGE.index(answer)}] if answer else []
+    return {"id": uid, "question": question, "answers": answers, "is_impossible": not answer}
+
+
+def write(path: Path, *entries: dict[str, Any]) -> Path:
+    document = {"version": "v2.0", "data": [{"paragraphs": [{"context": PASSAGE, "qas": list(entries)}]}]}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The questions as train and dev in windows of 40 tokens, and the tiny encoder."""
+    root = tmp_path_factory.mktemp("qa")
+    write_tiny_bert(root / "tiny-bert-model")
+    (root / "tasks.yml").write_text(TASKS)
+    for split in ("train", "dev"):
+        write(root / f"qa_{split}.json", *(entry(*question) for question in QUESTIONS))
+    flags = ["--model", str(root / "tiny-bert-model"), "--root_dir", str(root), "--task_def", str(root / "tasks.yml")]
+    assert prepro_std.main([*flags, "--max_seq_len", "40", "--workers", "1"]) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def features(prepared: Path) -> FeatureSet:
+    return load_features(prepared / "tiny-bert-model", load_task_defs(str(prepared / "tasks.yml"))["qa"], "dev")
+
+
+def pointing(features: FeatureSet) -> np.ndarray:
+    """Outputs of a model that is right about every window."""
+    outputs = np.zeros((len(features.token_ids), 2), dtype=np.float32)
+    for side, name in enumerate(("start_position", "end_position")):
+        outputs[features.offsets[:-1] + features.numbers(name), side] = 9
+    return outputs
+
+
+def test_windows_hold_the_whole_passage_and_the_question(features: FeatureSet) -> None:
+    assert len(features) > 2 * len(QUESTIONS)
+    assert features.lengths.max() == 40
+    seen = np.zeros(len(PASSAGE), dtype=bool)
+    for start, stop in zip(features.numbers("char_start"), features.numbers("char_stop"), strict=True):
+        seen[max(start, 0) : max(stop, 0)] = True
+    assert {PASSAGE[i] for i in np.flatnonzero(~seen)} == {" "}
+    (question,) = {
+        tuple(features.token_ids[a : a + 5]) for a in features.offsets[:-1][np.array(features.uids) == "last"]
+    }
+    assert len(question) == 5
+
+
+def test_the_answer_is_marked_where_a_window_has_it_whole(features: FeatureSet) -> None:
+    answers = {"first": "1895", "last": "1999"}
+    found = set()
+    for row, uid in enumerate(features.uids):
+        start, end = features.numbers("start_position")[row], features.numbers("end_position")[row]
+        a = features.offsets[row]
+        if end:
+            text = PASSAGE[features.numbers("char_start")[a + start] : features.numbers("char_stop")[a + end]]
+            assert text == answers[uid]
+            found.add(uid)
+    assert found == set(answers)
+
+
+def test_one_answer_a_question_cut_out_of_the_passage(features: FeatureSet) -> None:
+    kind = KINDS["Span"]
+    predicted = kind.decide(features, pointing(features))
+    assert kind.uids(features) == ["first", "last", "none"]
+    assert list(predicted.values) == ["1895", "1999", ""]
+    assert kind.gold(features) == [["1895"], ["1999"], []]
+    assert [metric(predicted, kind.gold(features)) for metric in kind.metrics.values()] == [1, 1]
+    assert list(kind.table(features, predicted))[3][:2] == ["none", ""]
+
+
+def test_an_answer_is_short_in_the_passage_and_in_order(features: FeatureSet) -> None:
+    outputs = np.full((len(features.token_ids), 2), -1, dtype=np.float32)
+    a = features.offsets[0]
+    outputs[a + 1] = 99  # of the question
+    inside = a + np.flatnonzero(features.numbers("char_start")[a : features.offsets[1]] >= 0)
+    outputs[inside[4], 0], outputs[inside[2], 1], outputs[inside[5], 1] = 9, 9, 8  # the better end is before the start
+    (first, *_) = KINDS["Span"].decide(features, outputs).values
+    begin, end = features.numbers("char_start")[inside[4]], features.numbers("char_stop")[inside[5]]
+    assert first == PASSAGE[begin:end]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "gold", "em", "f1"),
+    [
+        ("The Eiffel-Tower!", ["eiffeltower"], 1, 1),
+        ("a big red dog", ["red dog", "cat"], 0, 0.8),  # 2 of 3 words, and 2 of 2
+        ("the the", [], 1, 1),
+        ("dog", [], 0, 0),
+        ("", ["dog"], 0, 0),
+        ("dog dog", ["dog"], 0, 2 / 3),
+        ("dog", ["the", "dog"], 1, 1),
+    ],
+)
+def test_metrics_by_hand(predicted: str, gold: list[str], em: float, f1: float) -> None:
+    assert mean_best(exact, [predicted], [gold]) == em
+    assert mean_best(word_f1, [predicted], [gold]) == pytest.approx(f1)
+
+
+def test_the_loss_by_hand_leaves_padding_out() -> None:
+    logits = torch.tensor([[[0.0, 0.0], [np.log(3.0), 0.0], [50.0, 50.0]]])
+    inside = torch.tensor([[True, True, False]])
+    found = span_cross_entropy(logits, {"start": torch.tensor([1]), "end": torch.tensor([0]), "inside": inside})
+    assert found.tolist() == pytest.approx([(np.log(4 / 3) + np.log(2)) / 2])
+
+
+BAD = {
+    "wrong place": ({"answers": [{"text": "1895", "answer_start": 3}]}, "is not at answer_start 3"),
+    "no answer": ({"answers": []}, "there is no answer; expected at least one"),
+    "both": ({"is_impossible": True}, "is_impossible is true, and answers has '1895'"),
+    "no question": ({"question": " "}, "question must be a text, got ' '"),
+    "no id": ({"id": None}, "id must be a name or a whole number"),
+    "bytes": ({"answers": [{"text": "1895", "answer_start": "7"}]}, "answer_start must be a whole number"),
+    "repeated": ({"id": "zero"}, "the id 'zero' stands already in data[0].paragraphs[0].qas[0]; ids must differ"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_questions_are_told_with_their_place(tmp_path: Path, case: str) -> None:
+    change, problem = BAD[case]
+    path = write(tmp_path / "qa_train.json", entry("zero", *QUESTIONS[0][1:]), entry(*QUESTIONS[0]) | change)
+    with pytest.raises(InputError) as caught:
+        list(iter_questions(path))
+    assert str(caught.value).startswith(f"{path}: data[0].paragraphs[0].qas[1]: ")
+    assert problem in str(caught.value)
+
+
+def test_a_file_that_is_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "qa_train.json"
+    path.write_text('{"data": 3}')
+    with pytest.raises(InputError, match="not SQuAD's JSON: expected an object with a list 'data'"):
+        list(iter_questions(path))
+
+
+def test_prepare_train_go_on_and_predict(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run = prepared / "tiny-bert-model", tmp_path / "run"
+    flags = ["--task_def", str(prepared / "tasks.yml"), "--data_dir", str(data), "--train_datasets", "qa"]
+    flags += ["--init_checkpoint", str(prepared / "tiny-bert-model"), "--output_dir", str(run), "--no-tensorboard"]
+    assert train.main([*flags, "--max_seq_len", "32"]) == 2
+    assert "rows of a Span task are not cut: make them again, prepro_std.py --max_seq_len 32" in capsys.readouterr().err
+    flags += ["--epochs", "2", "--max_seq_len", "40", "--dev_predictions"]
+    assert train.main(flags) == 0
+    before = (run / "dev_predictions.json").read_bytes()
+    shutil.rmtree(max((run / "checkpoints").iterdir()))  # as if the run had been killed in its second epoch
+    (run / "results.json").unlink()
+    assert train.main([*flags, "--resume"]) == 0
+    assert (run / "dev_predictions.json").read_bytes() == before
+    record = json.loads((run / "dev_predictions.json").read_bytes())["qa"]["dev"]
+    assert record["uids"] == ["first", "last", "none"]
+    assert all(len(values) == 3 for values in record["predictions"].values())
+    output = tmp_path / "out.tsv"
+    split = ["--data_dir", str(data), "--split", "dev", "--max_seq_len", "40", "--output", str(output)]
+    assert predict.main(["--checkpoint", str(run), *split]) == 0
+    assert [line.split("\t")[0] for line in output.read_text().splitlines()] == ["uid", "first", "last", "none"]
