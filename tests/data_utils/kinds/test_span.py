@@ -21,6 +21,8 @@ from data_utils.kinds import KINDS
 from data_utils.squad_json import iter_questions
 from data_utils.task_def import load_task_defs
 from module.losses import span_cross_entropy
+from mt_dnn.batching import Collator
+from mt_dnn.model import build_model
 from tests.tiny_models import write_tiny_bert
 
 TASKS = "qa: {data_format: MRC, task_type: Span, n_class: 2, split_names: [train, dev]}\n"
@@ -138,6 +140,24 @@ def test_the_loss_by_hand_leaves_padding_out() -> None:
     inside = torch.tensor([[True, True, False]])
     found = span_cross_entropy(logits, {"start": torch.tensor([1]), "end": torch.tensor([0]), "inside": inside})
     assert found.tolist() == pytest.approx([(np.log(4 / 3) + np.log(2)) / 2])
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_packed_and_padded_windows_have_the_loss_of_each_alone(
+    prepared: Path, features: FeatureSet, *, packing: bool
+) -> None:
+    model = build_model(str(prepared / "tiny-bert-model"), [features.task], dropout_p=0.0, seed=0).eval()
+    rows = np.flatnonzero(features.lengths != 40)
+    rows = np.concatenate([rows, [0, 1]])  # of several lengths
+
+    def losses(chosen: np.ndarray, *, packing: bool) -> torch.Tensor:
+        batch = Collator.for_encoder(model.encoder, packing=packing, max_length=40)(features, chosen)
+        with torch.no_grad():
+            return span_cross_entropy(model("qa", batch.inputs), batch.targets)
+
+    alone = torch.cat([losses(np.array([row]), packing=False) for row in rows])
+    torch.testing.assert_close(losses(rows, packing=packing), alone, rtol=1e-4, atol=1e-5)
+    assert len(set(features.lengths[rows])) > 1
 
 
 BAD = {
