@@ -15,11 +15,12 @@ import predict
 import prepro_std
 import train
 from data_utils.answers import exact, mean_best, word_f1
+from data_utils.canonical import Answer, Row, format_row
 from data_utils.errors import InputError
 from data_utils.features import FeatureSet, load_features
 from data_utils.kinds import KINDS
 from data_utils.squad_json import iter_questions
-from data_utils.task_def import load_task_defs
+from data_utils.task_def import DataFormat, load_task_defs
 from module.losses import span_cross_entropy
 from mt_dnn.batching import Collator
 from mt_dnn.model import build_model
@@ -186,6 +187,11 @@ def test_a_file_that_is_something_else(tmp_path: Path) -> None:
     path.write_text('{"data": 3}')
     with pytest.raises(InputError, match="not SQuAD's JSON: expected an object with a list 'data'"):
         list(iter_questions(path))
+
+
+def test_rows_with_answers_are_not_written_as_lines_that_lose_them() -> None:
+    with pytest.raises(InputError, match="rows of the format MRC are JSON"):
+        format_row(Row("q", (), PASSAGE, ("When?",), answers=(Answer("1895", 43),)), DataFormat.MRC)
 
 
 def test_prepare_train_go_on_and_predict(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
