@@ -277,6 +277,8 @@ def format_row(row: Row, data_format: DataFormat) -> str:
     Raises:
         InputError: a field holds what the format cannot carry, such as a tab or a line end.
     """
+    if data_format is DataFormat.MRC:
+        raise InputError("rows of the format MRC are JSON, not lines: see data_utils.squad_json")
     if data_format is DataFormat.Seqence:
         fields = [row.uid, repr(list(row.labels)), repr(list(row.tokens))]  # `repr`, as MT-DNN's readers expect
     elif data_format is DataFormat.PremiseAndMultiHypothesis:

@@ -85,7 +85,7 @@ class SplitFile(NamedTuple):
         """Whether it is SQuAD's JSON rather than a row a line."""
         return self.task.data_format is DataFormat.MRC
 
-    def row_count(self) -> int:
+    def count_rows(self) -> int:
         """Its rows; `InputError` if it cannot be read."""
         return count_questions(self.path) if self.is_json else count_lines(self.path)
 
@@ -202,7 +202,7 @@ def prepare_split(file: SplitFile, out_path: Path, encode_all: EncodeAll, check:
     """
     start = time.perf_counter()
     name = f"{file.task.name} {file.split}"
-    rows_in, blocks = file.row_count(), []
+    rows_in, blocks = file.count_rows(), []
     # disable=None: no bar where stderr is not a terminal
     with out_path.open("wb") as out, tqdm(total=rows_in, desc=name, unit="row", disable=None, leave=False) as bar:
         for block in encode_all(_jobs(file, check)):

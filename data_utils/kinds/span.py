@@ -17,6 +17,7 @@ from data_utils.answers import exact, mean_best, word_f1
 from data_utils.errors import InputError
 from data_utils.kinds.kind import ROW, TOKEN, Column, Feature, Kind, Layout, Metric, Predictions
 from data_utils.strict import encodable, parse_json, shown
+from data_utils.windows import answer_place, windows
 
 if TYPE_CHECKING:
     from data_utils.canonical import Row
@@ -69,8 +70,6 @@ class Span(Kind):
 
     def features(self, task: TaskDef, rows: Sequence[Row], encoder: RowEncoder) -> Iterator[Feature]:
         """The windows of each question; the first of its answers is the one to train on."""
-        from data_utils.windows import answer_place, windows
-
         questions = encoder.pieces([row.hypotheses[0] for row in rows])
         passages = encoder.pieces([row.premise for row in rows])
         for row, question, passage in zip(rows, questions, passages, strict=True):

@@ -15,12 +15,15 @@ import predict
 import prepro_std
 import train
 from data_utils.answers import exact, mean_best, word_f1
+from data_utils.canonical import Answer, Row, format_row
 from data_utils.errors import InputError
 from data_utils.features import FeatureSet, load_features
 from data_utils.kinds import KINDS
 from data_utils.squad_json import iter_questions
-from data_utils.task_def import load_task_defs
+from data_utils.task_def import DataFormat, load_task_defs
 from module.losses import span_cross_entropy
+from mt_dnn.batching import Collator
+from mt_dnn.model import build_model
 from tests.tiny_models import write_tiny_bert
 
 TASKS = "qa: {data_format: MRC, task_type: Span, n_class: 2, split_names: [train, dev]}\n"
@@ -140,6 +143,24 @@ def test_the_loss_by_hand_leaves_padding_out() -> None:
     assert found.tolist() == pytest.approx([(np.log(4 / 3) + np.log(2)) / 2])
 
 
+@pytest.mark.parametrize("packing", [False, True])
+def test_packed_and_padded_windows_have_the_loss_of_each_alone(
+    prepared: Path, features: FeatureSet, *, packing: bool
+) -> None:
+    model = build_model(str(prepared / "tiny-bert-model"), [features.task], dropout_p=0.0, seed=0).eval()
+    rows = np.flatnonzero(features.lengths != 40)
+    rows = np.concatenate([rows, [0, 1]])  # of several lengths
+
+    def losses(chosen: np.ndarray, *, packing: bool) -> torch.Tensor:
+        batch = Collator.for_encoder(model.encoder, packing=packing, max_length=40)(features, chosen)
+        with torch.no_grad():
+            return span_cross_entropy(model("qa", batch.inputs), batch.targets)
+
+    alone = torch.cat([losses(np.array([row]), packing=False) for row in rows])
+    torch.testing.assert_close(losses(rows, packing=packing), alone, rtol=1e-4, atol=1e-5)
+    assert len(set(features.lengths[rows])) > 1
+
+
 BAD = {
     "wrong place": ({"answers": [{"text": "1895", "answer_start": 3}]}, "is not at answer_start 3"),
     "no answer": ({"answers": []}, "there is no answer; expected at least one"),
@@ -166,6 +187,11 @@ def test_a_file_that_is_something_else(tmp_path: Path) -> None:
     path.write_text('{"data": 3}')
     with pytest.raises(InputError, match="not SQuAD's JSON: expected an object with a list 'data'"):
         list(iter_questions(path))
+
+
+def test_rows_with_answers_are_not_written_as_lines_that_lose_them() -> None:
+    with pytest.raises(InputError, match="rows of the format MRC are JSON"):
+        format_row(Row("q", (), PASSAGE, ("When?",), answers=(Answer("1895", 43),)), DataFormat.MRC)
 
 
 def test_prepare_train_go_on_and_predict(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
