@@ -64,7 +64,8 @@ class TaggingHead(ClassificationHead):
 
     def forward(self, encoded: EncoderOutput) -> Tensor:
         """Logits of shape (sequences, longest, width)."""
-        return self.linear(self.dropout(encoded.tokens))
+        # A linear layer's output of three dimensions is a view, whose gradient FSDP's hooks might miss.
+        return self.linear(self.dropout(encoded.tokens)).clone()
 
 
 class SpanHead(TaggingHead):

@@ -81,6 +81,14 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(canonical / "tiny-bert", encoder)
 
 
+@pytest.fixture(scope="session")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Three kinds of task as features (`tests.miniature_kinds`); not to be written to."""
+    from tests.miniature_kinds import write_miniature_kinds
+
+    return Workshop(*write_miniature_kinds(tmp_path_factory.mktemp("kinds")))
+
+
 @pytest.fixture(autouse=True)
 def in_repository_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """Default paths such as experiments/glue/glue_task_def.yml are relative to the repository root."""

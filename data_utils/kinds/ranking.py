@@ -76,6 +76,10 @@ class Ranking(Kind):
         """One score an option."""
         return 1
 
+    def label_names(self, task: TaskDef) -> tuple[str, ...]:
+        """Names of the relevances, where they have some; () where they are numbers."""
+        return task.labels
+
     def check_label(self, task: TaskDef, label: str) -> None:
         """Raise `InputError` unless it says how relevant an option is."""
         self._relevance(task, label)
