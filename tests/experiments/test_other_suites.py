@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_utils.canonical import canonical_path, read_rows
+from data_utils.canonical import Row, canonical_path, read_rows
 from data_utils.task_def import load_task_defs
 from experiments.copa import copa_prepro
 from experiments.ner import ner_prepro
@@ -161,7 +161,7 @@ def test_pairs_without_a_gold_label_are_left_out_and_counted(
     files = {f"snli_1__0_{split}__{ending}": form(PAIRS) for split in ("train", "dev", "test")}
     assert run(snli_prepro.main, write(tmp_path / "raw", **files), tmp_path / "out") == 0
     first, second = rows(tmp_path / "out", "snli", "snli", "dev")
-    assert first == ("0", ("neutral",), 'A "man".', ("He walks.",), (), ())
+    assert first == Row("0", ("neutral",), 'A "man".', ("He walks.",))
     assert (second.uid, second.labels) == ("2", ("entailment",))
     assert "snli dev: 1 rows without a gold label left out" in capsys.readouterr().out
 
