@@ -93,7 +93,7 @@ class SplitFile(NamedTuple):
         """Its rows, every one checked; see `iter_rows` and `iter_questions` for what is raised."""
         labelled = not is_test(self.split)
         if self.is_json:
-            return iter_questions(self.path, labelled=labelled)
+            return iter_questions(self.path, labelled=labelled, unanswerable=self.task.unanswerable)
         return iter_rows(self.path, self.task, labelled=labelled)
 
 

@@ -17,18 +17,21 @@ from data_utils.canonical import MAX_REPORTED, Answer, Row, read_lines
 from data_utils.errors import InputError, raise_all
 from data_utils.strict import encodable, parse_json, shown
 
+UNANSWERABLE = "for a task with such questions write `unanswerable: true` into its definition"
+
 
 def count_questions(path: Path) -> int:
     """How many questions a file has; `InputError` where it is not such a file."""
     return sum(1 for _ in _questions(path, []))
 
 
-def iter_questions(path: Path, *, labelled: bool = True) -> Iterator[Row]:
+def iter_questions(path: Path, *, labelled: bool = True, unanswerable: bool = True) -> Iterator[Row]:
     """Read a file question by question; every one is checked, none is dropped.
 
     Args:
         path: the file.
         labelled: False where answers may be missing, as in a test split.
+        unanswerable: whether the task has questions without an answer.
 
     Raises:
         InputError: at the end, with file, place (`data[0].paragraphs[2].qas[1]`), what was found and what is expected,
@@ -39,6 +42,8 @@ def iter_questions(path: Path, *, labelled: bool = True) -> Iterator[Row]:
     for place, passage, entry in _questions(path, problems):
         try:
             row = _row(passage, entry, labelled=labelled)
+            if labelled and not row.answers and not unanswerable:
+                raise InputError(f"is_impossible is true; {UNANSWERABLE}")
         except InputError as error:
             problems.append(f"{path}: {place}: {error}")
             continue

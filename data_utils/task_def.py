@@ -26,6 +26,9 @@ from data_utils.task_names import LOSSES, METRICS, SPELLINGS, DataFormat, TaskTy
 KEPT_ONLY = ("kd_loss", "adv_loss", "enable_san", "actf", "encoder_type")
 """MT-DNN's keys that have no effect here."""
 
+OWN_KEYS = {"loss_weight": 1.0, "unanswerable": False}
+"""Keys that MT-DNN does not have, and what they are where they are left out."""
+
 MAX_CLASSES = 1_000_000
 MAX_NAME_BYTES = 80  # names of files hold a task's and a split's name, and may have 255
 
@@ -52,7 +55,7 @@ def is_test(split: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDef:
-    """One task. Field names are the keys of MT-DNN's task definition files, but for `loss_weight`, which is ours.
+    """One task. Field names are the keys of MT-DNN's task definition files, and those of `OWN_KEYS`, which are ours.
 
     Attributes:
         name: the task's name; also the key of its head and the stem of its files. Must not contain `_` or `.`.
@@ -69,6 +72,7 @@ class TaskDef:
         enable_san: whether MT-DNN may use its SAN answer module. Read and kept; a linear head is used here.
         actf: MT-DNN's activation of a task of its own. Read and kept.
         encoder_type: MT-DNN's kind of encoder. Read and kept; here `--init_checkpoint` says it.
+        unanswerable: of a Span task, whether some questions have no answer, as in SQuAD 2.0.
         split_names: the splits that have files of their own.
     """
 
@@ -86,6 +90,7 @@ class TaskDef:
     enable_san: bool = False
     actf: str | None = None
     encoder_type: str | None = None
+    unanswerable: bool = False
     split_names: tuple[str, ...] = ("train", "dev", "test")
 
     def __post_init__(self) -> None:
@@ -110,8 +115,9 @@ class TaskDef:
         for key in ("loss", "kd_loss", "adv_loss"):
             if (value := getattr(self, key)) and value not in losses:
                 bad.append(f"{key}: unknown {shown(value)}; allowed: {', '.join(losses)}")
-        if self.type_name in KINDS:
-            bad += self.kind.problems(self)
+        bad += kind.problems(self) if kind else []
+        if self.unanswerable and kind and not kind.answers_questions:
+            bad.append(f"unanswerable would have no effect: a {self.type_name} task has no questions to answer")
         if not 1 <= self.n_class <= MAX_CLASSES:
             bad.append(f"n_class must be in 1 to {MAX_CLASSES:,}, got {shown(self.n_class)}")
         if "F1" in self.metric_meta and self.n_class > 2:
@@ -186,8 +192,9 @@ class TaskDef:
     def to_dict(self) -> dict[str, Any]:
         """The YAML form, without the name and without unset keys."""
         raw = {k: v for k, v in dataclasses.asdict(self).items() if k != "name" and v is not None and v != ()}
-        if self.loss_weight == 1:  # definitions in checkpoints from before there were weights are the same
-            del raw["loss_weight"]
+        for key, plain in OWN_KEYS.items():  # definitions in checkpoints from before these keys are the same
+            if raw[key] == plain:
+                del raw[key]
         return {k: v.value if isinstance(v, Enum) else list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
 
     @classmethod
@@ -259,6 +266,7 @@ _PARSERS = {
     "enable_san": _typed(bool, "true or false"),
     "actf": _typed(str, "a name"),
     "encoder_type": _typed(str, "a name"),
+    "unanswerable": _typed(bool, "true or false"),
     "split_names": _names,
 }
 

@@ -114,10 +114,11 @@ class Evaluator:
         bad = np.flatnonzero(~np.isfinite(outputs).all(-1))
         if features.task.kind.level == TOKEN:
             bad = np.searchsorted(features.offsets, bad, side="right") - 1  # to sequences
-        uids = [features.uids[row] for row in np.unique(np.searchsorted(features.starts, bad, side="right") - 1)]
+        rows = np.unique(np.searchsorted(features.starts, bad, side="right") - 1)
+        uids = list(dict.fromkeys(features.uids[row] for row in rows))  # rows of one question share theirs
         shown = ", ".join(uids[:10]) + (", ..." if len(uids) > 10 else "")
         raise StoppedError(
-            f"evaluation of {features.task.name}, split {features.split}: the outputs of {len(uids):,} of "
+            f"evaluation of {features.task.name}, split {features.split}: the outputs of {len(rows):,} of "
             f"{len(features):,} rows are not finite (uids: {shown}), so there is no score. "
             "The last checkpoint stands; try a lower --learning_rate"
         )

@@ -21,11 +21,12 @@ def share_of(features: FeatureSet, fraction: float, seed: int) -> FeatureSet:
     """
     if fraction == 1:
         return features
+    kind = features.task.kind
     strata = [
         np.random.default_rng(stream_seed(seed, "share", features.task.name, number)).permutation(rows)
-        for number, rows in enumerate(features.task.kind.strata(features))
+        for number, rows in enumerate(kind.strata(features))
     ]
     depths = np.concatenate([np.arange(len(rows)) / len(rows) for rows in strata])
     order = np.concatenate(strata)[np.argsort(depths, kind="stable")]
-    count = max(len(strata), round(fraction * len(features)))
-    return features.select(np.sort(order[:count]))
+    count = max(len(strata), round(fraction * len(order)))
+    return features.select(kind.with_others(features, np.sort(order[:count])))

@@ -13,9 +13,8 @@ import yaml
 from safetensors.torch import load_file
 
 import train
-from mt_dnn.update import Updater
 from tests.conftest import Workshop
-from tests.test_train import PlugPulledError
+from tests.crash import train_until
 
 TASKS = Path(__file__).parents[1] / "experiments" / "glue" / "glue_task_def.yml"
 FLAGS = (
@@ -38,20 +37,10 @@ def project(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def start(crash_at: int | None, *flags: str) -> None:
     """A run that ends by itself, or crashes in an update."""
-    apply = Updater.__call__
-
-    def pull_the_plug(self: Updater, draw: object, step: int) -> object:
-        if step == crash_at:
-            raise PlugPulledError
-        return apply(self, draw, step)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Updater, "__call__", pull_the_plug)
-        if crash_at is None:
-            assert train.main([*FLAGS.split(), *flags]) == 0
-        else:
-            with pytest.raises(PlugPulledError):
-                train.main([*FLAGS.split(), *flags])
+    if crash_at is None:
+        assert train.main([*FLAGS.split(), *flags]) == 0
+    else:
+        train_until(crash_at, [*FLAGS.split(), *flags])
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from data_utils.task_def import load_task_defs
 from mt_dnn.batching import Collator
 from mt_dnn.data import shortened
 from mt_dnn.record.checkpoint import Checkpoints, Saved
-from mt_dnn.update import Updater
 from tests.conftest import Workshop, flip_a_bit
+from tests.crash import train_until
 
 METHODS = {
     "adamax": [],
@@ -123,14 +123,8 @@ def test_no_noise_is_plain_adamax_and_seeds_decide(workshop: Workshop, tmp_path:
     assert again[0] == again[1]
 
 
-class PlugPulledError(Exception):
-    """Stands for a crash."""
-
-
 @pytest.mark.parametrize(("crash_at", "precision"), [(1, ""), (4, ""), (7, ""), (13, ""), (7, "--bf16")])
-def test_resume_equals_never_having_stopped(
-    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int, precision: str
-) -> None:
+def test_resume_equals_never_having_stopped(workshop: Workshop, tmp_path: Path, crash_at: int, precision: str) -> None:
     """Dropout, two tasks, accumulation, noise, evaluation and checkpoints within an epoch; crash, resume, compare."""
     flags = ["--train_datasets", "cola,stsb", "--epochs", "3", "--optim", "pats_adamax", "--pats_lambda", "1e-4"]
     flags += ["--batch_size", "2", "--grad_accumulation_step", "3", "--log_per_updates", "2"]
@@ -138,17 +132,7 @@ def test_resume_equals_never_having_stopped(
     flags += ["--sensitivity_per_updates", "2"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert train.main(workshop.flags(whole, *flags)) == 0
-    apply = Updater.__call__
-
-    def pull_the_plug(self: Updater, draw: Any, step: int) -> Any:
-        if step == crash_at:
-            raise PlugPulledError
-        return apply(self, draw, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Updater, "__call__", pull_the_plug)
-        with pytest.raises(PlugPulledError):
-            train.main(workshop.flags(cut, *flags))
+    train_until(crash_at, workshop.flags(cut, *flags))
     assert train.main(["--output_dir", str(cut), "--resume"]) == 0
     for log in ("metrics.jsonl", "sensitivity_log.jsonl"):
         assert (cut / log).read_bytes() == (whole / log).read_bytes()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,9 +10,9 @@ import yaml
 from safetensors.torch import load_file
 
 import train
-from mt_dnn.update import Updater
 from tests.conftest import Workshop
-from tests.test_train import PlugPulledError, events, results
+from tests.crash import train_until
+from tests.test_train import events, results
 
 FLAGS = {
     "best_by": "--best_by stsb --early_stopping 2",
@@ -24,24 +23,12 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS.keys())
-def test_resume_equals_never_having_stopped(
-    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str
-) -> None:
+def test_resume_equals_never_having_stopped(workshop: Workshop, tmp_path: Path, flags: str) -> None:
     common = ["--train_datasets", "cola,stsb,mnli", "--epochs", "3", "--save_per_updates", "2", *flags.split()]
     common += ["--log_per_updates", "1"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert train.main(workshop.flags(whole, *common)) == 0
-    apply = Updater.__call__
-
-    def pull_the_plug(self: Updater, draw: Any, step: int) -> Any:
-        if step == 8:
-            raise PlugPulledError
-        return apply(self, draw, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Updater, "__call__", pull_the_plug)
-        with pytest.raises(PlugPulledError):
-            train.main(workshop.flags(cut, *common))
+    train_until(8, workshop.flags(cut, *common))
     assert train.main(["--output_dir", str(cut), "--resume"]) == 0
     assert (cut / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert results(cut)["best_model"] == results(whole)["best_model"]

@@ -116,6 +116,7 @@ class Kind(ABC):
         nested: whether a row's `token_id` is a list of sequences.
         predicts_cut_words: whether texts to predict keep the words that the model will not see: each gets a value, too.
         cuttable: whether a row that is too long can be cut; else it has to be made again.
+        answers_questions: whether a task can say that some of them are `unanswerable`.
         metrics: by MT-DNN's names.
         default_metrics: where a task names none.
         default_loss: likewise; a criterion of `module.losses`.
@@ -129,6 +130,7 @@ class Kind(ABC):
     nested: ClassVar[bool] = False
     predicts_cut_words: ClassVar[bool] = False
     cuttable: ClassVar[bool] = True
+    answers_questions: ClassVar[bool] = False
     metrics: ClassVar[Mapping[str, Metric]]
     default_metrics: ClassVar[tuple[str, ...]]
     default_loss: ClassVar[str]
@@ -184,8 +186,15 @@ class Kind(ABC):
         return len(layout.rows)
 
     def strata(self, features: FeatureSet) -> list[np.ndarray]:
-        """The split's rows in groups of like ones, none of them empty: a share of the rows takes of each."""
+        """The split's rows in groups of like ones, none of them empty: a share of the rows takes of each.
+
+        Of rows that belong together only the first: see `with_others`.
+        """
         return [np.arange(len(features))]
+
+    def with_others(self, features: FeatureSet, rows: np.ndarray) -> np.ndarray:
+        """The rows of `strata` with all that belong to them."""
+        return rows
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 

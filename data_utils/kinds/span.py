@@ -36,6 +36,7 @@ class Span(Kind):
     formats = ("MRC",)
     level = TOKEN
     cuttable = False
+    answers_questions = True
     label = Column(ROW, np.int64)
     columns: ClassVar[Mapping[str, Column]] = {
         "start_position": Column(ROW, np.int64),
@@ -117,18 +118,26 @@ class Span(Kind):
         }
 
     def strata(self, features: FeatureSet) -> list[np.ndarray]:
-        """Windows with an answer, and those without."""
-        answered = features.numbers("end_position") > 0
-        return [rows for rows in (np.flatnonzero(answered), np.flatnonzero(~answered)) if len(rows)]
+        """The first windows of questions with an answer, and of those without."""
+        first = _first_windows(features)
+        answered = features.labels[first] == 0
+        return [rows for rows in (first[answered], first[~answered]) if len(rows)]
+
+    def with_others(self, features: FeatureSet, rows: np.ndarray) -> np.ndarray:
+        """All windows of the questions that these first windows are of."""
+        first = _first_windows(features)
+        question = np.cumsum(np.isin(np.arange(len(features)), first)) - 1
+        return np.flatnonzero(np.isin(first[question], rows))
 
     def uids(self, features: FeatureSet) -> list[str]:
         """The questions' ids, each once."""
         return [features.uids[row] for row in _first_windows(features)]
 
     def decide(self, features: FeatureSet, outputs: np.ndarray) -> Predictions:
-        """The best piece of each question's passage; "" where pointing at [CLS] scores as high in its every window.
+        """The best piece of each question's passage.
 
-        `scores` (questions, 1): by how much the piece is better than that.
+        Of a task with unanswerable questions it is "" where pointing at [CLS] scores as high in every window. `scores`
+        (questions, 1): by how much the piece is better than that.
         """
         first = _first_windows(features)
         score, start, stop = _best_pieces(features, outputs)
@@ -136,7 +145,7 @@ class Span(Kind):
         values, margins = [], np.zeros((len(first), 1), dtype=np.float32)
         for i, (a, b) in enumerate(zip(first, [*first[1:], len(features)], strict=True)):
             row = int(a + np.argmax(score[a:b]))
-            found = score[row] > null[i]
+            found = score[row] > (null[i] if features.task.unanswerable else -np.inf)
             begin, end = features.numbers("char_start")[start[row]], features.numbers("char_stop")[stop[row]]
             values.append(features.columns["passage"][row][begin:end].strip() if found else "")
             margins[i] = max(float(score[row] - null[i]), float(np.finfo(np.float32).min))
@@ -151,8 +160,8 @@ class Span(Kind):
         return len(set(values)) <= 1
 
     def majority(self, train: FeatureSet, features: FeatureSet) -> Predictions | None:
-        """No answer to any question, where training has questions without one."""
-        return Predictions([""] * len(_first_windows(features))) if train.labels.any() else None
+        """No answer to any question, where some have none."""
+        return Predictions([""] * len(_first_windows(features))) if features.task.unanswerable else None
 
     def table(self, features: FeatureSet, predicted: Predictions) -> Iterator[Sequence[str]]:
         """The answers, in one line each, and by how much each scores above no answer."""

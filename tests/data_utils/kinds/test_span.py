@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from data_utils.errors import InputError
 from data_utils.features import FeatureSet, load_features
 from data_utils.kinds import KINDS
 from data_utils.squad_json import iter_questions
-from data_utils.task_def import DataFormat, load_task_defs
+from data_utils.task_def import DataFormat, TaskDef, load_task_defs
 from module.losses import span_cross_entropy
 from mt_dnn.batching import Collator
 from mt_dnn.model import build_model
+from mt_dnn.subset import share_of
 from tests.tiny_models import write_tiny_bert
 
-TASKS = "qa: {data_format: MRC, task_type: Span, n_class: 2, split_names: [train, dev]}\n"
+TASKS = "qa: {data_format: MRC, task_type: Span, n_class: 2, split_names: [train, dev], unanswerable: true}\n"
 PASSAGE = (
     "Élan Vital, the  oldest café, opened in 1895 on a hill. "
     + "It closed and opened again. " * 4
@@ -106,6 +108,35 @@ def test_one_answer_a_question_cut_out_of_the_passage(features: FeatureSet) -> N
     assert kind.gold(features) == [["1895"], ["1999"], []]
     assert [metric(predicted, kind.gold(features)) for metric in kind.metrics.values()] == [1, 1]
     assert list(kind.table(features, predicted))[3][:2] == ["none", ""]
+
+
+def test_where_all_questions_have_an_answer_none_is_left_without(features: FeatureSet) -> None:
+    """However high pointing at [CLS] scores: windows without the answer are trained to do that."""
+    answerable = replace(features, task=replace(features.task, unanswerable=False))
+    outputs = pointing(features)
+    outputs[features.offsets[:-1]] = 99
+    assert list(KINDS["Span"].decide(features, outputs).values) == ["", "", ""]
+    values = KINDS["Span"].decide(answerable, outputs).values
+    assert list(values[:2]) == ["1895", "1999"] and values[2]
+    assert KINDS["Span"].majority(answerable, answerable) is None
+
+
+def test_questions_without_an_answer_must_be_meant(tmp_path: Path) -> None:
+    path = write(tmp_path / "qa_train.json", *(entry(*question) for question in QUESTIONS))
+    with pytest.raises(InputError) as caught:
+        list(iter_questions(path, unanswerable=False))
+    assert str(caught.value).endswith(
+        "qas[2]: is_impossible is true; for a task with such questions write `unanswerable: true` into its definition"
+    )
+    with pytest.raises(InputError, match="unanswerable would have no effect: a Ranking task has no questions"):
+        TaskDef.from_dict("x", {"data_format": "MRC", "task_type": "Ranking", "unanswerable": True})
+
+
+def test_a_share_takes_whole_questions_of_both_sorts(features: FeatureSet) -> None:
+    share = share_of(features, 0.4, seed=1)
+    kept = KINDS["Span"].uids(share)
+    assert len(kept) == 2 and "none" in kept
+    assert {uid: list(share.uids).count(uid) for uid in kept} == {uid: list(features.uids).count(uid) for uid in kept}
 
 
 def test_an_answer_is_short_in_the_passage_and_in_order(features: FeatureSet) -> None:
