@@ -70,7 +70,10 @@ class _Method:
 
 @dataclass(frozen=True)
 class _Shared:
-    """What `paper.yml` holds; `mtl` are the tasks that are trained together."""
+    """What `paper.yml` holds; `mtl` are the tasks that are trained together.
+
+    Its `methods` may be the path of another suite's `paper.yml`, from the file's own folder: that suite's methods.
+    """
 
     settings: Mapping[str, Any]
     methods: Mapping[str, _Method]
@@ -79,6 +82,8 @@ class _Shared:
     @classmethod
     def load(cls, path: Path) -> _Shared:
         raw = _read(path, "settings", "methods", "mtl")
+        if isinstance(raw["methods"], str):
+            raw["methods"] = _read(path.parent / raw["methods"], "settings", "methods", "mtl")["methods"]
         try:
             methods = {name: _Method(**entry) for name, entry in raw["methods"].items()}
             return cls(dict(raw["settings"]), methods, tuple(raw["mtl"]))

@@ -42,7 +42,11 @@ def test_each_folder_is_a_suite_with_recipes_for_its_tasks(suite: str, tasks: li
     assert list(load_task_defs(found.task_def())) == tasks == list(found.labels())
     recipes = Recipes.of(found)
     assert recipes.names() == tuple(f"minilm/{task}" for task in tasks)
-    assert recipes.methods_of(f"minilm/{tasks[0]}") == ("adamax", "sage", "noisytune", "pats")
+    glue, name = Recipes.of(Suite()), recipes.names()[0]
+    assert recipes.methods_of(name) == glue.methods_of("minilm/rte")
+    own = {"init_checkpoint": "", "train_datasets": "", "epochs": 0, "learning_rate": 0.0}
+    for method in recipes.methods_of(name):
+        assert {**recipes.load(name, method).settings, **own} == {**glue.load("minilm/rte", method).settings, **own}
 
 
 # -- named entities ----------------------------------------------------------------------------------------------------

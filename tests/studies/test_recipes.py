@@ -210,6 +210,8 @@ def test_another_encoder_is_another_file(own: Recipes) -> None:
         ("mine.yml", "learning_rates: [\n", "mine.yml:2: not valid YAML"),
         ("paper.yml", "settings: {}\nmtl: []\n", "paper.yml: expected the keys settings, methods, mtl, got"),
         ("paper.yml", "settings: {}\nmtl: []\nmethods: {pats: {rate: 1}}\n", "paper.yml: not what .*'rate'"),
+        ("paper.yml", "settings: {}\nmtl: []\nmethods: none.yml\n", "none.yml: cannot be read"),
+        ("paper.yml", "settings: {}\nmtl: []\nmethods: mine.yml\n", "mine.yml: expected the keys settings, methods"),
     ],
 )
 def test_damaged_files_are_named(file: str, text: str, message: str, own: Recipes) -> None:
