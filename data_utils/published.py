@@ -98,9 +98,11 @@ def find_splits(
     return {split: path for split, path in found.items() if path is not None}
 
 
-def source_parser(description: str, source: str) -> argparse.ArgumentParser:
-    """A command line with `--source`, described by `source`, and `--output_dir`."""
+def source_parser(description: str, source: str, tasks: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """A command line with `--source`, described by `source`, `--output_dir`, and `--task` where there are several."""
     parser = Parser(description=description, allow_abbrev=False)
     parser.add_argument("--source", required=True, type=path_text, help=source)
     parser.add_argument("--output_dir", type=path_text, default="data/canonical_data", help="default: %(default)s")
+    if tasks:
+        parser.add_argument("--task", choices=tasks, default=tasks[0], help="default: %(default)s")
     return parser

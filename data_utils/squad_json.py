@@ -20,6 +20,16 @@ from data_utils.strict import encodable, parse_json, shown
 UNANSWERABLE = "for a task with such questions write `unanswerable: true` into its definition"
 
 
+def read_articles(path: Path) -> list[Any]:
+    """What a file's `data` holds, unchecked; `InputError` where it is no such JSON."""
+    try:
+        return _list(parse_json("\n".join(read_lines(path))), "data")
+    except InputError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise InputError(f"{path}: not SQuAD's JSON: {error}") from None
+
+
 def count_questions(path: Path) -> int:
     """How many questions a file has; `InputError` where it is not such a file."""
     return sum(1 for _ in _questions(path, []))
@@ -59,14 +69,7 @@ def iter_questions(path: Path, *, labelled: bool = True, unanswerable: bool = Tr
 
 def _questions(path: Path, problems: list[str]) -> Iterator[tuple[str, str, Any]]:
     """Each question's place, passage and JSON; paragraphs that are none become problems."""
-    try:
-        document = parse_json("\n".join(read_lines(path)))
-        articles = _list(document, "data")
-    except InputError as error:
-        if str(error).startswith(str(path)):
-            raise
-        raise InputError(f"{path}: not SQuAD's JSON: {error}") from None
-    for i, article in enumerate(articles):
+    for i, article in enumerate(read_articles(path)):
         place = f"data[{i}]"
         try:
             for j, paragraph in enumerate(_list(article, "paragraphs")):

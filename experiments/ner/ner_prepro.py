@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_utils.canonical import Problems, Row, read_lines
-from data_utils.errors import InputError, entry_point
+from data_utils.errors import entry_point
 from data_utils.published import PlacedRow, Source, find_splits, source_parser, write_splits
 from data_utils.task_def import TaskDef, load_task_defs, select_tasks
 
@@ -69,11 +69,10 @@ def _astray(tags: Sequence[str]) -> bool:
 @entry_point
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with the given flags; returns the exit code: 0 done, 2 the input is wrong."""
-    parser = source_parser("Named entities in CoNLL's form to canonical rows.", "folder with the data set's files")
-    parser.add_argument("--task", default="wnut", help=f"which data set: {', '.join(FILES)} (default: wnut)")
+    parser = source_parser(
+        "Named entities in CoNLL's form to canonical rows.", "folder with the data set's files", list(FILES)
+    )
     args = parser.parse_args(argv)
-    if args.task not in FILES:
-        raise InputError(f"--task: unknown {args.task!r}; allowed: {', '.join(FILES)}")
     (task,) = select_tasks(load_task_defs(TASK_DEF), args.task, "--task")
     found = find_splits(Path(args.source), task.name, FILES[task.name], optional=["test"])
     sources = [

@@ -1,4 +1,4 @@
-"""NER, COPA and SNLI from their published forms: which rows, on which side, and what wrong input is told."""
+"""NER, COPA, SNLI and SQuAD from their published forms: which rows, on which side, and what wrong input is told."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from data_utils.canonical import Row, canonical_path, read_rows
+from data_utils.squad_json import iter_questions
 from data_utils.task_def import load_task_defs
 from experiments.copa import copa_prepro
 from experiments.ner import ner_prepro
 from experiments.snli import snli_prepro
+from experiments.squad import squad_prepro
 from studies.recipes import Recipes
 from studies.suite import Suite
 
@@ -36,7 +38,15 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("suite", "tasks"), [("ner", ["wnut", "conll"]), ("copa", ["copa"]), ("snli", ["snli"])])
+@pytest.mark.parametrize(
+    ("suite", "tasks"),
+    [
+        ("ner", ["wnut", "conll"]),
+        ("copa", ["copa"]),
+        ("snli", ["snli"]),
+        ("squad", ["squad", "squad2", "xquad"]),
+    ],
+)
 def test_each_folder_is_a_suite_with_recipes_for_its_tasks(suite: str, tasks: list[str]) -> None:
     found = Suite.at(f"experiments/{suite}")
     assert list(load_task_defs(found.task_def())) == tasks == list(found.labels())
@@ -95,7 +105,7 @@ def test_missing_files_and_unknown_tasks_are_named(tmp_path: Path, capsys: Told)
     assert run(ner_prepro.main, source, tmp_path / "out") == 2
     assert "wnut needs its train split: wnut17train.conll or train.conll in" in capsys.readouterr().err
     assert run(ner_prepro.main, source, tmp_path / "out", "--task", "ontonotes") == 2
-    assert "--task: unknown 'ontonotes'; allowed: wnut, conll" in capsys.readouterr().err
+    assert "--task: invalid choice: 'ontonotes' (choose from" in capsys.readouterr().err
     assert run(ner_prepro.main, tmp_path / "none", tmp_path / "out") == 2
     assert "--source: no such folder" in capsys.readouterr().err
 
@@ -188,6 +198,62 @@ def test_wrong_pairs_are_named(text: str, message: str, tmp_path: Path, capsys: 
     assert not (tmp_path / "out").exists()
 
 
+# -- SQuAD -------------------------------------------------------------------------------------------------------------
+
+
+def squad(*uids: str, **more: object) -> str:
+    """An article a question, in a file as it is published."""
+    question = {"question": "Who?", "answers": [{"text": "Zoë", "answer_start": 4}], **more}
+    articles = [
+        {"title": uid, "paragraphs": [{"context": "Ask Zoë.", "qas": [{"id": uid, **question}]}]} for uid in uids
+    ]
+    return json.dumps({"data": articles, "version": "1.1"}, ensure_ascii=False)
+
+
+def questions(folder: Path, task: str, split: str) -> list[Row]:
+    return list(iter_questions(folder / f"{task}_{split}.json"))
+
+
+def test_published_questions_are_kept(tmp_path: Path, capsys: Told) -> None:
+    impossible = squad("c", answers=[], is_impossible=True, plausible_answers=[])
+    texts = {
+        "train-v1__1": squad("a", "b"),
+        "dev-v1__1": squad("c"),
+        "train-v2__0": squad("a"),
+        "dev-v2__0": impossible,
+    }
+    source = write(tmp_path / "raw", **{f"{name}__json": text for name, text in texts.items()})
+    assert run(squad_prepro.main, source, tmp_path / "out") == 0
+    assert [row.uid for row in questions(tmp_path / "out", "squad", "train")] == ["a", "b"]
+    assert questions(tmp_path / "out", "squad", "dev")[0].answers[0].text == "Zoë"
+    assert "squad train: 2 questions" in capsys.readouterr().out
+    assert run(squad_prepro.main, source, tmp_path / "out", "--task", "squad2") == 0
+    assert questions(tmp_path / "out", "squad2", "dev")[0].answers == ()
+
+
+def test_the_last_articles_of_one_file_are_dev(tmp_path: Path) -> None:
+    source = write(tmp_path / "raw", xquad__en__json=squad(*(f"q{i}" for i in range(15))))
+    assert run(squad_prepro.main, source, tmp_path / "out", "--task", "xquad") == 0
+    uids = {split: [row.uid for row in questions(tmp_path / "out", "xquad", split)] for split in ("train", "dev")}
+    assert uids == {"train": ["q0", "q1", "q2"], "dev": [f"q{i}" for i in range(3, 15)]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (squad("a", "a"), "xquad.en.json: data[1].paragraphs[0].qas[0]: the id 'a' stands already in data[0]"),
+        (squad("a", answers=[], is_impossible=True), "is_impossible is true; for a task with such questions write"),
+        (squad("a"), "xquad.en.json: no question for xquad train"),
+        ("[]", "xquad.en.json: not SQuAD's JSON"),
+    ],
+)
+def test_wrong_questions_are_named(text: str, message: str, tmp_path: Path, capsys: Told) -> None:
+    source = write(tmp_path / "raw", xquad__en__json=text)
+    assert run(squad_prepro.main, source, tmp_path / "out", "--task", "xquad") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 # -- as published ------------------------------------------------------------------------------------------------------
 
 published = pytest.mark.skipif(not SHARED.is_dir(), reason="the published files are not there")
@@ -211,3 +277,9 @@ def test_balanced_copa_as_published(tmp_path: Path) -> None:
     sides = {split: {int(row.uid) % 1000 for row in one} for split, one in found.items()}
     assert not sides["train"] & sides["dev"]
     assert all(len(one) == 2 * len(sides[split]) for split, one in found.items())
+
+
+@published
+def test_xquad_as_published(tmp_path: Path) -> None:
+    assert run(squad_prepro.main, SHARED / "squad", tmp_path, "--task", "xquad") == 0
+    assert {s: len(questions(tmp_path, "xquad", s)) for s in ("train", "dev")} == {"train": 925, "dev": 265}

@@ -1,0 +1,1 @@
+"""SQuAD and XQuAD: their preparation, and the data of a suite."""
