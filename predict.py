@@ -3,9 +3,9 @@
     python predict.py --checkpoint runs/rte-pats --data_dir data/canonical_data/bert-base-uncased --split test
     python predict.py --checkpoint runs/reviews --texts new.txt --output predictions.tsv
 
-Writes `uid`, `prediction` and the probability of each label, tab-separated, to standard output or to `--output`. A
-file of texts (`-`: standard input) has one row a line, for pairs with a tab between the two; a row's uid is the number
-of its line. Of a dev split the scores are told, too. Quotes are ordinary characters in all files. Exit codes: 0 done,
+Writes `uid`, `prediction` and what belongs to it, such as the probability of each label, tab-separated, to standard
+output or to `--output`. A file of texts (`-`: standard input) has one row a line, with a tab between its texts; a row's
+uid is the number of its line. Of a dev split the scores are told, too. Quotes are ordinary characters in all files. Exit codes: 0 done,
 2 the input is wrong, 1 anything else.
 """
 

@@ -27,6 +27,7 @@ SHAPES = {
     DataFormat.PremiseOnly: Shape(1, 1, "one text"),
     DataFormat.PremiseAndOneHypothesis: Shape(2, 2, "two texts with a tab between them"),
     DataFormat.PremiseAndMultiHypothesis: Shape(2, 10_000, "a text and its options with tabs between them"),
+    DataFormat.MRC: Shape(2, 2, "a passage and a question with a tab between them"),
     DataFormat.Seqence: Shape(1, 1, "words with spaces between them"),
 }
 

@@ -42,20 +42,22 @@ from tests.tiny_models import write_tiny_bert
 
 TASKS = """
 mood: {data_format: PremiseOnly, task_type: Classification, split_names: [train, dev]}
+mark: {data_format: PremiseOnly, task_type: Regression, n_class: 1, metric_meta: [Pearson], split_names: [train, dev]}
 names:
   data_format: Seqence
   task_type: SeqenceLabeling
   labels: [O, B-PER, I-PER]
   metric_meta: [SeqEval, ACC]
 choice: {data_format: PremiseAndMultiHypothesis, task_type: Ranking, metric_meta: [ACC, MRR], split_names: [train, dev]}
+asked: {data_format: MRC, task_type: Span, split_names: [train, dev]}
 """
-FLAGS = ["--train_datasets", "mood,names,choice", "--epochs", "2", "--batch_size", "4", "--no-tensorboard"]
+FLAGS = ["--train_datasets", "mood,mark,names,choice,asked", "--epochs", "2", "--batch_size", "4", "--no-tensorboard"]
 FLAGS += ["--optim", "pats_adamax", "--learning_rate", "1e-3", "--dev_predictions", "--log_per_updates", "1"]
 
 
 @dataclass(frozen=True)
 class Room:
-    """Features of three kinds, and what a run needs beside them."""
+    """Features of all kinds, and what a run needs beside them."""
 
     data_dir: Path
     task_def: Path
@@ -85,7 +87,17 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
         (root / f"names_{split}.tsv").write_text("".join(lines))
         if split == "test":
             continue
-        (root / f"mood_{split}.tsv").write_text("".join(f"{i}\t{i % 2}\t{w[0]} is fine\n" for i, w in enumerate(words)))
+        for name in ("mood", "mark"):
+            lines = [f"{i}\t{i % 2}\t{person} is fine\n" for i, person in enumerate(people)]
+            (root / f"{name}_{split}.tsv").write_text("".join(lines))
+        paragraphs = [
+            {
+                "context": f"It is {person} Smith.",
+                "qas": [{"id": str(i), "question": "Who is it?", "answers": [{"text": person, "answer_start": 6}]}],
+            }
+            for i, person in enumerate(people)
+        ]
+        (root / f"asked_{split}.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
         options = [["tea", "milk", "beer"][: 2 + i % 2] for i in range(count)]
         choices = [
             f"{i}\t{','.join('abc'[: len(o)])}\t{','.join('1' if k == i % 2 else '0' for k in range(len(o)))}\t{w[0]} "
@@ -108,7 +120,13 @@ def run(room: Room, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_all_kinds_have_scores_metrics_and_a_majority(run: Path) -> None:
     results = json.loads((run / "results.json").read_text())["tasks"]
-    metrics = {"mood": {"ACC"}, "names": {"SeqEval", "ACC"}, "choice": {"ACC", "MRR"}}
+    metrics = {
+        "mood": {"ACC"},
+        "mark": {"Pearson"},
+        "names": {"SeqEval", "ACC"},
+        "choice": {"ACC", "MRR"},
+        "asked": {"EmF1", "EM"},
+    }
     assert {name: set(task["last"]["metrics"]) for name, task in results.items()} == metrics
     assert results["choice"]["primary_metric"] == "MRR"
     assert results["names"]["majority_score"] == 0.0 and results["choice"]["majority_score"] > 0
@@ -116,7 +134,7 @@ def test_all_kinds_have_scores_metrics_and_a_majority(run: Path) -> None:
 
 def test_a_run_of_all_kinds_resumes_to_the_bit(room: Room, run: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
-    train_until(16, room.flags(cut))  # in the second epoch, between two checkpoints
+    train_until(28, room.flags(cut))  # in the second epoch, between two checkpoints
     assert train.main([*room.flags(cut), "--resume"]) == 0
     assert (cut / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
     assert (cut / DEV_PREDICTIONS).read_bytes() == (run / DEV_PREDICTIONS).read_bytes()
@@ -124,7 +142,7 @@ def test_a_run_of_all_kinds_resumes_to_the_bit(room: Room, run: Path, tmp_path: 
     assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.mark.parametrize("name", ["names", "choice"])
+@pytest.mark.parametrize("name", ["names", "choice", "asked"])
 def test_packed_rows_equal_padded_rows(room: Room, name: str) -> None:
     task, features = room.task(name), room.features(name)
     model = build_model(str(room.encoder), [task], dropout_p=0.0, seed=1).eval()
@@ -186,6 +204,12 @@ def test_predictions_have_the_form_of_their_kind(room: Room, run: Path, tmp_path
     (tmp_path / "texts").write_text("Kim drinks\ttea\tbeer\nLee\tmilk\n")
     rows = predicted("--task", "choice", "--texts", str(tmp_path / "texts"))[1:]
     assert [set(row[2].split(",")) for row in rows] == [{"1", "2"}, {"1"}]
+    head, *rows = predicted("--task", "asked", *data, "dev")
+    assert head == ["uid", "prediction", "score"] and all(row[1] in "It is Kim Smith. It is Lee Smith." for row in rows)
+    passages = [f"It is {'Kim' if i % 3 else 'Lee'} Smith.\tWho is it?\n" for i in range(6)]
+    (tmp_path / "texts").write_text("".join(passages))
+    asked = predicted("--task", "asked", "--texts", str(tmp_path / "texts"))
+    assert [row[1:] for row in asked] == [row[1:] for row in [head, *rows]]
 
 
 def test_the_best_epoch_is_scored_on_rows_that_did_not_choose_it(run: Path) -> None:
