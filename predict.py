@@ -5,8 +5,8 @@
 
 Writes `uid`, `prediction` and what belongs to it, such as the probability of each label, tab-separated, to standard
 output or to `--output`. A file of texts (`-`: standard input) has one row a line, with a tab between its texts; a row's
-uid is the number of its line. Of a dev split the scores are told, too. Quotes are ordinary characters in all files. Exit
-codes: 0 done, 2 the input is wrong, 1 anything else.
+uid is the number of its line. Of a dev split the scores are told, too. Quotes are ordinary characters in all files.
+Exit codes: 0 done, 2 the input is wrong, 1 anything else.
 """
 
 from __future__ import annotations
