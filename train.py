@@ -3,8 +3,9 @@
     python train.py --data_dir data/canonical_data/bert-base-uncased --init_checkpoint bert-base-uncased \
         --train_datasets rte --optim pats_adamax --learning_rate 1e-4 --output_dir runs/rte
 
-Several processes: torchrun --nproc_per_node 4 train.py … with the same flags. Exit codes: 0 done, 2 the input is wrong
-(one message says how), 1 anything else: stopped by a signal, a number that is not finite, a full disk.
+Several processes: torchrun --nproc_per_node 4 train.py … with the same flags. Exit codes: 0 done; 2 the input is wrong
+(one message says how); 3 a signal has stopped it, and `--resume` goes on; 4 another run is writing to its folder; 1
+anything else, such as a number that is not finite or a full disk.
 """
 
 from __future__ import annotations

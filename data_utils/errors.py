@@ -1,4 +1,8 @@
-"""The two ways in which a command ends early, each with one clear message: wrong input, and a run that had to stop."""
+"""The ways in which a command ends early, each with one clear message and an exit code of its own.
+
+2: the input is wrong. 3: it was told to stop, and the same command goes on. 4: another process is at work there. 1: all
+else.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,27 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 class InputError(ValueError):
-    """Bad input from the user. Entry points print the message, without a traceback, and exit with code 2."""
+    """Bad input from the user. Entry points print the message, without a traceback."""
+
+    exit_code = 2
+
+
+class BusyError(InputError):
+    """Another process is at work where this one wants to be: the same command may do later."""
+
+    exit_code = 4
 
 
 class StoppedError(RuntimeError):
-    """Work that cannot go on through no fault of the input, or was told to stop. Printed like that; exit code 1."""
+    """Work that cannot go on through no fault of the input. Printed like that."""
+
+    exit_code = 1
+
+
+class SignalledError(StoppedError):
+    """Work that a signal has told to stop: the same command goes on, for train.py with `--resume`."""
+
+    exit_code = 3
 
 
 def speaks(error: BaseException) -> bool:
@@ -51,14 +71,14 @@ def entry_point(main: Main) -> Callable[..., int]:
         try:
             return main(argv)
         except InputError as error:
-            message, code, speaking = f"error: {error}", 2, speaks(error)
+            message, code, speaking = f"error: {error}", error.exit_code, speaks(error)
         except StoppedError as error:
-            message, code, speaking = f"stopped: {error}", 1, speaks(error)
+            message, code, speaking = f"stopped: {error}", error.exit_code, speaks(error)
         except BrokenPipeError:  # the reader has seen enough, as `head` has; Python would say so once more at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 1
         except KeyboardInterrupt as error:
-            message, code, speaking = "stopped: interrupted", 1, speaks(error)
+            message, code, speaking = "stopped: interrupted", SignalledError.exit_code, speaks(error)
         if speaking:
             with contextlib.suppress(OSError):  # nobody there to read it
                 print(message, file=sys.stderr, flush=True)

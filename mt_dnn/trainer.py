@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from data_utils.errors import InputError, StoppedError
+from data_utils.errors import InputError, SignalledError, StoppedError
 from mt_dnn.batching import Collator
 from mt_dnn.config import TrainConfig
 from mt_dnn.evaluate import Evaluator, majority_score
@@ -140,7 +140,7 @@ class Trainer:
                     self._run_epoch()
             except InterruptedRun as signal:
                 self._save()
-                raise StoppedError(
+                raise SignalledError(
                     f"{signal} came after update {self.state.progress.step}; it is saved: go on with --resume"
                 ) from None
             return self._finish()

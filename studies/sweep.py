@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_utils.cli import Parser, path_text
-from data_utils.errors import InputError, StoppedError, entry_point
+from data_utils.errors import InputError, SignalledError, StoppedError, entry_point
 from studies.study import Run, Status, Study, changing
 from studies.suite import Suite, add_suite
 from studies.sweeps.board import Board, State
@@ -160,15 +160,15 @@ def run_search(folder: Path, args: argparse.Namespace) -> int:
     try:
         at_a_time = -(-len(slots) // len(request.seeds))
         best = Search(folder, request, at_a_time, work, args.retry_failed).run(args.trials or TRIALS)
-    except StoppedError as error:
-        raise StoppedError(f"{error}; to go on: the same command again") from None
+    except StoppedError as error:  # or a run was killed
+        raise type(error)(f"{error}; to go on: the same command again") from None
     print(f"written: {best}\nnext: python train.py --config {shlex.quote(str(best))} --data_dir … --output_dir …")
     return 0
 
 
 @entry_point
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; 0 when all runs are done, 2 for wrong input, 1 after failures and signals."""
+    """Run from the command line; 0 when all runs are done, 2 for wrong input, 3 after a signal, 1 after failures."""
     args = parse_args(argv)
     folder = Path(args.output_dir)
     if args.search:
@@ -183,8 +183,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         board = Workers(study, slots, make_view(), retry_failed=args.retry_failed).work(runs)
-    except StoppedError as error:
-        raise StoppedError(f"{error}; to go on: {_again(folder)}") from None
+    except SignalledError as error:
+        raise SignalledError(f"{error}; to go on: {_again(folder)}") from None
     View().say(summary(study, board))  # nor does output that nobody reads make finished runs failed ones
     return 0 if set(board.states.values()) <= {State.DONE, State.COLLAPSED} else 1
 

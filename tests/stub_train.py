@@ -53,7 +53,7 @@ def main() -> None:
     behaviour = told.get("/".join(output.parts[-2:]), "finish")
     assert behaviour in BEHAVIOURS
     if behaviour == "wait":
-        signal.signal(signal.SIGTERM, lambda *_: end("stopped: SIGTERM came after update 3; it is saved", 1))
+        signal.signal(signal.SIGTERM, lambda *_: end("stopped: SIGTERM came after update 3; it is saved", 3))
     if behaviour == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if (output / "results.json").exists():
@@ -65,7 +65,7 @@ def main() -> None:
     except BlockingIOError:
         behaviour = "busy"
     if behaviour == "busy":
-        end(f"error: --output_dir {output}: another run is writing to it (process 1 on x)", 2)
+        end(f"error: --output_dir {output}: another run is writing to it (process 1 on x)", 4)
     (output / "metrics.jsonl").write_text('{"event": "train", "step": 3, "epoch": 1, "loss": {"rte": 0.5}}\n{"ev')
     (FOLDER / "started").touch()
     time.sleep(60 if behaviour in ("wait", "deaf") else 0.05)

@@ -14,7 +14,7 @@ from typing import TextIO
 import torch
 import transformers
 
-from data_utils.errors import InputError
+from data_utils.errors import BusyError, InputError
 from mt_dnn.record.checkpoint import NAME as CHECKPOINT
 from mt_dnn.record.durable import PARTIAL, fsync, settle, writing
 
@@ -47,8 +47,8 @@ def claim_folder(folder: Path, *, resume: bool) -> TextIO:
         The open lock file; the lock ends with it, or with the process.
 
     Raises:
-        InputError: the folder cannot be made, another run is writing to it, or it has become another run's since it
-            was looked at.
+        InputError: the folder cannot be made, or it has become another run's since it was looked at.
+        BusyError: another run is writing to it.
         StoppedError: it cannot be written to.
     """
     try:
@@ -76,7 +76,7 @@ def _lock(path: Path) -> TextIO | None:
     """Open a file and lock it; None where it was removed in between, by a run that ended.
 
     Raises:
-        InputError: another process has locked it.
+        BusyError: another process has locked it.
     """
     import fcntl  # not on Windows, where nothing else here needs it
 
@@ -85,7 +85,7 @@ def _lock(path: Path) -> TextIO | None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
-        raise InputError(f"--output_dir {path.parent}: another run is writing to it ({lock.read().strip()})") from None
+        raise BusyError(f"--output_dir {path.parent}: another run is writing to it ({lock.read().strip()})") from None
     except OSError:
         return lock  # a file system without locks
     with contextlib.suppress(FileNotFoundError):

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from data_utils.atomic import StagedFiles
-from data_utils.errors import InputError, StoppedError
+from data_utils.errors import BusyError, InputError, StoppedError
 from data_utils.strict import read_yaml_mapping
 from studies.recipes import Recipes
 from studies.study import STUDY_FILE, Outcome, Run, Settings, Status, Study, changing
@@ -84,8 +84,9 @@ class Search:
         Where the whole grid has no more points than that, each of them is one trial; else Optuna's TPE chooses.
 
         Raises:
-            InputError: Optuna is not there; settings that contradict the study's; no trial has a score; another search
-                is under way here; the journal is damaged.
+            InputError: Optuna is not there; settings that contradict the study's; no trial has a score; the journal is
+                damaged.
+            BusyError: another search is under way here.
             StoppedError: a signal came, or a run was killed.
         """
         optuna = _import_optuna()
@@ -183,14 +184,14 @@ def mean_score(outcomes: Sequence[Outcome]) -> float | None:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other searches out of a study; InputError where one is under way, which would try the same values."""
+    """Keep other searches out of a study; BusyError where one is under way, which would try the same values."""
     import fcntl  # not on Windows
 
     with (folder / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"--output_dir {folder}: another search is under way in it") from None
+            raise BusyError(f"--output_dir {folder}: another search is under way in it") from None
         except OSError:  # a file system without locks
             pass
         yield

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_utils.atomic import StagedFiles
-from data_utils.errors import InputError
+from data_utils.errors import InputError, SignalledError
 from studies.study import Run, Study
 from studies.sweeps.plan import ROOT
 
@@ -37,7 +37,7 @@ code=0
 srun {python} -m studies.sweep --output_dir "$study" --only "$run" --runs_per_device 1 || code=$?
 
 # Stopped by a signal, and saved: to the queue again, from where it resumes.
-if ((code)) && tail -n 1 "$study/logs/$run.log" | grep -q '^stopped: SIG'; then
+if ((code == {signalled})); then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
@@ -58,6 +58,7 @@ def write_slurm(study: Study, runs: Sequence[Run]) -> Path:
     script = folder / SCRIPT
     text = _TEMPLATE.format(
         list_name=LIST,
+        signalled=SignalledError.exit_code,
         count=len(runs),
         last=len(runs) - 1,
         script=shlex.quote(str(script)),

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_utils.errors import StoppedError
+from data_utils.errors import BusyError, SignalledError
 from data_utils.signals import STOPPING, StopSignals
 from studies.study import Outcome, Run, Status, Study
 from studies.sweeps.board import Board, Running, State
@@ -27,14 +27,11 @@ from studies.sweeps.live import View
 from studies.sweeps.plan import ROOT, TRAIN
 
 LOCK = "run.lock"  # train.py's, in a run's folder; a run that was killed leaves it behind
-BUSY = "another run is writing to it"  # train.py's words for a folder whose lock is held, with exit code 2
 POLL_SECONDS = 0.2
 ELSEWHERE_SECONDS = 10.0
 """Time between two looks at a run that another process was writing to: that one may have been killed."""
 KILLING = STOPPING | {signal.SIGKILL}
 """A run that one of these ended has not failed: somebody, or the machine for want of memory, has ended it."""
-STOPPED = ("stopped: interrupted", *(f"stopped: {number.name} " for number in STOPPING))
-"""How a run's last words begin when it has saved what it had and stopped."""
 
 
 @dataclass
@@ -84,7 +81,7 @@ class Workers:
         """Bring all runs to an end that have none yet; returns where they stand then.
 
         Raises:
-            StoppedError: a signal came; the runs under way have saved what they had. Killed, at a second one.
+            SignalledError: a signal came; the runs under way have saved what they had. Killed, at a second one.
         """
         with self._stop:
             self._take_stock(runs)
@@ -100,7 +97,7 @@ class Workers:
                 finally:
                     self._end_attempts()
         if self._stop.count:
-            raise StoppedError(f"{self._stop.first}; {self.board.counts()}")
+            raise SignalledError(f"{self._stop.first}; {self.board.counts()}")
         return self.board
 
     def _take_stock(self, runs: Sequence[Run]) -> None:
@@ -182,12 +179,12 @@ class Workers:
     def _record(self, attempt: Attempt) -> None:
         run, code, said = attempt.run, attempt.process.returncode, attempt.said()
         outcome = self.study.outcome(run)
-        if code == 2 and any(BUSY in line for line in said):
+        if code == BusyError.exit_code:
             if outcome.status is Status.CUT:  # else the other process has ended by now, and somebody has noted how
                 self.study.note_attempt(run, attempts=attempt.before, exit_code=0, message="")
             self._put_off(run)
             return
-        if outcome.status is not Status.DONE and not _was_ended(code, said):
+        if outcome.status is not Status.DONE and not _was_ended(code):
             message = _last_words(said) or f"train.py ended with exit code {code}"
             self.study.note_attempt(run, attempts=attempt.before + 1, exit_code=code or 1, message=message)
             outcome = self.study.outcome(run)
@@ -219,9 +216,9 @@ class Workers:
                 attempt.process.send_signal(number)
 
 
-def _was_ended(code: int, said: Sequence[str]) -> bool:
+def _was_ended(code: int) -> bool:
     """Whether a signal ended the run, at once or after it had saved."""
-    return -code in KILLING or (code == 1 and _last_words(said).startswith(STOPPED))
+    return -code in KILLING or code == SignalledError.exit_code
 
 
 def _is_held(lock: Path) -> bool:

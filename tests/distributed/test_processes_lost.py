@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import train
+from data_utils.errors import SignalledError
 from tests.conftest import Workshop
 from tests.distributed.compare import (
     CONTINUOUS,
@@ -110,7 +111,7 @@ def test_a_signal_to_one_rank_stops_all(
     run = tmp_path / "run"
     ranks, more, trick, options, update = STOPS[stop]
     outcomes = group_of(ranks).train(workshop.flags(run, *FLAGS, *more), trick, **options)
-    assert {outcome.code for outcome in outcomes} == {1}
+    assert {outcome.code for outcome in outcomes} == {SignalledError.exit_code}
     told = f"stopped: {stop.split()[0]} came after update {update}; it is saved: go on with --resume\n"
     assert [outcome.err for outcome in outcomes] == [told] + [""] * (ranks - 1)
     assert "bits may differ" not in resume(group_of(ranks), run)

@@ -10,7 +10,7 @@ from typing import TextIO
 
 import pytest
 
-from data_utils.errors import InputError
+from data_utils.errors import BusyError, SignalledError
 from mt_dnn.record.run_folder import claim_folder, release_folder
 from tests.resume.attempts import forget_random_state, interrupt, run_plainly, start_twice
 from tests.torture.runs import worker_pool
@@ -48,7 +48,7 @@ def test_a_signal_is_heeded_within_an_update_or_a_batch(
 ) -> None:
     run = tmp_path / "run"
     end = pool.submit(interrupt, world.flags(run, FLAGS), run, reference, at, [number]).result()
-    assert end.code == 1 and "Traceback" not in end.err
+    assert end.code == SignalledError.exit_code and "Traceback" not in end.err
     reasons = [line for line in end.err.splitlines() if line.startswith("stopped: ")]
     assert len(reasons) == 1 and number.name in reasons[0]
     assert end.passes <= 1
@@ -63,7 +63,11 @@ def test_a_second_ctrl_c_ends_a_run_at_once(
     run = tmp_path / "run"
     twice = [signal.SIGINT, signal.SIGINT]
     end = pool.submit(interrupt, world.flags(run, FLAGS), run, reference, at, twice).result()
-    assert end.code == 1 and end.err.splitlines()[-1] == "stopped: interrupted" and "Traceback" not in end.err
+    assert (
+        end.code == SignalledError.exit_code
+        and end.err.splitlines()[-1] == "stopped: interrupted"
+        and "Traceback" not in end.err
+    )
     assert end.passes == 0
     assert end.saved is None
     assert end.wrong == []
@@ -85,7 +89,7 @@ def test_a_second_run_in_the_same_folder_is_refused(
 ) -> None:
     run = tmp_path / "run"
     code, err, wrong = pool.submit(start_twice, world.flags(run, FLAGS), run, reference).result()
-    assert code == 2
+    assert code == BusyError.exit_code
     assert err.startswith(f"error: --output_dir {run}: another run is writing to it (process ")
     assert wrong == []
 
@@ -103,7 +107,7 @@ def test_a_lock_that_is_released_while_another_run_asks_for_it_is_held_by_one(
 
     monkeypatch.setattr(fcntl, "flock", release_first)
     second = claim_folder(tmp_path, resume=False)
-    with pytest.raises(InputError, match="another run is writing to it"):
+    with pytest.raises(BusyError, match="another run is writing to it"):
         claim_folder(tmp_path, resume=False)
     release_folder(tmp_path, second)
 
@@ -113,6 +117,6 @@ def test_a_run_that_resumes_with_other_dropout_is_noticed(world: World, referenc
     with worker_pool(1, forget_random_state) as broken:
         argv = world.flags(run, FLAGS)
         end = broken.submit(interrupt, argv, run, reference, IN_UPDATE_2, [signal.SIGTERM]).result()
-    assert end.code == 1 and end.saved == "step_00000002"
+    assert end.code == SignalledError.exit_code and end.saved == "step_00000002"
     for difference in ("metrics.jsonl, line ", "model.safetensors: ", "optimizer.safetensors: ", "results.json, line "):
         assert any(difference in line for line in end.wrong), end.wrong

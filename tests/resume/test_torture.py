@@ -75,9 +75,9 @@ TRAINED, STOPPED = "epoch 1/2  update 1/3\n", "stopped: SIGTERM came\n"
 ATTEMPTS: dict[str, tuple[dict, int, str]] = {
     "saved": ({}, 6, ""),
     "killed before it trained": ({"code": -signal.SIGTERM, "err": "", "trained": False}, 6, ""),
-    "another code": ({"code": 2}, 6, "exit code 2"),
-    "a traceback": ({"err": STOPPED + "Traceback"}, 6, "exit code 1"),
-    "no reason": ({"err": ""}, 6, "exit code 1"),
+    "another code": ({"code": 1}, 6, "exit code 1"),
+    "a traceback": ({"err": STOPPED + "Traceback"}, 6, "exit code 3"),
+    "no reason": ({"err": ""}, 6, "exit code 3"),
     "went on": ({}, 4, "sent when 4 updates were logged, and it went on to 6"),
     "did not resume": ({"out": TRAINED}, 6, "and the newest checkpoint was step_00000003"),
 }
@@ -86,7 +86,7 @@ ATTEMPTS: dict[str, tuple[dict, int, str]] = {
 @pytest.mark.parametrize("what", ATTEMPTS)
 def test_an_attempt_that_a_signal_has_ended(finished: Path, what: str) -> None:
     changed, logged, message = ATTEMPTS[what]
-    plain = {"code": 1, "out": "resuming from step_00000003\n" + TRAINED, "err": STOPPED, "trained": True}
+    plain = {"code": 3, "out": "resuming from step_00000003\n" + TRAINED, "err": STOPPED, "trained": True}
     attempt = SimpleNamespace(**(plain | changed))
     found = attempt_problems(attempt, signal.SIGTERM, logged, finished, Path("step_00000003"))
     assert message in found[0] if message else found == []
@@ -99,7 +99,7 @@ def test_updates_that_were_not_saved_are_noticed(finished: Path, tmp_path: Path)
     (run / "metrics.jsonl").write_text("".join(events[:-1]))  # the last one says that the run came to its end
     dead = SimpleNamespace(code=-signal.SIGTERM, out=TRAINED, err="", trained=True)
     assert attempt_problems(dead, signal.SIGTERM, 6, run, None) == ["SIGTERM killed it while it trained"]
-    stopped = SimpleNamespace(code=1, out=TRAINED, err=STOPPED, trained=True)
+    stopped = SimpleNamespace(code=3, out=TRAINED, err=STOPPED, trained=True)
     assert attempt_problems(stopped, signal.SIGTERM, 6, run, None) == ["SIGTERM: 6 updates done, 3 saved"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_utils.errors import InputError
+from data_utils.errors import BusyError, InputError
 from studies.recipes import Recipes
 from studies.study import Run
 from studies.suite import Suite
@@ -129,7 +129,7 @@ def test_one_search_at_a_time(sweeper: Sweeper, capsys: pytest.CaptureFixture[st
     assert sweeper(f"{FLAGS} --search pats --trials 1") == 0
     with (sweeper.study_folder / LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert sweeper(f"{FLAGS} --search pats --trials 2") == 2
+        assert sweeper(f"{FLAGS} --search pats --trials 2") == BusyError.exit_code
     assert "another search is under way in it" in capsys.readouterr().err
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from data_utils.errors import SignalledError
 from tests.studies.conftest import GRID, Sweeper
 
 EMIT = GRID.replace("--devices cpu", "--emit slurm")
 SRUN = """#!/usr/bin/env bash
 printf '%s\\n' "$*" >>"$STUB_FOLDER/srun"
-mkdir -p "$(dirname -- "$LOG")"
-printf '%s\\n' "$SAYS" >"$LOG"
 exit "$CODE"
 """
 SCONTROL = """#!/usr/bin/env bash
@@ -29,15 +28,14 @@ def script(sweeper: Sweeper) -> Path:
     return sweeper.study_folder / "slurm.sh"
 
 
-def run_task(sweeper: Sweeper, script: Path, task: int, code: int, says: str) -> int:
+def run_task(sweeper: Sweeper, script: Path, task: int, code: int) -> int:
     """One task of the array."""
     tools = sweeper.folder / "bin"
     tools.mkdir()
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
-    log = sweeper.study.log_file(sweeper.study.runs[task])
-    environment = {"LOG": str(log), "CODE": str(code), "SAYS": says, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    environment = {"CODE": str(code), "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
     environment |= {"SLURM_ARRAY_TASK_ID": str(task), "SLURM_JOB_ID": "77"}
     return subprocess.run(["bash", str(script)], env=os.environ | environment, timeout=30).returncode
 
@@ -71,13 +69,12 @@ def test_the_script_is_sound(script: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "says", "requeued"),
-    [(0, "done", False), (1, "stopped: SIGTERM came after update 5; it is saved", True), (1, "error: no", False)],
+    ("code", "requeued"), [(0, False), (SignalledError.exit_code, True), (1, False), (2, False), (137, False)]
 )
 def test_a_task_runs_its_line_and_queues_again_what_was_stopped(
-    code: int, says: str, requeued: bool, sweeper: Sweeper, script: Path
+    code: int, requeued: bool, sweeper: Sweeper, script: Path
 ) -> None:
-    assert run_task(sweeper, script, 2, code, says) == code
+    assert run_task(sweeper, script, 2, code) == code
     (call,) = (sweeper.folder / "srun").read_text().splitlines()
     assert call.endswith("--only minilm/rte/adamax/seed_2 --runs_per_device 1")
     assert (sweeper.folder / "scontrol").exists() == requeued

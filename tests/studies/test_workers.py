@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from data_utils.errors import InputError
+from data_utils.errors import BusyError, SignalledError
 from mt_dnn.record import run_folder
 from studies.study import Outcome, Run, Study
 from studies.sweeps import workers
@@ -105,11 +105,11 @@ def test_a_run_under_way_elsewhere_is_waited_for(
     assert capsys.readouterr().out.count("busy      minilm/rte adamax seed 1") == 1
 
 
-def test_the_lock_and_what_is_said_of_it_are_those_of_a_real_run(tmp_path: Path) -> None:
-    """The sweep does not import them, as it would have to load torch for two words."""
+def test_the_lock_is_that_of_a_real_run(tmp_path: Path) -> None:
+    """The sweep does not import its name, as it would have to load torch for it."""
     lock = run_folder.claim_folder(tmp_path, resume=False)
     assert (tmp_path / workers.LOCK).is_file()
-    with pytest.raises(InputError, match=workers.BUSY):
+    with pytest.raises(BusyError):
         run_folder.claim_folder(tmp_path, resume=True)
     run_folder.release_folder(tmp_path, lock)
 
@@ -166,7 +166,7 @@ def test_a_signal_stops_runs_where_they_are_saved(number: signal.Signals, sweepe
     wait_for_start(sweeper)
     os.killpg(sweep.pid, number)  # as a terminal does: runs must not get it, too
     told, _ = sweep.communicate(timeout=60)
-    assert sweep.returncode == 1
+    assert sweep.returncode == SignalledError.exit_code
     assert told.splitlines()[-1] == (
         f"stopped: {number.name}; 0 done, 1 cut, 3 waiting; "
         f"to go on: python -m studies.sweep --output_dir {sweeper.study_folder}"
@@ -184,7 +184,7 @@ def test_a_second_signal_kills(sweeper: Sweeper) -> None:
         sweep.wait(timeout=1)
     sweep.send_signal(signal.SIGINT)
     sweep.communicate(timeout=30)
-    assert sweep.returncode == 1
+    assert sweep.returncode == SignalledError.exit_code
     assert sweeper.statuses()["adamax_1"] == "cut"
 
 

@@ -12,6 +12,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
+from data_utils.errors import SignalledError
 from mt_dnn.record.run_log import SENSITIVITY_LOG
 from tests.torture.runs import Attempt
 
@@ -65,7 +66,7 @@ def stop_problems(attempt: Attempt, sent: signal.Signals, logged: int, run: Path
     if attempt.code == -sent:  # as signals do where nobody heeds them: before the first update and after the last
         return [f"{sent.name} killed it while it trained"] * (attempt.trained and last["event"] != "end")
     reasons = [line for line in attempt.err.splitlines() if line.startswith("stopped: ")]
-    if attempt.code != 1 or len(reasons) != 1 or "Traceback" in attempt.err:
+    if attempt.code != SignalledError.exit_code or len(reasons) != 1 or "Traceback" in attempt.err:
         return [f"{sent.name}: exit code {attempt.code}: {attempt.err}"]
     if not attempt.trained:
         return []

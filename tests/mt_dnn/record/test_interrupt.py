@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import train
-from data_utils.errors import InputError
+from data_utils.errors import BusyError, InputError, SignalledError
 from data_utils.signals import STOPPING
 from mt_dnn.distributed import ALONE
 from mt_dnn.record.interrupt import InterruptedRun, RunSignals
@@ -100,7 +100,7 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(
     capfd.readouterr()
     with monkeypatch.context() as patch:
         signal_after(patch, owner, method, call)
-        assert train.main(workshop.flags(cut, *FLAGS)) == 1
+        assert train.main(workshop.flags(cut, *FLAGS)) == SignalledError.exit_code
     said = capfd.readouterr().err
     assert said.count("SIGTERM: saving, then stopping") == 1
     assert f"stopped: SIGTERM came after update {step}; it is saved: go on with --resume" in said
@@ -117,7 +117,7 @@ def test_a_run_in_use_is_left_alone(workshop: Workshop, tmp_path: Path, capsys: 
 
     flags = workshop.flags(tmp_path / "run", "--train_datasets", "cola", "--epochs", "1")
     lock = claim_folder(tmp_path / "run", resume=False)
-    assert train.main(flags) == 2
+    assert train.main(flags) == BusyError.exit_code
     message = capsys.readouterr().err
     assert f"another run is writing to it (process {os.getpid()} on " in message
     release_folder(tmp_path / "run", lock)
