@@ -103,7 +103,12 @@ def prepare(config: PreparationConfig) -> Path:
     Raises:
         InputError: anything wrong in flags or files; nothing is written then.
     """
-    files = find_files(config)
+    with StagedFiles() as staged:
+        return prepare_files(config, find_files(config), staged)
+
+
+def prepare_files(config: PreparationConfig, files: Sequence[SplitFile], staged: StagedFiles) -> Path:
+    """Turn splits into features among `staged`, with the manifest last; returns their folder. See `prepare`."""
     tokenizer = load_tokenizer(config.model)
     settings = EncoderSettings.of(tokenizer, config.max_seq_len)
     pairs = any(file.task.data_format in PAIRS for file in files)
@@ -112,18 +117,18 @@ def prepare(config: PreparationConfig) -> Path:
     known = _extendable(out_dir, describe_tokenizer(config.model, tokenizer), config.max_seq_len, files)
     size = sum(file.path.stat().st_size for file in files)
     workers = config.workers if size >= POOL_PAYS_FROM_BYTES else 1
-    with StagedFiles() as staged, encoders(settings, workers) as encode_all:
-        made: dict[str, dict[str, SplitRecord]] = {}
-        train_texts: dict[str, set[int]] = {}
+    made: dict[str, dict[str, SplitRecord]] = {}
+    train_texts: dict[str, set[int]] = {}
+    with encoders(settings, workers) as encode_all:
         for file in files:
             partial = staged.path(feature_path(out_dir, file.task.name, file.split))
             check = TextCheck(train_texts.setdefault(file.task.name, set()), training=file.split == TRAIN)
             rows = prepare_split(file, partial, encode_all, check)
             made.setdefault(file.task.name, {})[file.split] = SplitRecord(rows, sha256_of(partial))
-        tasks = {file.task.name: file.task for file in files}
-        records = {name: _record(task, made[name]) for name, task in tasks.items()}
-        manifest = dataclasses.replace(known, tasks={**known.tasks, **records})
-        write_manifest(staged.path(out_dir / MANIFEST_NAME), manifest)  # last in, so last to be moved into place
+    tasks = {file.task.name: file.task for file in files}
+    records = {name: _record(task, made[name]) for name, task in tasks.items()}
+    manifest = dataclasses.replace(known, tasks={**known.tasks, **records})
+    write_manifest(staged.path(out_dir / MANIFEST_NAME), manifest)  # last in, so last to be moved into place
     return out_dir
 
 

@@ -1,0 +1,206 @@
+"""From a table to a task: its definition, canonical rows and features, all of them or none, and what was found."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from data_utils.atomic import StagedFiles
+from data_utils.canonical import Row, canonical_path, write_rows
+from data_utils.errors import InputError, raise_all
+from data_utils.prepare import PreparationConfig, SplitFile, prepare_files
+from data_utils.scoring import unsupported_metrics
+from data_utils.tables.examples import ColumnMap, Example, ReadTable, check_labels, read_table
+from data_utils.tables.labels import Labels, find_labels, number_of_label
+from data_utils.tables.options import STANDARD, TableOptions
+from data_utils.tables.split import DEV, TEST, TRAIN, SplitConfig, split_examples
+from data_utils.tables.told import tell_splits, tell_table
+from data_utils.task_def import TaskDef, load_task_defs
+from data_utils.task_names import DataFormat, TaskType
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableConfig:
+    """What to make of a table; the fields are flags of `prepro_std.py`, and see `PreparationConfig`.
+
+    Attributes:
+        table: the table; `-` for standard input.
+        task: the name of the task to be.
+        columns: which column is what.
+        options: how tables are written.
+        kind: classification or regression; None: by the labels.
+        labels: the classes in order; None: sorted.
+        metrics: of the task; None: its kind's.
+        dev_table, test_table: tables of the same columns; None: a share of `table`.
+        shares: how large these are.
+    """
+
+    model: str
+    root_dir: str
+    table: str
+    task: str
+    columns: ColumnMap
+    options: TableOptions = field(default_factory=TableOptions)
+    kind: str | None = None
+    labels: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] = ()
+    dev_table: str | None = None
+    test_table: str | None = None
+    shares: SplitConfig = field(default_factory=SplitConfig)
+    max_seq_len: int = 512
+    workers: int = 1
+
+    @property
+    def wanted_shares(self) -> dict[str, float]:
+        """The splits to be taken from the table, besides train, and their shares."""
+        shares = {DEV: self.shares.dev_share, TEST: self.shares.test_share}
+        given = {DEV: self.dev_table, TEST: self.test_table}
+        return {name: share for name, share in shares.items() if given[name] is None and share > 0}
+
+    @property
+    def task_def_path(self) -> Path:
+        """Where the task's definition goes."""
+        return Path(self.root_dir) / f"{self.task}_task_def.yml"
+
+
+def prepare_table(config: TableConfig) -> Path:
+    """Make a task of a table, tell what was found, and return the folder of features.
+
+    Raises:
+        InputError: anything wrong in flags or tables; nothing is written then.
+    """
+    _check_places(config)
+    table = read_table(config.table, config.options, config.columns)
+    labelled = [example for example in table.examples if example.label]
+    counts = Counter(example.label for example in labelled)
+    labels = find_labels(config.columns.label or "", counts, config.kind, config.labels)
+    regression = labels.task_type is TaskType.Regression
+    others = _other_tables(config)
+    grouped = config.columns.group is not None
+    splits = split_examples(
+        labelled, config.wanted_shares, config.shares.split_seed, regression=regression, grouped=grouped
+    )
+    for name, other in others.items():
+        splits[name] = other.examples if name == TEST else [example for example in other.examples if example.label]
+    splits = {name: splits[name] for name in (TRAIN, DEV, TEST) if name in splits}
+    _check_splits(config, splits, {name: other.name for name, other in others.items()}, labels)
+    task = _task(config, labels, tuple(splits))
+    tell_table(table, config.columns, counts, labels)
+    tell_splits(splits, config.wanted_shares, config.shares.split_seed, config.columns.group, others, labels)
+    return _write(config, task, splits)
+
+
+def _check_places(config: TableConfig) -> None:
+    """Raise `InputError` where something would be overwritten that was not made from a table."""
+    paths = [canonical_path(config.root_dir, config.task, split) for split in (TRAIN, DEV, TEST)]
+    tables = {"--table": config.table, "--dev_table": config.dev_table, "--test_table": config.test_table}
+    given = [
+        Path(source).resolve() for source in tables.values() if source not in (None, STANDARD) for source in [source]
+    ]
+    bad = [f"{path} is a table to read, and would be overwritten" for path in paths if path.resolve() in given]
+    if not bad and not config.task_def_path.exists() and (found := [str(path) for path in paths if path.exists()]):
+        bad.append(f"{', '.join(found)}: there already, and not made from a table")
+    if list(tables.values()).count(STANDARD) > 1:
+        raise InputError("only one table can be read from standard input")
+    raise_all([f"{problem}: choose another --root_dir or --task" for problem in bad])
+
+
+def _other_tables(config: TableConfig) -> dict[str, ReadTable]:
+    """The tables of dev and test where they are given. One of test need have neither labels nor groups."""
+    columns = dataclasses.replace(config.columns, group=None)
+    found = {}
+    if config.dev_table is not None:
+        found[DEV] = read_table(config.dev_table, config.options, columns, "--dev_table")
+    if config.test_table is not None:
+        found[TEST] = read_table(config.test_table, config.options, columns, "--test_table", label_optional=True)
+    return found
+
+
+def _check_splits(
+    config: TableConfig, splits: Mapping[str, Sequence[Example]], names: Mapping[str, str], labels: Labels
+) -> None:
+    """Raise `InputError` for labels of dev or test that train lacks, and for a dev split without rows."""
+    known = {example.label for example in splits[TRAIN]}
+    for name, place in names.items():
+        found = {example.label for example in splits[name]} - {""}
+        if labels.task_type is TaskType.Regression:
+            bad = {label: f"the label {label!r} is no number" for label in found if number_of_label(label) is None}
+        else:
+            bad = {label: f"the label {label!r} is not in train, which has {sorted(known)}" for label in found - known}
+        check_labels(place, splits[name], bad)
+        if not splits[name]:
+            raise InputError(f"--{name}_table {place}: no row has a label")
+
+
+def _task(config: TableConfig, labels: Labels, splits: tuple[str, ...]) -> TaskDef:
+    task = TaskDef(
+        name=config.task,
+        data_format=DataFormat.PremiseAndOneHypothesis if config.columns.text2 else DataFormat.PremiseOnly,
+        task_type=labels.task_type,
+        labels=labels.names,
+        metric_meta=config.metrics,
+        split_names=splits,
+    )
+    if unsupported := unsupported_metrics(task):
+        raise InputError(
+            f"--metrics: {task.type_name} has no {', '.join(unsupported)}; use {', '.join(task.kind.metrics)}"
+        )
+    return task
+
+
+def _write(config: TableConfig, task: TaskDef, splits: Mapping[str, Sequence[Example]]) -> Path:
+    """Write definition, canonical rows and features, and say what comes next."""
+    with StagedFiles() as staged:
+        definition = staged.path(config.task_def_path)
+        definition.write_text(_yaml(config, task), encoding="utf-8")
+        task = load_task_defs(definition)[task.name]
+        files = []
+        for split, examples in splits.items():
+            partial = staged.path(canonical_path(config.root_dir, task.name, split))
+            write_rows(partial, _rows(examples), task.data_format)
+            files.append(SplitFile(task, split, partial))
+        preparation = PreparationConfig(
+            model=config.model,
+            root_dir=config.root_dir,
+            task_def=str(config.task_def_path),
+            max_seq_len=config.max_seq_len,
+            workers=config.workers,
+        )
+        return prepare_files(preparation, files, staged)
+
+
+def _rows(examples: Sequence[Example]) -> Iterator[Row]:
+    for example in examples:
+        yield Row(example.uid, (example.label,), example.texts[0], example.texts[1:])
+
+
+def _yaml(config: TableConfig, task: TaskDef) -> str:
+    source = "standard input" if config.table == STANDARD else Path(config.table).name
+    text = yaml.safe_dump({task.name: task.to_dict()}, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    return f"# Made by prepro_std.py from {source.encode('unicode_escape').decode()}.\n{text}"
+
+
+def next_commands(config: TableConfig, data_dir: Path) -> list[str]:
+    """The commands that go on from here, each in one line."""
+    run = str(Path("runs") / config.task)
+    train = {
+        "data_dir": str(data_dir),
+        "task_def": str(config.task_def_path),
+        "init_checkpoint": config.model,
+        "train_datasets": config.task,
+        "output_dir": run,
+    }
+    columns = {"text": config.columns.text, "text2": config.columns.text2, "id": config.columns.id}
+    predict = {"checkpoint": run, "table": "NEW.csv", **columns, "output": "predictions.csv"}
+    return [_command("train.py", train), _command("predict.py", predict)]
+
+
+def _command(script: str, flags: Mapping[str, str | None]) -> str:
+    given = [f"--{name} {shlex.quote(value)}" for name, value in flags.items() if value is not None]
+    return f"python {script} {' '.join(given)}"

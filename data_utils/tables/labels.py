@@ -1,0 +1,154 @@
+"""What a column of labels is: classes by name, or numbers. By one rule, which is told, and which `--kind` overrides."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from data_utils.errors import InputError, raise_all
+from data_utils.kinds.regression import MAX_FLOAT32
+from data_utils.strict import listed, shown
+from data_utils.task_names import TaskType
+
+KINDS = {"classification": TaskType.Classification, "regression": TaskType.Regression}
+MAX_WHOLE_CLASSES = 20
+RULE = (
+    f"names are classes; whole numbers are classes where there are at most {MAX_WHOLE_CLASSES} different ones; "
+    "all other numbers are a regression"
+)
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+SEEM_MISSING = frozenset("nan na n/a null none nil - ? unknown".split())
+
+
+class Labels(NamedTuple):
+    """What labels are.
+
+    Attributes:
+        task_type: classification or regression.
+        names: of the classes in the order of their ids; () for a regression.
+        told: how that was found, in words; a line each.
+        warnings: what looks wrong; a line each.
+    """
+
+    task_type: TaskType
+    names: tuple[str, ...]
+    told: list[str]
+    warnings: list[str]
+
+
+def number_of_label(text: str) -> float | None:
+    """The number that a label is, None for anything else; as `data_utils.kinds.regression` reads them."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) <= MAX_FLOAT32 and "_" not in text else None
+
+
+def find_labels(
+    column: str, counts: Mapping[str, int], kind: str | None = None, names: Sequence[str] | None = None
+) -> Labels:
+    """Decide what labels are.
+
+    Args:
+        column: their column, for messages.
+        counts: of each label that occurs, how many rows have it; none is "".
+        kind: what `--kind` says; None: by `RULE`.
+        names: what `--labels` says: all classes in order; None: sorted.
+
+    Raises:
+        InputError: no label, one only, a regression with other than numbers, `--labels` that do not agree, or names of
+            which nearly every row has its own.
+    """
+    where = f"--label {column}"
+    if not counts:
+        raise InputError(f"{where}: no row has a label")
+    if len(counts) == 1:
+        raise InputError(f"{where}: every label is {shown(next(iter(counts)))}, so there is nothing to learn")
+    ruled, why = _rule(counts)
+    task_type = KINDS[kind] if kind is not None else ruled
+    reason = f"{why}, so it is a {ruled.value.lower()}; --kind overrides this" if kind is None else f"--kind {kind}"
+    told = f"{len(counts):,} different labels; {reason}"
+    if task_type is TaskType.Regression:
+        _check_numbers(where, counts, names)
+        values = [number for label in counts if (number := number_of_label(label)) is not None]
+        if min(values) == max(values):
+            raise InputError(f"{where}: every label is the number {min(values):g}, so there is nothing to learn")
+        return Labels(task_type, (), [told, f"from {min(values):g} to {max(values):g}"], [])
+    if kind is None and len(counts) > MAX_WHOLE_CLASSES and 2 * len(counts) > sum(counts.values()):
+        few = f"{len(counts):,} different labels in {sum(counts.values()):,} rows, such as {_some(counts)}"
+        raise InputError(f"{where}: {few}{_odd_ones(counts)}. Is it the right column? --kind classification insists")
+    order, said = _ordered(where, counts, names)
+    return Labels(task_type, order, [told, said], _warnings(column, counts))
+
+
+def _rule(counts: Mapping[str, int]) -> tuple[TaskType, str]:
+    """What the rule makes of the labels, and what it has seen in them."""
+    if all(WHOLE.fullmatch(label) for label in counts):
+        if len(counts) <= MAX_WHOLE_CLASSES:
+            return TaskType.Classification, f"they are whole numbers, at most {MAX_WHOLE_CLASSES}"
+        return TaskType.Regression, f"they are whole numbers, more than {MAX_WHOLE_CLASSES}"
+    if all(number_of_label(label) is not None for label in counts):
+        return TaskType.Regression, "they are numbers, not all of them whole"
+    return TaskType.Classification, "they are names"
+
+
+def _check_numbers(where: str, counts: Mapping[str, int], names: Sequence[str] | None) -> None:
+    bad = ["--labels would have no effect: a regression has numbers"] * (names is not None)
+    others = [label for label in counts if number_of_label(label) is None]
+    if others:
+        bad.append(
+            f"{where}: a regression needs numbers, and {sum(counts[x] for x in others):,} rows have {_some(others)}"
+        )
+    raise_all(bad)
+
+
+def _ordered(where: str, counts: Mapping[str, int], names: Sequence[str] | None) -> tuple[tuple[str, ...], str]:
+    """The names of the classes in order, and what is said about the order."""
+    if names is not None:
+        bad = [f"--labels: {shown(name)} stands twice" for name, count in Counter(names).items() if count > 1]
+        bad += [f"--labels: no row has the label {shown(name)}" for name in dict.fromkeys(names) if name not in counts]
+        if missing := [name for name in counts if name not in names]:
+            bad.append(f"--labels does not name {listed(list(map(shown, missing)))}, which {where} has")
+        raise_all(bad)
+        return tuple(names), "in the order of --labels"
+    if all(WHOLE.fullmatch(label) for label in counts):
+        return tuple(sorted(counts, key=lambda label: (int(label), label))), "in the order of the numbers"
+    return tuple(sorted(counts)), "sorted by name; --labels sets another order"
+
+
+def _warnings(column: str, counts: Mapping[str, int]) -> list[str]:
+    """Labels that are nearly the same, or that seem to stand for none."""
+    alike = defaultdict(list)
+    for label in sorted(counts):
+        alike[" ".join(label.split()).casefold()].append(label)
+    found = [
+        f"{column}: {' and '.join(map(shown, labels))} differ in white space or case alone, and are different labels"
+        for labels in alike.values()
+        if len(labels) > 1
+    ]
+    for label in sorted(counts):
+        if label.strip().casefold() in SEEM_MISSING:
+            rows = f"{counts[label]:,} rows have" if counts[label] != 1 else "1 row has"
+            found.append(
+                f"{column}: {rows} the label {shown(label)}, taken as a name; for no label leave the cell empty"
+            )
+    return found
+
+
+def _odd_ones(counts: Mapping[str, int]) -> str:
+    """What a column of numbers with a few other cells says about these."""
+    others = [label for label in counts if number_of_label(label) is None]
+    return f"; all are numbers but {_some(others)}" if len(others) <= len(counts) // 10 else ""
+
+
+def _some(labels: Mapping[str, int] | Sequence[str]) -> str:
+    few = list(labels)[:3]
+    return ", ".join(map(shown, few)) + (", ..." if len(labels) > len(few) else "")
+
+
+def counted(counts: Mapping[str, int], names: Sequence[str]) -> str:
+    """`negative 512, positive 488`: the rows of each class, in order."""
+    return listed([f"{name} {counts[name]:,}" for name in names])

@@ -1,0 +1,94 @@
+"""What labels are: the rule, the order of names, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from data_utils.errors import InputError
+from data_utils.tables.labels import MAX_WHOLE_CLASSES, find_labels
+
+CLASSIFICATION, REGRESSION = "Classification", "Regression"
+FOUND: dict[str, tuple[list[str], dict[str, Any], str, tuple[str, ...]]] = {
+    "names": (["no", "yes"], {}, CLASSIFICATION, ("no", "yes")),
+    "names are sorted": (["b", "C", "a"], {}, CLASSIFICATION, ("C", "a", "b")),
+    "names in the order given": (["b", "c", "a"], {"names": ("c", "a", "b")}, CLASSIFICATION, ("c", "a", "b")),
+    "0 and 1": (["1", "0"], {}, CLASSIFICATION, ("0", "1")),
+    "stars": (["10", "9", "1"], {}, CLASSIFICATION, ("1", "9", "10")),
+    "many whole numbers": ([str(i) for i in range(MAX_WHOLE_CLASSES + 1)], {}, REGRESSION, ()),
+    "as many as may be": ([str(-i) for i in range(MAX_WHOLE_CLASSES)], {}, CLASSIFICATION, ("-19",)),
+    "fractions": (["1", "2.5"], {}, REGRESSION, ()),
+    "whole, written as fractions": (["1.0", "2.0"], {}, REGRESSION, ()),
+    "overridden": (["1.0", "2.0"], {"kind": "classification"}, CLASSIFICATION, ("1.0", "2.0")),
+    "overridden, too": (["1", "2"], {"kind": "regression"}, REGRESSION, ()),
+    "a number that Python alone reads": (["1_0", "2"], {}, CLASSIFICATION, ("1_0", "2")),
+}
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_the_rule(case: str) -> None:
+    labels, given, kind, names = FOUND[case]
+    found = find_labels("stars", dict.fromkeys(labels, 5), **given)
+    assert found.task_type.value == kind
+    assert found.names[: len(names)] == names and len(found.names) == (len(labels) if names else 0)
+    assert found.told[0].startswith(f"{len(labels)} different labels; ")
+    overridden = f"--kind {given['kind']}" if "kind" in given else "--kind overrides this"
+    assert found.told[0].endswith(overridden)
+
+
+REFUSED: dict[str, tuple[dict[str, int], dict[str, Any], str]] = {
+    "none": ({}, {}, "--label stars: no row has a label"),
+    "one": ({"a": 9}, {}, "--label stars: every label is 'a', so there is nothing to learn"),
+    "one number": (
+        {"1.0": 9, "1.00": 2},
+        {},
+        "--label stars: every label is the number 1, so there is nothing to learn",
+    ),
+    "names as numbers": (
+        {"1": 3, "bad": 2},
+        {"kind": "regression"},
+        "a regression needs numbers, and 2 rows have 'bad'",
+    ),
+    "no finite number": (
+        {"1": 3, "inf": 2},
+        {"kind": "regression"},
+        "a regression needs numbers, and 2 rows have 'inf'",
+    ),
+    "idle": ({"1.5": 3, "2": 2}, {"names": ("2", "1.5")}, "--labels would have no effect: a regression has numbers"),
+    "not named": (
+        {"a": 3, "b": 2, "c": 1},
+        {"names": ("b", "a")},
+        "--labels does not name 'c', which --label stars has",
+    ),
+    "not there": ({"a": 3, "b": 2}, {"names": ("b", "a", "z")}, "--labels: no row has the label 'z'"),
+    "named twice": ({"a": 3, "b": 2}, {"names": ("b", "a", "b")}, "--labels: 'b' stands twice"),
+    "texts": (
+        {f"w{i}": 1 for i in range(30)},
+        {},
+        "30 different labels in 30 rows, such as 'w0', 'w1', 'w2', .... Is it",
+    ),
+    "odd ones": (
+        {"n/a": 1} | {f"{i}.5": 1 for i in range(30)},
+        {},
+        "; all are numbers but 'n/a'. Is it the right column?",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused(case: str) -> None:
+    counts, given, message = REFUSED[case]
+    with pytest.raises(InputError) as error:
+        find_labels("stars", counts, **given)
+    assert message in str(error.value)
+
+
+def test_what_looks_wrong_is_told() -> None:
+    found = find_labels("stars", {"Yes": 3, "yes ": 2, "no": 4, "NaN": 1})
+    assert found.warnings == [
+        "stars: 'Yes' and 'yes ' differ in white space or case alone, and are different labels",
+        "stars: 1 row has the label 'NaN', taken as a name; for no label leave the cell empty",
+    ]
+    assert find_labels("stars", {"a": 3, "b": 2}).warnings == []
+    assert len(find_labels("words", {f"w{i}": 1 for i in range(30)}, "classification").names) == 30
