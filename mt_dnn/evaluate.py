@@ -76,9 +76,13 @@ class Evaluator:
         Raises:
             StoppedError: a row's output is not finite.
         """
+        return features.task.kind.decide(features, self.checked_outputs(features))
+
+    def checked_outputs(self, features: FeatureSet) -> np.ndarray:
+        """What `outputs` gives, in NumPy; `StoppedError` where a row's output is not finite."""
         outputs = self.outputs(features).cpu().numpy()
         self._check(features, outputs)
-        return features.task.kind.decide(features, outputs)
+        return outputs
 
     @torch.no_grad()
     def outputs(self, features: FeatureSet) -> Tensor:
@@ -88,8 +92,7 @@ class Evaluator:
         """
         self.model.eval()
         device, task, kind = self.precision.device, features.task, features.task.kind
-        order = np.argsort(features.longest, kind="stable")  # rows of like length together: little padding
-        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        batches = batches_by_length(features, self.batch_size)
         places = len(features.lengths) if kind.level == SEQUENCE else len(features.token_ids)
         outputs = torch.zeros((places, kind.width(task)), device=device)
         for turn in range(0, len(batches), self.ranks.size):
@@ -122,6 +125,12 @@ class Evaluator:
             f"{len(features):,} rows are not finite (uids: {shown}), so there is no score. "
             "The last checkpoint stands; try a lower --learning_rate"
         )
+
+
+def batches_by_length(features: FeatureSet, size: int) -> list[np.ndarray]:
+    """All rows in batches of `size`, rows of like length together: little padding."""
+    order = np.argsort(features.longest, kind="stable")
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def majority_score(data: TaskData) -> float | None:

@@ -77,6 +77,12 @@ class TrainedModel:
             raise InputError(f"--task {name}: {self.folder} has heads for {known}")
         return self.tasks[name]
 
+    def several_tasks(self, names: str | None) -> list[TaskDef]:
+        """The tasks of these names, with commas between them, or the only one; `InputError` as for `task`."""
+        if names is None:
+            return [self.task(None)]
+        return [self.task(name) for name in dict.fromkeys(name.strip() for name in names.split(","))]
+
     def read_texts(self, source: str, task: TaskDef, max_seq_len: int, check: TextCheck) -> FeatureSet:
         """Features of a file, or of standard input, with one row a line: see `read_text_rows`.
 
@@ -87,12 +93,10 @@ class TrainedModel:
             InputError: lines that are not rows, a file that cannot be read, a model without a tokenizer or with one
                 that adds no special tokens.
         """
-        if self.tokenizer is None:
-            raise InputError(f"--texts needs a tokenizer, and {self.folder} has none; make features, see --data_dir")
+        self.check_tokenizer("--texts")  # before anything is read
         rows = read_text_rows(source, task, check)
-        longest = min(max_seq_len, self.model.encoder.max_length)
-        settings = EncoderSettings.of(self.tokenizer, longest)
-        check_special_tokens(settings, str(self.folder), pairs=bool(rows[0].hypotheses))
+        settings = self.settings(max_seq_len, pairs=bool(rows[0].hypotheses))
+        longest = settings.max_seq_len
         if task.kind.predicts_cut_words:  # the collator cuts
             settings = dataclasses.replace(settings, max_seq_len=sys.maxsize)
         encoder = RowEncoder(settings)
@@ -103,22 +107,41 @@ class TrainedModel:
         try_length(self.model.encoder, min(longest, int(features.lengths.max())), str(self.folder))
         return features
 
-    def predict(self, features: FeatureSet, loop: LoopConfig, max_seq_len: int) -> Predictions:
-        """Predict every row; of `loop` device, precision and `batch_size_eval` count.
+    def check_tokenizer(self, what: str) -> PreTrainedTokenizerBase:
+        """The tokenizer; `InputError` where there is none, and `what` needs one."""
+        if self.tokenizer is None:
+            raise InputError(f"{what} needs a tokenizer, and {self.folder} has none; make features, see --data_dir")
+        return self.tokenizer
+
+    def settings(self, max_seq_len: int, *, pairs: bool) -> EncoderSettings:
+        """How texts become tokens, cut to `max_seq_len` or to what the encoder takes.
 
         Raises:
-            InputError: a device that is not there.
-            StoppedError: outputs that are not finite.
+            InputError: no tokenizer, or one that adds no special tokens; `pairs` says whether between two texts, too.
         """
+        longest = min(max_seq_len, self.model.encoder.max_length)
+        settings = EncoderSettings.of(self.check_tokenizer("a text"), longest)
+        check_special_tokens(settings, str(self.folder), pairs=pairs)
+        return settings
+
+    def evaluator(self, loop: LoopConfig, max_seq_len: int) -> Evaluator:
+        """Runs the model; of `loop` device, precision and `batch_size_eval` count; `InputError`: no such device."""
         device = pick_device(loop, ALONE)
         encoder = self.model.to(device).encoder
         collator = Collator.for_encoder(
             encoder, packing=pick_packing("auto", encoder), max_length=max_seq_len, tokenizer=self.tokenizer
         )
         precision = Precision(device, fp16=loop.fp16, bf16=loop.bf16)
-        return Evaluator(self.model, collator, precision, ALONE, loop.batch_size_eval, heed=lambda: None).predict(
-            features
-        )
+        return Evaluator(self.model, collator, precision, ALONE, loop.batch_size_eval, heed=lambda: None)
+
+    def predict(self, features: FeatureSet, loop: LoopConfig, max_seq_len: int) -> Predictions:
+        """Predict every row; see `evaluator`.
+
+        Raises:
+            InputError: a device that is not there.
+            StoppedError: outputs that are not finite.
+        """
+        return self.evaluator(loop, max_seq_len).predict(features)
 
 
 def check_uids(features: FeatureSet) -> None:

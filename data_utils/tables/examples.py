@@ -81,6 +81,11 @@ class Example(NamedTuple):
     label: str = ""
     group: str = ""
 
+    @property
+    def has_text(self) -> bool:
+        """Whether any of its texts is more than white space."""
+        return any(text.strip() for text in self.texts)
+
 
 @dataclass
 class Counts:
@@ -160,7 +165,7 @@ def read_table(
 def _problem(example: Example, columns: ColumnMap, first_line_of: dict[str, int]) -> str:
     """What is wrong with a row that is to be trained on; "" for nothing."""
     uid = example.uid
-    if not any(text.strip() for text in example.texts):
+    if not example.has_text:
         return f"no text: {' and '.join(map(shown, columns.texts))} {'are' if columns.text2 else 'is'} empty"
     if not uid.strip():
         return f"no id: {shown(columns.id)} is empty"

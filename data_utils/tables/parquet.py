@@ -41,6 +41,10 @@ class ParquetFile:
             raise InputError(f"{path}: cannot be read as Parquet: {_first_line(error)}") from None
         self.columns: tuple[str, ...] = tuple(self._file.schema_arrow.names)
 
+    def is_whole(self, column: str) -> bool:
+        """Whether a column holds whole numbers."""
+        return bool(self._pyarrow.types.is_integer(self._file.schema_arrow.field(column).type))
+
     def rows(self, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The values of the wanted columns, row by row; others are not read."""
         if not wanted:
@@ -62,12 +66,12 @@ class ParquetWriter:
 
     Args:
         path: the file.
-        columns: what each column holds: `str`, `float`, or `list` for a vector of float32.
+        columns: what each column holds: `str`, `int`, `float`, or `list` for a vector of float32.
     """
 
     def __init__(self, path: Path, columns: Mapping[str, type]) -> None:
         self._pyarrow = pa = import_pyarrow(str(path))
-        types = {str: pa.string(), float: pa.float64(), list: pa.list_(pa.float32())}
+        types = {str: pa.string(), int: pa.int64(), float: pa.float64(), list: pa.list_(pa.float32())}
         self._schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
         self._writer = pa.parquet.ParquetWriter(path, self._schema)
 

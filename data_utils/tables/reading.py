@@ -47,6 +47,8 @@ class _Source(Protocol):
 
     def rows(self, wanted: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]: ...
 
+    def is_whole(self, column: str) -> bool: ...
+
 
 class Table:
     """An open table.
@@ -67,6 +69,10 @@ class Table:
     def columns(self) -> tuple[str, ...]:
         """The names of its columns, in order."""
         return self._source.columns
+
+    def is_whole(self, column: str) -> bool:
+        """Whether a column's values are whole numbers by type, as in Parquet and JSON, and not just by looks."""
+        return self._source.is_whole(column)
 
     def check_columns(self, wanted: Mapping[str, str | None]) -> None:
         """Raise one `InputError` for columns that are not there, or there twice; `wanted` is by flag, None: not."""
@@ -135,6 +141,9 @@ class _Numbered:
     def rows(self, wanted: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
         yield from enumerate(self._file.rows(wanted), start=1)
 
+    def is_whole(self, column: str) -> bool:
+        return self._file.is_whole(column)
+
 
 class _Cells:
     """Rows of CSV or TSV. Cells in quotes may hold line ends; a blank line is a row of no cells."""
@@ -161,6 +170,9 @@ class _Cells:
                 self._problems.add(line, f"{len(cells)} cells, but the first line names {width} columns")
             else:
                 yield line, {name: cells[place] for name, place in places}
+
+    def is_whole(self, column: str) -> bool:
+        return False
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         while True:
@@ -194,12 +206,16 @@ class _Objects:
         objects = self._objects(lines)
         peeked = list(itertools.islice(objects, PEEKED))
         self._objects_left = itertools.chain(peeked, objects)
+        self._peeked = [values for _, values in peeked if values]
         self.columns = tuple(dict.fromkeys(key for _, values in peeked for key in values))
         if not self.columns:
             raise_all(problems.messages() or [f"{problems.path}: the file is empty; expected a JSON object a line"])
 
     def rows(self, wanted: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
         yield from self._objects_left
+
+    def is_whole(self, column: str) -> bool:
+        return all(type(values.get(column)) is int for values in self._peeked)
 
     def _objects(self, lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, line in enumerate(lines, start=1):

@@ -33,7 +33,7 @@ def _notes(table: ReadTable, labels: Labels) -> list[str]:
     if counts.broken.count:
         found.append(counts.broken.tell(rows, "tabs or line ends in a text; each is a space now"))
     if counts.unlabelled.count:
-        found.append(counts.unlabelled.tell(rows, "no label, and are left out"))
+        found.append(counts.unlabelled.tell(rows, "no label; left out"))
     return [*found, *_copies(table.examples), *labels.warnings]
 
 

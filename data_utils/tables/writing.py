@@ -16,6 +16,8 @@ from data_utils.errors import InputError
 from data_utils.tables.options import DELIMITED, ENDINGS, STANDARD
 from data_utils.tables.parquet import ParquetWriter, import_pyarrow
 
+DIGITS = 6
+
 
 class TableWriter(Protocol):
     """Where rows go; a value is a text, a number, a list of numbers, or None."""
@@ -47,7 +49,22 @@ def table_writer(output: str, form: str, columns: Mapping[str, type]) -> Iterato
     Args:
         output: a file's path, or `-` for standard output.
         form: one of the formats of `options.FORMATS`; `output_format` says which.
-        columns: what each column holds: `str`, `float` or `list`, which in CSV and TSV becomes a column a number.
+        columns: what each column holds: `str`, `int`, `float` or `list`, in CSV and TSV a column a number.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if form == "parquet":
+        with StagedFiles() as staged, contextlib.closing(ParquetWriter(staged.path(Path(output)), columns)) as writer:
+            yield writer
+        return
+    with text_output(output) as file:
+        yield _text_writer(file, form, columns)
+
+
+@contextlib.contextmanager
+def text_output(output: str) -> Iterator[TextIO]:
+    """Standard output for `-`, in UTF-8 as files are; else a file, which appears when the `with` block ends well.
 
     Raises:
         InputError: the file cannot be written.
@@ -55,17 +72,11 @@ def table_writer(output: str, form: str, columns: Mapping[str, type]) -> Iterato
     if output == STANDARD:
         if isinstance(sys.stdout, io.TextIOWrapper):  # it is something else in notebooks
             sys.stdout.reconfigure(encoding="utf-8", newline="")
-        yield _text_writer(sys.stdout, form, columns)
+        yield sys.stdout
         sys.stdout.flush()
         return
-    with StagedFiles() as staged:
-        partial = staged.path(Path(output))
-        if form == "parquet":
-            with contextlib.closing(ParquetWriter(partial, columns)) as writer:
-                yield writer
-            return
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            yield _text_writer(file, form, columns)
+    with StagedFiles() as staged, staged.path(Path(output)).open("w", encoding="utf-8", newline="") as file:
+        yield file
 
 
 def _text_writer(file: TextIO, form: str, columns: Mapping[str, type]) -> TableWriter:
@@ -85,9 +96,7 @@ class _Cells:
             names = (self._names(column, value) for column, value in zip(self._columns.items(), rows[0], strict=True))
             self._writer.writerow([name for group in names for name in group])
             self._begun = True
-        if list in self._columns.values():
-            rows = [[x for value in row for x in (value if isinstance(value, list) else [value])] for row in rows]
-        self._writer.writerows(rows)
+        self._writer.writerows([_short(x) for value in row for x in _cells(value)] for row in rows)
 
     @staticmethod
     def _names(column: tuple[str, type], value: Any) -> list[str]:
@@ -103,5 +112,15 @@ class _Objects:
         self._names = tuple(columns)
 
     def write(self, rows: Sequence[Sequence[Any]]) -> None:
-        lines = (json.dumps(dict(zip(self._names, row, strict=True)), ensure_ascii=False) for row in rows)
-        self._file.write("".join(f"{line}\n" for line in lines))
+        for row in rows:
+            values = ([_short(x) for x in value] if isinstance(value, list) else _short(value) for value in row)
+            self._file.write(json.dumps(dict(zip(self._names, values, strict=True)), ensure_ascii=False) + "\n")
+
+
+def _cells(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else (value,)
+
+
+def _short(value: Any) -> Any:
+    """A number in six digits, which is what float32 computes to; anything else as it is."""
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -90,7 +90,7 @@ def test_a_table_becomes_a_task_that_trains(encoder: Path, tmp_path: Path, capsy
         "bad 29, good 29",
         "sorted by name; --labels sets another order",
         "1 of 60 rows has tabs or line ends in a text; each is a space now (uid r7)",
-        "2 of 60 rows have no label, and are left out (uids r9, r10)",
+        "2 of 60 rows have no label; left out (uids r9, r10)",
         "2 of 60 rows have the text of an earlier row; all are kept (uids r13, r14)",
         "1 of 60 rows has the text of an earlier row and another label (uid r13)",
         "train 46, dev 6, test 6",

@@ -1,0 +1,85 @@
+"""Predictions of features, or of a file of texts: all rows at once, any kind of task."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from data_utils.errors import InputError
+from data_utils.features import FeatureSet, load_features
+from data_utils.row_checks import TextCheck
+from data_utils.tables.options import STANDARD
+from data_utils.tables.writing import text_output
+from data_utils.task_def import TaskDef
+from mt_dnn.config import DataConfig, LoopConfig
+from mt_dnn.data import TaskData, check_fits_encoder, shortened
+from mt_dnn.predict import TrainedModel, check_uids, scores_in_words, write_predictions
+from mt_dnn.soft_labels import check_soft_labels, soft_label_lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowJob:
+    """What to predict and where to; the fields are flags of `predict.py`.
+
+    Attributes:
+        texts: a file with a row a line, `-` for standard input; None: features.
+        data_dir, split: where these are.
+        output: a file, or `-` for standard output.
+        soft_labels: whether to write JSON lines of logits in place of predictions, see `mt_dnn.soft_labels`.
+        max_seq_len: rows are cut to so many tokens, or to what the encoder takes.
+    """
+
+    texts: str | None = None
+    data_dir: str | None = None
+    split: str | None = None
+    output: str = STANDARD
+    soft_labels: bool = False
+    max_seq_len: int = 512
+
+
+def predict_rows(job: RowJob, trained: TrainedModel, task: TaskDef, loop: LoopConfig) -> int:
+    """Predict the rows and write what is found; scores of a dev split go to standard error.
+
+    Returns:
+        The number of predictions.
+
+    Raises:
+        InputError: rows that cannot be read, or are not for this model. No file is written then.
+        StoppedError: outputs that are not finite.
+    """
+    if job.soft_labels:
+        check_soft_labels(task)
+    features = _features(job, trained, task)
+    if not job.soft_labels:
+        check_uids(features)
+    if cut := shortened(features, job.max_seq_len):
+        print(f"{cut:,} of {len(features):,} rows are shortened to {job.max_seq_len} tokens", file=sys.stderr)
+    evaluator = trained.evaluator(loop, min(job.max_seq_len, trained.model.encoder.max_length))
+    outputs = evaluator.checked_outputs(features)
+    predicted = task.kind.decide(features, outputs)
+    with text_output(job.output) as file:
+        if job.soft_labels:
+            file.writelines(soft_label_lines(task, features.uids, outputs))
+        else:
+            write_predictions(file, features, predicted)
+    if features.split in task.dev_splits:
+        print(scores_in_words(features, predicted), file=sys.stderr)
+    return len(predicted.values)
+
+
+def _features(job: RowJob, trained: TrainedModel, task: TaskDef) -> FeatureSet:
+    """The rows to predict; `InputError` where they cannot be read, or are not for this model."""
+    if job.texts is not None:
+        check = TextCheck()
+        features = trained.read_texts(job.texts, task, job.max_seq_len, check)
+        print("".join(f"warning: {warning}\n" for warning in check.warnings()), end="", file=sys.stderr)
+        return features
+    if job.data_dir is None or job.split not in task.split_names:
+        raise InputError(f"--split {job.split}: {task.name} has {', '.join(task.split_names)}")
+    features = load_features(job.data_dir, task, job.split)
+    longest = min(job.max_seq_len, trained.model.encoder.max_length)
+    config = DataConfig(
+        data_dir=job.data_dir, init_checkpoint=str(trained.folder), train_datasets=task.name, max_seq_len=longest
+    )
+    check_fits_encoder(config, {task.name: TaskData(task, features, {})}, trained.model.encoder, trained.tokenizer)
+    return features
