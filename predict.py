@@ -65,7 +65,7 @@ def features_of(args: argparse.Namespace, trained: TrainedModel, task: TaskDef) 
     config = DataConfig(
         data_dir=args.data_dir, init_checkpoint=str(trained.folder), train_datasets=task.name, max_seq_len=longest
     )
-    check_fits_encoder(config, {task.name: TaskData(task, features, {})}, trained.model.encoder, trained.tokenizer)
+    check_fits_encoder(config, {task.name: TaskData(task, (features,), {})}, trained.model.encoder, trained.tokenizer)
     return features
 
 

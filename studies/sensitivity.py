@@ -141,7 +141,9 @@ class Measurement:
             return data
         shares = {name: min(1.0, self.max_rows / len(item.train)) for name, item in data.items()}
         return {
-            name: TaskData(item.task, share_of(item.train, shares[name], BATCHES_SEED), {})
+            name: TaskData(
+                item.task, tuple(share_of(file, shares[name], BATCHES_SEED) for file in item.train_files), {}
+            )
             for name, item in data.items()
         }
 
