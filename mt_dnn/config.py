@@ -53,6 +53,9 @@ class DataConfig:
         "<task>_<suffix>_train, too"
     )
     test_datasets: str | None = option(None, help="tasks to evaluate; none: all trained ones")
+    test_splits: str | None = option(
+        None, help="splits with labels to score once, at the end, with the model in best/, such as test; none: none"
+    )
     best_by: str = option(
         MEAN, help="what best/ is chosen and --early_stopping decided by: the mean over evaluated tasks, or one of them"
     )
@@ -81,6 +84,11 @@ class DataConfig:
     def trained_names(self) -> list[str]:
         """The task that each name of `train_datasets` stands for."""
         return [name.strip().partition("_")[0] for name in self.train_datasets.split(",") if name.strip()]
+
+    @property
+    def test_split_names(self) -> list[str]:
+        """The names in `test_splits`, each once."""
+        return list(dict.fromkeys(name.strip() for name in (self.test_splits or "").split(",") if name.strip()))
 
     def problems(self) -> list[str]:
         """What is wrong with these values, a line each."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,14 +14,12 @@ from data_utils.errors import InputError, raise_all
 from data_utils.features import FeatureSet, feature_path, joined, load_features
 from data_utils.manifest import Manifest, added_tokens, describe_tokenizer, model_short_name, read_manifest
 from data_utils.model_folder import encoder_source
-from data_utils.scoring import unsupported_metrics
 from data_utils.strict import listed, shown
-from data_utils.task_def import TaskDef, TaskFile, load_task_defs, select_tasks
+from data_utils.task_def import TaskDef
 from data_utils.tokenization import load_tokenizer
 from module.encoder import PACKABLE, Encoder
 from module.rows import try_rows
-from mt_dnn.config import GLUE_TASKS, DataConfig
-from mt_dnn.record.results import MEAN
+from mt_dnn.config import DataConfig
 from mt_dnn.subset import share_of
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
@@ -31,11 +28,12 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 @dataclass(frozen=True)
 class TaskData:
-    """One task's training rows, file by file, and its dev splits where it is evaluated (else none)."""
+    """One task's training rows, file by file, and its dev and test splits where it is evaluated (else none)."""
 
     task: TaskDef
     train_files: tuple[FeatureSet, ...]
     dev: dict[str, FeatureSet]
+    test: dict[str, FeatureSet] = field(default_factory=dict)
 
     @cached_property
     def train(self) -> FeatureSet:
@@ -45,72 +43,7 @@ class TaskData:
     @property
     def splits(self) -> list[FeatureSet]:
         """All files that were loaded."""
-        return [*self.train_files, *self.dev.values()]
-
-
-def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
-    """The tasks to train and those to evaluate.
-
-    Raises:
-        InputError: names the file does not define, evaluated tasks that are not trained or have no dev split,
-            metrics that cannot be computed.
-    """
-    own = config.task_def != GLUE_TASKS or Path(GLUE_TASKS).is_file()
-    defined = load_task_defs(config.task_def if own else str(Path(__file__).parents[1] / GLUE_TASKS))
-    trained = select_trained(defined, config.train_datasets)
-    tested = trained
-    if config.test_datasets is not None:
-        tested = select_tasks(defined, config.test_datasets, "--test_datasets")
-    names = ", ".join(task.name for task in trained)
-    bad = [
-        f"--test_datasets: {task.name} is not trained, so it has no head; --train_datasets has: {names}"
-        for task in tested
-        if task not in trained
-    ]
-    if config.best_by not in (MEAN, *(task.name for task in tested)):
-        evaluated = ", ".join(task.name for task in tested)
-        bad.append(f"--best_by: {shown(config.best_by)} is not evaluated; allowed: {MEAN}, {evaluated}")
-    bad += [f"--test_datasets: {task.name} has no dev split" for task in tested if not task.dev_splits]
-    bad += [
-        f"task {task.name!r}: {task.kind.name} has no metric {metric}; use {', '.join(task.kind.metrics)}"
-        for task in tested
-        for metric in unsupported_metrics(task)
-    ]
-    bad += [
-        f"--train_datasets: {task.name} has no train split, and no train_files"
-        for task in trained
-        if not task.train_files and "train" not in task.split_names
-    ]
-    raise_all(bad)
-    return trained, tested
-
-
-def select_trained(defined: TaskFile, names: str) -> list[TaskDef]:
-    """The tasks that a list such as `cola,mnli,mnli_snli` names.
-
-    `<task>_<suffix>` is MT-DNN's way to train one task's head on another file, `<task>_<suffix>_train`: beside its own
-    where the list has the task's name, too, else in place of them.
-
-    Raises:
-        InputError: what `select_tasks` raises.
-    """
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    if len(set(wanted)) != len(wanted):
-        raise InputError(f"--train_datasets: a task stands twice in {names!r}")
-    members: dict[str, list[str]] = {}
-    for name in wanted:
-        members.setdefault(name.partition("_")[0], []).append(name)
-    tasks = select_tasks(defined, ",".join(members), "--train_datasets")
-    return [_with_files(task, members[task.name]) for task in tasks]
-
-
-def _with_files(task: TaskDef, names: Sequence[str]) -> TaskDef:
-    """A task that is trained on the files that these names stand for: its own name, or with a suffix."""
-    if list(names) == [task.name]:
-        return task
-    own = task.train_files or (f"{task.name}_train",)
-    files = [file for name in names for file in (own if name == task.name else (f"{name}_train",))]
-    return dataclasses.replace(task, train_files=tuple(files))
+        return [*self.train_files, *self.dev.values(), *self.test.values()]
 
 
 def load_data(config: DataConfig, trained: Sequence[TaskDef], tested: Sequence[TaskDef]) -> dict[str, TaskData]:
@@ -123,8 +56,21 @@ def load_data(config: DataConfig, trained: Sequence[TaskDef], tested: Sequence[T
         ]
         dev = {split: load_features(config.data_dir, task, split) for split in task.dev_splits if task in tested}
         shares = tuple(share_of(file, config.train_fraction, config.data_seed) for file in files)
-        data[task.name] = TaskData(task, shares, dev)
+        scored = [split for split in config.test_split_names if task in tested and split in task.split_names]
+        test = {split: load_features(config.data_dir, task, split) for split in scored}
+        data[task.name] = TaskData(task, shares, dev, test)
+    raise_all([problem for item in data.values() for problem in _label_problems(item)])
     return data
+
+
+def _label_problems(item: TaskData) -> list[str]:
+    """A line a test split whose labels are none."""
+    return [
+        f"--test_splits: all {len(split):,} labels of {split.stem} are the same: they seem to stand for labels "
+        "that are not known"
+        for split in item.test.values()
+        if not item.task.kind.labelled(split)
+    ]
 
 
 def check_fits_encoder(

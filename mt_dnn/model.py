@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from data_utils.errors import InputError, raise_all
+from data_utils.errors import InputError, StoppedError, raise_all
 from data_utils.hub import earlier_download, model_source
 from data_utils.model_folder import ENCODER, encoder_source, exported_model
 from data_utils.task_def import TaskDef, listed
@@ -179,6 +179,20 @@ def _kind(tensor: Tensor | None) -> str:
     if tensor is None:
         return "not there"
     return f"{'float' if tensor.is_floating_point() else tensor.dtype} {tuple(tensor.shape)}"
+
+
+def exported_state(folder: Path) -> dict[str, Tensor]:
+    """The state dict of a model that `export_model` wrote, on the CPU.
+
+    Raises:
+        StoppedError: it is no longer whole.
+    """
+    if reason := damage(folder, (HEADS_FILE, TASKS_FILE)):
+        raise StoppedError(f"{folder} is damaged ({reason}), so what it holds cannot be scored")
+    encoder: dict[str, Tensor] = {}
+    for file in sorted((folder / ENCODER).glob("*.safetensors")):  # large models have several
+        encoder |= {ENCODER_PREFIX + name: value for name, value in load_file(file).items()}
+    return encoder | load_file(folder / HEADS_FILE)
 
 
 def export_model(

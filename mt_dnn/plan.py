@@ -52,6 +52,7 @@ def describe(
         *_head_lines(data, model),
         *_loss_lines(data),
         *_file_lines(data),
+        *_test_lines(data),
         *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
         *_cap_lines(config, sampler),
         *[f"data     {line}" for item in data.values() for split in item.splits if (line := unused_keys(split))],
@@ -126,6 +127,12 @@ def _file_lines(data: Mapping[str, TaskData]) -> list[str]:
         for name, item in data.items()
         if item.task.train_files
     ]
+
+
+def _test_lines(data: Mapping[str, TaskData]) -> list[str]:
+    """A line with the splits that are scored at the end."""
+    found = [f"{split.stem} ({len(split):,} rows)" for item in data.values() for split in item.test.values()]
+    return [f"test     {', '.join(found)}: scored at the end, with the model of best/"] * bool(found)
 
 
 def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: MultiTaskSampler) -> list[tuple[str, ...]]:

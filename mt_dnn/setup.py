@@ -15,7 +15,7 @@ from data_utils.task_def import TaskDef
 from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import GLUE_TASKS, DataConfig, TrainConfig
-from mt_dnn.data import TaskData, check_fits_encoder, choose_tasks, load_data, own_tokenizer
+from mt_dnn.data import TaskData, check_fits_encoder, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE, Ranks
 from mt_dnn.head_rates import head_rates, with_head_rates
 from mt_dnn.model import MTDNN, build_model
@@ -28,6 +28,7 @@ from mt_dnn.record.run_folder import check_folder
 from mt_dnn.record.run_state import RunState
 from mt_dnn.sampling import MultiTaskSampler
 from mt_dnn.seeding import stream_seed
+from mt_dnn.tasks import choose_tasks
 from mt_dnn.trainer import Trainer
 
 

@@ -15,7 +15,8 @@ import train
 from data_utils.features import FeatureSet, joined, load_features
 from data_utils.task_def import TaskDef, load_task_defs
 from mt_dnn.config import load_config
-from mt_dnn.data import TaskData, choose_tasks, load_data
+from mt_dnn.data import TaskData, load_data
+from mt_dnn.tasks import choose_tasks
 from tests.conftest import Workshop
 from tests.crash import train_until
 from tests.test_train import events, results
