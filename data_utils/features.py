@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class FeatureSet:
     Attributes:
         task: its definition.
         split: the split's name.
+        origin: the task whose file the rows come from, where it is another one; see `TaskDef.train_files`.
         uids: the rows' names; a list, or decoded when asked for.
         labels: the kind's `label` column, one value a row or a token.
         token_ids: (tokens,) int32, all sequences one after the other.
@@ -54,6 +55,12 @@ class FeatureSet:
     groups: np.ndarray | None = None
     columns: Mapping[str, np.ndarray | Sequence[str]] = field(default_factory=dict)
     unused: Mapping[str, int] = field(default_factory=dict)
+    origin: str = ""
+
+    @property
+    def stem(self) -> str:
+        """The name of their file without its ending, `<task>_<split>`."""
+        return f"{self.origin or self.task.name}_{self.split}"
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -162,6 +169,57 @@ def features_in_memory(task: TaskDef, made: Sequence[Feature], split: str = "") 
     )
 
 
+class JoinedUids(Sequence[str]):
+    """The rows' names of several files, one after the other; each says which file it is from."""
+
+    def __init__(self, parts: Sequence[FeatureSet]) -> None:
+        self._parts = parts
+        self._starts = offsets_of([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """One name, or a list of them for a slice."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        at = range(len(self))[index]
+        number = int(np.searchsorted(self._starts, at, side="right")) - 1
+        part = self._parts[number]
+        return f"{part.stem}:{part.uids[at - int(self._starts[number])]}"
+
+
+def joined(parts: Sequence[FeatureSet]) -> FeatureSet:
+    """The rows of several files for one head, in their order; a single file's are returned as they are."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+
+    def column(name: str) -> np.ndarray | list[str]:
+        if first.task.kind.columns[name].dtype is np.str_:
+            return [text for part in parts for text in part.columns[name]]
+        return np.concatenate([part.numbers(name) for part in parts])
+
+    return replace(
+        first,
+        uids=JoinedUids(parts),
+        labels=np.concatenate([part.labels for part in parts]),
+        token_ids=np.concatenate([part.token_ids for part in parts]),
+        type_ids=np.concatenate([part.type_ids for part in parts]),
+        offsets=offsets_of(np.concatenate([part.lengths for part in parts])),
+        texts=np.concatenate([part.texts for part in parts]),
+        sha256="",
+        groups=None if first.groups is None else offsets_of(np.concatenate([part.sizes for part in parts])),
+        columns={name: column(name) for name in first.columns},
+        unused={},
+        origin="",
+    )
+
+
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """`start` to `start + length` of each pair, one after the other."""
     ends = np.cumsum(lengths)
@@ -179,8 +237,10 @@ def cache_path(data_dir: str | Path, task_name: str, split: str) -> Path:
     return Path(data_dir) / f"{task_name}_{split}.cache.safetensors"
 
 
-def load_features(data_dir: str | Path, task: TaskDef, split: str) -> FeatureSet:
+def load_features(data_dir: str | Path, task: TaskDef, split: str, origin: str = "") -> FeatureSet:
     """Load a split, memory-mapped from the packed cache beside it, which is made on first use where it can be.
+
+    With `origin` it is that task's split, to be read as rows of `task`.
 
     Raises:
         InputError: a missing folder or file; lines that are not features of this task (file, line, what was found);
@@ -191,14 +251,15 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str) -> FeatureSet
     kind = task.kind
     if not os.path.isdir(data_dir):
         raise InputError(f"{data_dir}: no such folder; make features with prepro_std.py first")
-    path, packed = feature_path(data_dir, task.name, split), cache_path(data_dir, task.name, split)
+    owner = origin or task.name
+    path, packed = feature_path(data_dir, owner, split), cache_path(data_dir, owner, split)
     if not os.path.isfile(path):
-        raise InputError(f"{path}: no such file; make it with prepro_std.py --tasks {task.name}")
+        raise InputError(f"{path}: no such file; make it with prepro_std.py --tasks {owner}")
     try:
         sha256 = sha256_of(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    check_features(read_manifest(data_dir), task, split, path, sha256)
+    check_features(read_manifest(data_dir), task, owner, split, path, sha256)
     key = {"sha256": sha256, "task_type": kind.name, "labels": json.dumps([task.n_class, *task.label_names])}
     arrays = read_cache(packed, key, kind)
     if arrays is None:
@@ -218,4 +279,5 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str) -> FeatureSet
         groups=arrays.get("groups"),
         columns={name: unpack(arrays, name, column) for name, column in kind.columns.items()},
         unused=json.loads(arrays["unused"].tobytes()),
+        origin=origin,
     )

@@ -160,16 +160,18 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def check_features(manifest: Manifest | None, task: TaskDef, split: str, path: Path, sha256: str) -> None:
-    """Compare a features file and the task it is read for with the manifest, if that knows the task.
+def check_features(manifest: Manifest | None, task: TaskDef, owner: str, split: str, path: Path, sha256: str) -> None:
+    """Compare a features file, `owner`'s, and the task it is read for with the manifest, if that knows the owner.
 
     Raises:
         InputError: other label names or another order, another task type, or a file that was changed since.
     """
-    record = manifest.tasks.get(task.name) if manifest else None
+    record = manifest.tasks.get(owner) if manifest else None
     if record is None:
         return
-    cure = "run prepro_std.py again for this task"
+    cure = (
+        f"run prepro_std.py again for {owner}" if owner == task.name else f"they cannot train the head of {task.name}"
+    )
     if record.task_type != task.type_name or record.labels != task.label_names:
         made = f"{record.task_type} with labels [{listed(record.labels)}]"
         wanted = f"{task.type_name} with labels [{listed(task.label_names)}]"

@@ -6,6 +6,7 @@ this module reports 0.0 (no correlation found), without a warning, so that curve
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -98,3 +99,37 @@ def entity_f1(predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[st
         found, wanted = entities(predicted), entities(true)
         right, ours, theirs = right + len(found & wanted), ours + len(found), theirs + len(wanted)
     return 2 * right / (ours + theirs) if ours + theirs else 0.0
+
+
+def of_classes(predictions: np.ndarray, labels: np.ndarray, n_class: int) -> list[dict[str, float]]:
+    """Precision, recall, F1 (0 where there is nothing to count) and rows of each class."""
+    found = metrics.precision_recall_fscore_support(labels, predictions, labels=range(n_class), zero_division=0)
+    return [_shares(p, r, f, n) for p, r, f, n in zip(*found, strict=True)]
+
+
+def confusion(predictions: np.ndarray, labels: np.ndarray, n_class: int) -> np.ndarray:
+    """(n_class, n_class) int: how many rows of the class that the line stands for were taken for that of the column."""
+    counts: np.ndarray = metrics.confusion_matrix(labels, predictions, labels=range(n_class))
+    return counts
+
+
+def of_entities(predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and number of the entities of each kind, by name."""
+    right, ours, theirs = Counter[str](), Counter[str](), Counter[str]()
+    for predicted, true in zip(predictions, labels, strict=True):
+        found, wanted = entities(predicted), entities(true)
+        for counter, members in ((right, found & wanted), (ours, found), (theirs, wanted)):
+            counter.update(kind for kind, _, _ in members)
+    return {
+        kind: _shares(
+            right[kind] / max(1, ours[kind]),
+            right[kind] / max(1, theirs[kind]),
+            2 * right[kind] / (ours[kind] + theirs[kind]),
+            theirs[kind],
+        )
+        for kind in sorted(ours | theirs)
+    }
+
+
+def _shares(precision: float, recall: float, f1: float, number: int) -> dict[str, float]:
+    return {"precision": float(precision), "recall": float(recall), "f1": float(f1), "number": int(number)}

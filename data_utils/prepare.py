@@ -32,11 +32,10 @@ from data_utils.manifest import (
 from data_utils.row_checks import TextCheck
 from data_utils.squad_json import count_questions, iter_questions
 from data_utils.strict import shown
-from data_utils.task_def import TaskDef, is_test, load_task_defs, select_tasks
+from data_utils.task_def import TaskDef, is_test, is_train, load_task_defs, select_tasks
 from data_utils.task_names import DataFormat
 from data_utils.tokenization import EncoderSettings, check_special_tokens, load_tokenizer
 
-TRAIN = "train"
 BLOCK_ROWS = 4096
 PAIRS = (DataFormat.PremiseAndOneHypothesis, DataFormat.PremiseAndMultiHypothesis, DataFormat.MRC)
 POOL_PAYS_FROM_BYTES = 2_000_000  # below, one process is done before others have started
@@ -122,7 +121,7 @@ def prepare_files(config: PreparationConfig, files: Sequence[SplitFile], staged:
     with encoders(settings, workers) as encode_all:
         for file in files:
             partial = staged.path(feature_path(out_dir, file.task.name, file.split))
-            check = TextCheck(train_texts.setdefault(file.task.name, set()), training=file.split == TRAIN)
+            check = TextCheck(train_texts.setdefault(file.task.name, set()), training=is_train(file.split))
             rows = prepare_split(file, partial, encode_all, check)
             made.setdefault(file.task.name, {})[file.split] = SplitRecord(rows, sha256_of(partial))
     tasks = {file.task.name: file.task for file in files}
@@ -149,7 +148,7 @@ def find_files(config: PreparationConfig) -> list[SplitFile]:
     problems = [] if named else [text for name, text in defined.broken.items() if _has_files(config.root_dir, name)]
     not_trained: list[str] = []
     for task in chosen:
-        splits = sorted(task.split_names, key=lambda split: split != TRAIN)  # the others are compared with train
+        splits = sorted(task.split_names, key=lambda split: not is_train(split))  # the others are compared with train
         paths = {split: canonical_path(config.root_dir, task.name, split, task.data_format) for split in splits}
         present = [SplitFile(task, split, path) for split, path in paths.items() if os.path.isfile(path)]
         if not present and not named:

@@ -26,7 +26,7 @@ from data_utils.task_names import LOSSES, METRICS, SPELLINGS, DataFormat, TaskTy
 KEPT_ONLY = ("kd_loss", "adv_loss", "enable_san", "actf", "encoder_type")
 """MT-DNN's keys that have no effect here."""
 
-OWN_KEYS = {"loss_weight": 1.0, "unanswerable": False}
+OWN_KEYS = {"loss_weight": 1.0, "head_lr_factor": None, "train_files": (), "unanswerable": False}
 """Keys that MT-DNN does not have, and what they are where they are left out."""
 
 MAX_CLASSES = 1_000_000
@@ -48,6 +48,11 @@ def name_problems(kind: str, name: str, allowed: str = "") -> list[str]:
     return [f"the {kind} must not be longer than {MAX_NAME_BYTES} bytes, got {shown(name)}"] * too_long
 
 
+def is_train(split: str) -> bool:
+    """Whether this split is trained on, as far as its name says: `train`, or one of several such as `r1_train`."""
+    return split.endswith("train")
+
+
 def is_test(split: str) -> bool:
     """Whether rows of this split may lack labels, as where they are not public."""
     return split.endswith("test")
@@ -66,6 +71,9 @@ class TaskDef:
         metric_meta: metrics to report. The primary one is the first that is not `ACC`, else `ACC`.
         loss: training criterion.
         loss_weight: what the criterion is multiplied by in training, beside other tasks; 1 for plain.
+        head_lr_factor: learning rate of the task's head as a multiple of the run's; None takes `--head_lr_factor`.
+        train_files: what the head is trained on, as `<task>_<split>`; other tasks' files may be among them. Empty: the
+            file of the split `train`.
         kd_loss: criterion of MT-DNN's distillation. Read and kept; this toolkit does not distil.
         adv_loss: criterion of MT-DNN's adversarial training. Read and kept, likewise.
         dropout_p: dropout before the head; None takes the run's `--dropout_p`.
@@ -84,6 +92,8 @@ class TaskDef:
     metric_meta: tuple[str, ...] = ()
     loss: str = ""
     loss_weight: float = 1.0
+    head_lr_factor: float | None = None
+    train_files: tuple[str, ...] = ()
     kd_loss: str | None = None
     adv_loss: str | None = None
     dropout_p: float | None = None
@@ -126,6 +136,18 @@ class TaskDef:
             bad.append(f"dropout_p must be in [0, 1), got {self.dropout_p}")
         if not 0 < self.loss_weight < math.inf:
             bad.append(f"loss_weight must be > 0 and finite, got {self.loss_weight}")
+        if self.head_lr_factor is not None and not 0 < self.head_lr_factor < math.inf:
+            bad.append(f"head_lr_factor must be > 0 and finite, got {self.head_lr_factor}")
+        return bad + self._file_problems()
+
+    def _file_problems(self) -> list[str]:
+        bad = []
+        for file in self.train_files:
+            task, _, split = file.partition("_")
+            if name_problems("", task) or name_problems("", split, allowed="_") or is_test(split):
+                bad.append(f"train_files: expected <task>_<split>, such as {self.name}_train, got {shown(file)}")
+        if len(set(self.train_files)) != len(self.train_files):
+            bad.append(f"train_files: a file stands twice in {listed(self.train_files)}")
         return bad
 
     def _label_problems(self) -> list[str]:
@@ -177,6 +199,12 @@ class TaskDef:
         return next((m for m in self.metric_meta if m != "ACC"), "ACC")
 
     @property
+    def training_files(self) -> tuple[tuple[str, str], ...]:
+        """The files that the head is trained on, each as a task's name and a split."""
+        files = self.train_files or (f"{self.name}_train",)
+        return tuple((task, split) for task, _, split in (file.partition("_") for file in files))
+
+    @property
     def dev_splits(self) -> tuple[str, ...]:
         """The splits that scores are measured on; a task's score is the mean of the primary metric over them."""
         return tuple(s for s in self.split_names if s.endswith("dev"))
@@ -193,7 +221,7 @@ class TaskDef:
         """The YAML form, without the name and without unset keys."""
         raw = {k: v for k, v in dataclasses.asdict(self).items() if k != "name" and v is not None and v != ()}
         for key, plain in OWN_KEYS.items():  # definitions in checkpoints from before these keys are the same
-            if raw[key] == plain:
+            if key in raw and raw[key] == plain:
                 del raw[key]
         return {k: v.value if isinstance(v, Enum) else list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
 
@@ -260,6 +288,8 @@ _PARSERS = {
     "metric_meta": _names,
     "loss": _typed(str, "a name"),
     "loss_weight": _typed((int, float), "a number"),
+    "head_lr_factor": _typed((int, float), "a number"),
+    "train_files": _names,
     "kd_loss": _typed(str, "a name"),
     "adv_loss": _typed(str, "a name"),
     "dropout_p": _typed((int, float), "a number"),

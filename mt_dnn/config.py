@@ -5,6 +5,7 @@ Flag names are MT-DNN's where the meaning is the same. A later source wins: defa
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,8 +48,14 @@ class DataConfig:
     init_checkpoint: str = option(
         path=True, help="pretrained encoder: hub name, local folder, or best/ of a finished run"
     )
-    train_datasets: str = option(help="tasks to train, such as cola,rte; several share one encoder")
+    train_datasets: str = option(
+        help="tasks to train, such as cola,rte; several share one encoder. <task>_<suffix> trains the task's head on "
+        "<task>_<suffix>_train, too"
+    )
     test_datasets: str | None = option(None, help="tasks to evaluate; none: all trained ones")
+    test_splits: str | None = option(
+        None, help="splits with labels to score once, at the end, with the model in best/, such as test; none: none"
+    )
     best_by: str = option(
         MEAN, help="what best/ is chosen and --early_stopping decided by: the mean over evaluated tasks, or one of them"
     )
@@ -67,6 +74,21 @@ class DataConfig:
         choices=("checkpoint", "new"),
         help="what heads read of the first token: the checkpoint's pooler, or a new one with dropout, as in MT-DNN",
     )
+    heads: str = option(
+        "checkpoint",
+        choices=("checkpoint", "new"),
+        help="heads that best/ of a run has for the same labels are taken over, or all are drawn anew",
+    )
+
+    @property
+    def trained_names(self) -> list[str]:
+        """The task that each name of `train_datasets` stands for."""
+        return [name.strip().partition("_")[0] for name in self.train_datasets.split(",") if name.strip()]
+
+    @property
+    def test_split_names(self) -> list[str]:
+        """The names in `test_splits`, each once."""
+        return list(dict.fromkeys(name.strip() for name in (self.test_splits or "").split(",") if name.strip()))
 
     def problems(self) -> list[str]:
         """What is wrong with these values, a line each."""
@@ -85,6 +107,9 @@ class MethodConfig:
     optim: str = option("adamax", choices=tuple(OPTIMIZERS), alias="optimizer", help="optimizer")
     baseline: str = option("none", choices=BASELINES, help="the paper's baselines: turns a plain --optim into them")
     learning_rate: float = option(1e-4, help="peak learning rate")
+    head_lr_factor: float = option(
+        1.0, help="learning rate of heads, times --learning_rate; for tasks without a head_lr_factor of their own"
+    )
     weight_decay: float = option(0.0, help="decoupled weight decay; never on biases and normalisation")
     adam_eps: float | None = option(None, help="the optimizer's eps; none: 1e-8, for SAGE 1e-6")
     noisytune_lambda: float | None = option(
@@ -94,6 +119,8 @@ class MethodConfig:
     def problems(self) -> list[str]:
         """What is wrong with these values, a line each."""
         bad = [f"--learning_rate must be > 0, got {self.learning_rate}"] * (not self.learning_rate > 0)
+        factor = self.head_lr_factor
+        bad += [f"--head_lr_factor must be > 0 and finite, got {factor}"] * (not 0 < factor < math.inf)
         bad += [f"--weight_decay must be >= 0, got {self.weight_decay}"] * (not self.weight_decay >= 0)
         for name in ("adam_eps", "noisytune_lambda"):
             value = getattr(self, name)
@@ -246,7 +273,7 @@ class TrainConfig:
             idle.append((self.pats.changed(), why))
         if not spec.adapts:
             idle.append((self.sage.changed(), "it needs --optim sage_adamax, sage_adamw or --baseline sage"))
-        if self.sampling.sampler == MAIN_TASK and "," not in self.data.train_datasets.strip(", "):
+        if self.sampling.sampler == MAIN_TASK and len(set(self.data.trained_names)) < 2:
             idle.append(
                 ([f"--sampler {MAIN_TASK}"], "it needs several --train_datasets, of which the first is the main one")
             )

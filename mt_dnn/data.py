@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import transformers
 
 from data_utils.errors import InputError, raise_all
-from data_utils.features import FeatureSet, feature_path, load_features
+from data_utils.features import FeatureSet, feature_path, joined, load_features
 from data_utils.manifest import Manifest, added_tokens, describe_tokenizer, model_short_name, read_manifest
 from data_utils.model_folder import encoder_source
-from data_utils.scoring import unsupported_metrics
 from data_utils.strict import listed, shown
-from data_utils.task_def import TaskDef, load_task_defs, select_tasks
+from data_utils.task_def import TaskDef
 from data_utils.tokenization import load_tokenizer
 from module.encoder import PACKABLE, Encoder
 from module.rows import try_rows
-from mt_dnn.config import GLUE_TASKS, DataConfig
-from mt_dnn.record.results import MEAN
+from mt_dnn.config import DataConfig
 from mt_dnn.subset import share_of
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
@@ -29,59 +28,49 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 @dataclass(frozen=True)
 class TaskData:
-    """One task's training rows, and its dev splits where it is evaluated (else none)."""
+    """One task's training rows, file by file, and its dev and test splits where it is evaluated (else none)."""
 
     task: TaskDef
-    train: FeatureSet
+    train_files: tuple[FeatureSet, ...]
     dev: dict[str, FeatureSet]
+    test: dict[str, FeatureSet] = field(default_factory=dict)
+
+    @cached_property
+    def train(self) -> FeatureSet:
+        """All its training rows."""
+        return joined(self.train_files)
 
     @property
     def splits(self) -> list[FeatureSet]:
-        """All splits that were loaded."""
-        return [self.train, *self.dev.values()]
-
-
-def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
-    """The tasks to train and those to evaluate.
-
-    Raises:
-        InputError: names the file does not define, evaluated tasks that are not trained or have no dev split,
-            metrics that cannot be computed.
-    """
-    own = config.task_def != GLUE_TASKS or Path(GLUE_TASKS).is_file()
-    defined = load_task_defs(config.task_def if own else str(Path(__file__).parents[1] / GLUE_TASKS))
-    trained = select_tasks(defined, config.train_datasets, "--train_datasets")
-    tested = trained
-    if config.test_datasets is not None:
-        tested = select_tasks(defined, config.test_datasets, "--test_datasets")
-    names = ", ".join(task.name for task in trained)
-    bad = [
-        f"--test_datasets: {task.name} is not trained, so it has no head; --train_datasets has: {names}"
-        for task in tested
-        if task not in trained
-    ]
-    if config.best_by not in (MEAN, *(task.name for task in tested)):
-        evaluated = ", ".join(task.name for task in tested)
-        bad.append(f"--best_by: {shown(config.best_by)} is not evaluated; allowed: {MEAN}, {evaluated}")
-    bad += [f"--test_datasets: {task.name} has no dev split" for task in tested if not task.dev_splits]
-    bad += [
-        f"task {task.name!r}: {task.kind.name} has no metric {metric}; use {', '.join(task.kind.metrics)}"
-        for task in tested
-        for metric in unsupported_metrics(task)
-    ]
-    bad += [f"--train_datasets: {task.name} has no train split" for task in trained if "train" not in task.split_names]
-    raise_all(bad)
-    return trained, tested
+        """All files that were loaded."""
+        return [*self.train_files, *self.dev.values(), *self.test.values()]
 
 
 def load_data(config: DataConfig, trained: Sequence[TaskDef], tested: Sequence[TaskDef]) -> dict[str, TaskData]:
     """Load the training rows of all tasks, or their share, and the dev rows of those to evaluate, by task name."""
     data = {}
     for task in trained:
-        train = load_features(config.data_dir, task, "train")
+        files = [
+            load_features(config.data_dir, task, split, origin=owner if owner != task.name else "")
+            for owner, split in task.training_files
+        ]
         dev = {split: load_features(config.data_dir, task, split) for split in task.dev_splits if task in tested}
-        data[task.name] = TaskData(task, share_of(train, config.train_fraction, config.data_seed), dev)
+        shares = tuple(share_of(file, config.train_fraction, config.data_seed) for file in files)
+        scored = [split for split in config.test_split_names if task in tested and split in task.split_names]
+        test = {split: load_features(config.data_dir, task, split) for split in scored}
+        data[task.name] = TaskData(task, shares, dev, test)
+    raise_all([problem for item in data.values() for problem in _label_problems(item)])
     return data
+
+
+def _label_problems(item: TaskData) -> list[str]:
+    """A line a test split whose labels are none."""
+    return [
+        f"--test_splits: all {len(split):,} labels of {split.stem} are the same: they seem to stand for labels "
+        "that are not known"
+        for split in item.test.values()
+        if not item.task.kind.labelled(split)
+    ]
 
 
 def check_fits_encoder(
@@ -114,7 +103,7 @@ def check_added_tokens(
     """Raise `InputError` where rows hold tokens that only the tokenizer of the encoder, called `name`, knows."""
     known, largest = encoder.config.vocab_size, int(np.max(features.token_ids, initial=0))
     if tokenizer is not None and known <= largest < len(tokenizer):
-        where = f"{features.task.name}_{features.split}" if features.split else "a text"
+        where = features.stem if features.split else "a text"
         raise InputError(
             f"{where} holds token id {largest}, which the tokenizer of {name} knows ({len(tokenizer)} tokens) and its "
             f"embeddings do not ({known}): tokens were added to the tokenizer only. Add them to the encoder with "
@@ -143,7 +132,7 @@ def _range_problems(config: DataConfig, features: FeatureSet, encoder: Encoder) 
             continue
         sequence = int(np.searchsorted(features.offsets, beyond[0], side="right")) - 1
         uid = features.uids[int(np.searchsorted(features.starts, sequence, side="right")) - 1]
-        path = feature_path(config.data_dir, features.task.name, features.split)
+        path = feature_path(config.data_dir, features.origin or features.task.name, features.split)
         bad.append(
             f"{path}: the row with uid {shown(uid)} has {key} {values[beyond[0]]}, but the encoder "
             f"{config.init_checkpoint} takes 0 to {count - 1}: the features were made with another tokenizer"
@@ -207,9 +196,9 @@ def cutting_problems(features: FeatureSet, max_length: int) -> list[str]:
     reason = f"rows of a {features.task.kind.name} task are not cut"
     if features.task.kind.cuttable:
         reason = "the features do not say where their texts end (MT-DNN's do not, nor do those of before November 2026)"
-    where, longest = f"{features.task.name}_{features.split}", int(features.lengths.max())
+    longest = int(features.lengths.max())
     return [
-        f"--max_seq_len {max_length}: {count:,} rows of {where} are longer, and {reason}: make them "
+        f"--max_seq_len {max_length}: {count:,} rows of {features.stem} are longer, and {reason}: make them "
         f"again, prepro_std.py --max_seq_len {max_length}, or ask for the longest row, {longest}"
     ]
 
@@ -219,7 +208,7 @@ def unused_keys(features: FeatureSet) -> str:
     if not features.unused:
         return ""
     found = ", ".join(f"{shown(key)} ({rows:,} rows)" for key, rows in sorted(features.unused.items()))
-    return f"{features.task.name}_{features.split}.json: not used: {found}; rows are trained on their labels alone"
+    return f"{features.stem}.json: not used: {found}; rows are trained on their labels alone"
 
 
 def shortened(features: FeatureSet, max_length: int) -> int:

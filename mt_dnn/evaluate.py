@@ -1,8 +1,8 @@
-"""Scores on dev splits: predictions of one task's head, metrics, and the mean over tasks that selects `best/`."""
+"""Scores on dev and test splits: predictions of one task's head, and metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from data_utils.errors import StoppedError
 from data_utils.features import FeatureSet
 from data_utils.kinds.kind import SEQUENCE, TOKEN, Predictions
 from data_utils.scoring import compute_metrics
+from data_utils.task_def import TaskDef
 from mt_dnn.batching import Collator
 from mt_dnn.data import TaskData
 from mt_dnn.distributed import Ranks
@@ -22,15 +23,15 @@ from mt_dnn.precision import Precision
 
 
 class Scored(NamedTuple):
-    """A task's scores, and what was predicted by dev split, one value a row."""
+    """A task's scores, and what was predicted by split."""
 
     scores: dict[str, Any]
-    predicted: dict[str, Any]
+    predicted: dict[str, Predictions]
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Scores a model on dev splits, its batches shared out over all processes.
+    """Scores a model on splits, its batches shared out over all processes.
 
     Attributes:
         batch_size: rows a forward pass.
@@ -44,27 +45,27 @@ class Evaluator:
     batch_size: int
     heed: Callable[[], None]
 
-    def score(self, data: TaskData) -> Scored:
-        """Predict one task's dev splits and score them, the same on all processes.
+    def score(self, task: TaskDef, splits: Mapping[str, FeatureSet]) -> Scored:
+        """Predict splits of one task and score them, the same on all processes.
 
         Returns:
-            The predictions by split, and the scores: `score`, the mean of the primary metric over the dev splits
-            (MNLI: matched and mismatched), in points; `metrics`: all metrics, as `ACC` for one dev split and
+            The predictions by split, and the scores: `score`, the mean of the primary metric over the splits
+            (MNLI: matched and mismatched), in points; `metrics`: all metrics, as `ACC` for one split and
             `matched_dev/ACC` for several; `constant`: see `Kind.is_constant`.
 
         Raises:
             StoppedError: a row's output is not finite.
         """
         metrics: dict[str, float] = {}
-        found: dict[str, Any] = {}
-        primary, constant, kind = [], True, data.task.kind
-        for split, features in data.dev.items():
+        found: dict[str, Predictions] = {}
+        primary, constant, kind = [], True, task.kind
+        for split, features in splits.items():
             predicted, gold = self.predict(features), kind.gold(features)
-            found[split] = predicted.values
-            values = compute_metrics(data.task, predicted, gold)
-            primary.append(values[data.task.primary_metric])
+            found[split] = predicted
+            values = compute_metrics(task, predicted, gold)
+            primary.append(values[task.primary_metric])
             constant &= kind.is_constant(predicted.values, gold)
-            metrics |= {name if len(data.dev) == 1 else f"{split}/{name}": value for name, value in values.items()}
+            metrics |= {name if len(splits) == 1 else f"{split}/{name}": value for name, value in values.items()}
         # Another processor may round a metric differently, and then choose another best model.
         score = sum(primary) / len(primary)
         return Scored(self.ranks.share({"score": score, "metrics": metrics, "constant": constant}), found)

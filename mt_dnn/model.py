@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from data_utils.errors import InputError, raise_all
+from data_utils.errors import InputError, StoppedError, raise_all
 from data_utils.hub import earlier_download, model_source
 from data_utils.model_folder import ENCODER, encoder_source, exported_model
 from data_utils.task_def import TaskDef, listed
@@ -71,11 +71,13 @@ def build_model(
     dropout_p: float,
     seed: int,
     pooler: str = "checkpoint",
+    heads: str = "checkpoint",
     weights: bool = True,
 ) -> MTDNN:
     """Load the encoder and add a head per task; an exported model's heads of the same name and labels come along.
 
     With `pooler` "new" a new one, with dropout before it, takes the place of the checkpoint's, as in MT-DNN.
+    With `heads` "new" no head comes along.
     Without `weights` it is for those of a checkpoint to be put in: only the encoder's configuration is read.
 
     Raises:
@@ -89,14 +91,14 @@ def build_model(
     anew = pooler == "new"
     replaced = dropout_p if anew else 0.0 if holds_pooler(init_checkpoint) else None
     encoder = _load_encoder(init_checkpoint, stream_seed(seed, "encoder"), weights, replaced)
-    heads = nn.ModuleDict()
+    by_task = nn.ModuleDict()
     for task in tasks:
         p = dropout_p if task.dropout_p is None else task.dropout_p
         head = HEADS[task.type_name]
-        heads[task.name] = head(encoder.hidden_size, task.kind.width(task), p, stream_seed(seed, "head", task.name))
-    model = MTDNN(encoder, heads)
+        by_task[task.name] = head(encoder.hidden_size, task.kind.width(task), p, stream_seed(seed, "head", task.name))
+    model = MTDNN(encoder, by_task)
     if weights:
-        model.head_origins |= _load_heads(model, folder, tasks, keep_pooler=anew)
+        model.head_origins |= _load_heads(model, folder, tasks, keep_pooler=anew, keep_heads=heads == "new")
     return model
 
 
@@ -121,10 +123,12 @@ def _load_encoder(init_checkpoint: str, seed: int, weights: bool, new_pooler: fl
         raise InputError(f"{flag}{error}{earlier_download(name, source)}{cure}") from None
 
 
-def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef], *, keep_pooler: bool) -> dict[str, str]:
+def _load_heads(
+    model: MTDNN, folder: Path, tasks: Sequence[TaskDef], *, keep_pooler: bool, keep_heads: bool
+) -> dict[str, str]:
     """Take over the heads (and the pooler, if it is ours) of an exported model whose labels are the same.
 
-    With `keep_pooler` the model's pooler stays as it is.
+    With `keep_pooler` the model's pooler stays as it is, with `keep_heads` its heads do.
 
     Returns:
         What became of each task's head, in words; {} where there is no exported model.
@@ -141,7 +145,7 @@ def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef], *, keep_po
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"--init_checkpoint: {folder} is not a whole exported model: {reason}") from None
-    same = [task.name for task in tasks if labels.get(task.name) == list(task.label_names)]
+    same = [task.name for task in tasks if labels.get(task.name) == list(task.label_names) and not keep_heads]
     taken = (*([] if keep_pooler else [POOLER_PREFIX]), *(f"heads.{name}." for name in same))
     state = {name: value for name, value in model.state_dict().items() if name.startswith(taken)}
     known = (POOLER_PREFIX, *(f"heads.{name}." for name in labels))
@@ -152,6 +156,8 @@ def _load_heads(model: MTDNN, folder: Path, tasks: Sequence[TaskDef], *, keep_po
     raise_all([f"--init_checkpoint: {folder / HEADS_FILE}: {problem}" for problem in bad[:10]])
     for name, value in state.items():
         value.copy_(saved[name])
+    if keep_heads:
+        return {task.name: "new head (--heads new)" for task in tasks}
     return {task.name: _origin(task, labels, folder) for task in tasks}
 
 
@@ -173,6 +179,20 @@ def _kind(tensor: Tensor | None) -> str:
     if tensor is None:
         return "not there"
     return f"{'float' if tensor.is_floating_point() else tensor.dtype} {tuple(tensor.shape)}"
+
+
+def exported_state(folder: Path) -> dict[str, Tensor]:
+    """The state dict of a model that `export_model` wrote, on the CPU.
+
+    Raises:
+        StoppedError: it is no longer whole.
+    """
+    if reason := damage(folder, (HEADS_FILE, TASKS_FILE)):
+        raise StoppedError(f"{folder} is damaged ({reason}), so what it holds cannot be scored")
+    encoder: dict[str, Tensor] = {}
+    for file in sorted((folder / ENCODER).glob("*.safetensors")):  # large models have several
+        encoder |= {ENCODER_PREFIX + name: value for name, value in load_file(file).items()}
+    return encoder | load_file(folder / HEADS_FILE)
 
 
 def export_model(

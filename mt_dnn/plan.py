@@ -51,6 +51,8 @@ def describe(
         *_chosen_lines(config),
         *_head_lines(data, model),
         *_loss_lines(data),
+        *_file_lines(data),
+        *_test_lines(data),
         *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
         *_cap_lines(config, sampler),
         *[f"data     {line}" for item in data.values() for split in item.splits if (line := unused_keys(split))],
@@ -118,6 +120,21 @@ def _loss_lines(data: Mapping[str, TaskData]) -> list[str]:
     return [f"loss     {', '.join(weights)} (loss_weight)"] * bool(weights)
 
 
+def _file_lines(data: Mapping[str, TaskData]) -> list[str]:
+    """A line a task that is trained on other files than its own one, or on several."""
+    return [
+        f"data     {name}: " + ", ".join(f"{file.stem} ({len(file):,} rows)" for file in item.train_files)
+        for name, item in data.items()
+        if item.task.train_files
+    ]
+
+
+def _test_lines(data: Mapping[str, TaskData]) -> list[str]:
+    """A line with the splits that are scored at the end."""
+    found = [f"{split.stem} ({len(split):,} rows)" for item in data.values() for split in item.test.values()]
+    return [f"test     {', '.join(found)}: scored at the end, with the model of best/"] * bool(found)
+
+
 def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: MultiTaskSampler) -> list[tuple[str, ...]]:
     table: list[tuple[str, ...]] = [("task", "type", "metric", "train rows", "dev rows", "updates/epoch", "shortened")]
     first_epoch = Counter(draw.task for draw in sampler.epoch(0))
@@ -139,6 +156,8 @@ def _group_rows(config: TrainConfig, optimizer: torch.optim.Optimizer) -> list[t
     table: list[tuple[str, ...]] = [("parameter group", "tensors", "parameters", "weight decay", "treatment")]
     for group in optimizer.param_groups:
         treatment = special if special and group["perturb"] else "plain step"
+        factor = group["initial_lr"] / config.method.learning_rate
+        treatment += f", rate times {factor:g}" * (factor != 1)
         count = sum(p.numel() for p in group["params"])
         table.append(
             (group["name"], f"{len(group['params']):,}", f"{count:,}", f"{group['weight_decay']:g}", treatment)

@@ -81,5 +81,5 @@ def _features(job: RowJob, trained: TrainedModel, task: TaskDef) -> FeatureSet:
     config = DataConfig(
         data_dir=job.data_dir, init_checkpoint=str(trained.folder), train_datasets=task.name, max_seq_len=longest
     )
-    check_fits_encoder(config, {task.name: TaskData(task, features, {})}, trained.model.encoder, trained.tokenizer)
+    check_fits_encoder(config, {task.name: TaskData(task, (features,), {})}, trained.model.encoder, trained.tokenizer)
     return features

@@ -15,8 +15,9 @@ from data_utils.task_def import TaskDef
 from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import GLUE_TASKS, DataConfig, TrainConfig
-from mt_dnn.data import TaskData, check_fits_encoder, choose_tasks, load_data, own_tokenizer
+from mt_dnn.data import TaskData, check_fits_encoder, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE, Ranks
+from mt_dnn.head_rates import head_rates, with_head_rates
 from mt_dnn.model import MTDNN, build_model
 from mt_dnn.parallel import parallel
 from mt_dnn.places import encoder_identity
@@ -27,6 +28,7 @@ from mt_dnn.record.run_folder import check_folder
 from mt_dnn.record.run_state import RunState
 from mt_dnn.sampling import MultiTaskSampler
 from mt_dnn.seeding import stream_seed
+from mt_dnn.tasks import choose_tasks
 from mt_dnn.trainer import Trainer
 
 
@@ -57,7 +59,7 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
         config.sampling,
         seed,
     )
-    optimizer = make_optimizer(model, config)
+    optimizer = make_optimizer(model, config, trained)
     schedule = linear_schedule(optimizer, warmup=config.loop.warmup, total_steps=len(sampler) * config.loop.epochs)
     precision = Precision(device, fp16=config.loop.fp16, bf16=config.loop.bf16)
     return Trainer(
@@ -105,8 +107,8 @@ def load_model(
     Without `weights` for a checkpoint to be taken up, which has been checked and says what it was made with.
     """
     seed, method = config.loop.seed, config.method
-    init, pooler = config.data.init_checkpoint, config.data.pooler
-    model = build_model(init, trained, dropout_p=config.data.dropout_p, seed=seed, pooler=pooler, weights=weights)
+    init, own = config.data.init_checkpoint, {"pooler": config.data.pooler, "heads": config.data.heads}
+    model = build_model(init, trained, dropout_p=config.data.dropout_p, seed=seed, weights=weights, **own)
     tokenizer = own_tokenizer(init)
     if weights:
         check_fits_encoder(config.data, data, model.encoder, tokenizer)
@@ -123,7 +125,7 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, config: TrainConfig, tasks: Sequence[TaskDef]) -> torch.optim.Optimizer:
     """The configured optimizer over the model's parameter groups; `InputError` for an encoder of unknown make."""
     method = config.method
     try:
@@ -132,7 +134,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         raise InputError("--init_checkpoint: found no encoder layers in it; needed is a BERT-like encoder") from None
     return build_optimizer(
         method.optimizer_name,
-        groups,
+        with_head_rates(groups, head_rates(config, tasks), method.learning_rate),
         lr=method.learning_rate,
         weight_decay=method.weight_decay,
         eps=method.adam_eps,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from data_utils.errors import InputError, SignalledError, StoppedError
 from mt_dnn.batching import Collator
 from mt_dnn.config import TrainConfig
 from mt_dnn.evaluate import Evaluator, majority_score
-from mt_dnn.model import export_model
+from mt_dnn.held_out import score_test
+from mt_dnn.model import export_model, exported_state
 from mt_dnn.objectives import plain
 from mt_dnn.record.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.record.dev_predictions import Splits, add_dev_predictions
@@ -237,9 +239,10 @@ class Trainer:
         """Score all tested tasks; keep the model as `best/` if what `--best_by` names was never better."""
         started = time.perf_counter()
         at = self.state.progress
-        scored = {task.name: self.evaluator.score(self.state.data[task.name]) for task in self.state.tested}
+        scored = {task.name: self.evaluator.score(task, self.state.data[task.name].dev) for task in self.state.tested}
         if self.config.output.dev_predictions:
-            self._keep_predictions({name: one.predicted for name, one in scored.items()})
+            values = {name: {split: p.values for split, p in one.predicted.items()} for name, one in scored.items()}
+            self._keep_predictions(values)
         scores = {name: one.scores for name, one in scored.items()}
         improved = at.history.add(epoch, at.step, scores, self.config.data.best_by)
         self.report.evaluation(improved)
@@ -248,7 +251,7 @@ class Trainer:
             self._export()
         at.wall_seconds += time.perf_counter() - started
 
-    def _keep_predictions(self, predicted: dict[str, Splits]) -> None:
+    def _keep_predictions(self, predicted: Mapping[str, Splits]) -> None:
         at = self.state.progress
         earlier = {evaluation["step"] for evaluation in at.history.evaluations}
         with self.ranks.together():
@@ -295,8 +298,22 @@ class Trainer:
         at = self.state.progress
         return at.step, len(at.history.evaluations)
 
+    def _score_test_splits(self) -> dict[str, dict[str, Any]]:
+        """Scores of the splits that `--test_splits` names, by task, of the model in `best/`."""
+        items = [self.state.data[task.name] for task in self.state.tested if self.state.data[task.name].test]
+        if not items:
+            return {}
+        started = time.perf_counter()
+        self.parallel.load_state_dict(exported_state(self.folder / "best"))
+        scored = {item.task.name: score_test(self.evaluator, item, self.config.loop.seed) for item in items}
+        self.report.test(scored)
+        self.state.progress.wall_seconds += time.perf_counter() - started
+        return scored
+
     def _finish(self) -> dict[str, Any]:
+        """Score what was kept for the end, and write `results.json`."""
         at = self.state.progress
+        tested = self._score_test_splits()
         about = {
             "seed": self.config.loop.seed,
             "optim": self.config.method.label,
@@ -313,7 +330,7 @@ class Trainer:
         }
         self.report.end()
         majority = {task.name: majority_score(self.state.data[task.name]) for task in self.state.tested}
-        results = at.history.results(self.state.tested, majority, self.config.data.best_by) | about
+        results = at.history.results(self.state.tested, majority, self.config.data.best_by, tested) | about
         with self.ranks.together():
             if self.ranks.first:
                 write_results(self.folder / "results.json", results)

@@ -88,7 +88,7 @@ def run_hugging_face(plan: Trainer, updates: int) -> float:
     transformers.utils.logging.set_verbosity_error()
     transformers.set_seed(config.loop.seed)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(name, num_labels=item.task.n_class)
-    optimizer = make_optimizer(model, config)
+    optimizer = make_optimizer(model, config, [item.task])
     watch = StopWatch()
     with tempfile.TemporaryDirectory() as folder:
         args = transformers.TrainingArguments(

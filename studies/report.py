@@ -20,12 +20,12 @@ from studies.pages.figures import figures
 from studies.pages.page import Html, document, element
 from studies.pages.runs import all_runs, commands, counts, odd_runs, settings, times
 from studies.pages.scores import in_short, scores
-from studies.study import Study
+from studies.study import TEST_SPLITS, Study
 from studies.table import study_tables
 from studies.tables.comparison import BASELINE, EPOCHS
 from studies.tables.significance import TESTS
 
-ABOUT = "PATS and its baselines, fine-tuned with train.py. All scores are of dev sets, in points out of 100."
+ABOUT = "PATS and its baselines, fine-tuned with train.py. Scores are in points out of 100, of dev sets if not of test."
 EMPTY = "This study has no runs yet; studies.sweep adds some."
 
 
@@ -45,7 +45,7 @@ def report(study: Study, page: Path, which: str, baseline: str | None) -> Html:
     if not study.runs:
         return document(title, [element("p", EMPTY)], [])
     outcomes = study.outcomes()
-    order = sorted(EPOCHS, key=lambda epoch: epoch != which)
+    order = [*sorted(EPOCHS, key=lambda epoch: epoch != which), *[TEST_SPLITS] * study.tested]
     tables = study_tables(study, order, baseline, None, TESTS[0])
     shown = [table for table in tables if table.which == which]
     sections = [

@@ -33,7 +33,7 @@ from module.optim import encoder_param_groups
 from module.optim.sensitivity import sensitivity_
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import TrainConfig, load_config
-from mt_dnn.data import TaskData, check_fits_encoder, choose_tasks, load_data, own_tokenizer
+from mt_dnn.data import TaskData, check_fits_encoder, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
 from mt_dnn.objectives import task_loss
@@ -44,6 +44,7 @@ from mt_dnn.record.run_log import say
 from mt_dnn.sampling import MultiTaskSampler, SamplingConfig
 from mt_dnn.setup import make_deterministic
 from mt_dnn.subset import share_of
+from mt_dnn.tasks import choose_tasks
 from studies.sensitivity_record import SUMMARY_FILE, Sensitivities
 from studies.study import Status, Study
 from studies.sweeps.plan import ROOT
@@ -141,7 +142,9 @@ class Measurement:
             return data
         shares = {name: min(1.0, self.max_rows / len(item.train)) for name, item in data.items()}
         return {
-            name: TaskData(item.task, share_of(item.train, shares[name], BATCHES_SEED), {})
+            name: TaskData(
+                item.task, tuple(share_of(file, shares[name], BATCHES_SEED) for file in item.train_files), {}
+            )
             for name, item in data.items()
         }
 

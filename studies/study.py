@@ -103,6 +103,10 @@ class Group(NamedTuple):
         return ", ".join([self.encoder, *setting])
 
 
+TEST_SPLITS = "test"
+"""Scores of the splits that chose nothing, of the model in best/; beside the `last` and the `best` epoch's of dev."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A run and what became of it.
@@ -128,8 +132,25 @@ class Outcome:
         return any(task["last"].get("constant", False) for task in self.results.get("tasks", {}).values())
 
     def score(self, task: str, which: str = "last") -> float:
-        """A task's score in points, of the `last` or the `best` epoch; KeyError unless the run is done."""
-        return float(self.results["tasks"][task][which]["score"])
+        """A task's score in points, of the `last` or the `best` epoch, or of `test` splits, of a run that is done.
+
+        Raises:
+            KeyError: the run is not done.
+            InputError: it has no scores of test splits.
+        """
+        scores = self.results["tasks"][task]
+        if which == TEST_SPLITS and TEST_SPLITS not in scores:
+            raise InputError(
+                f"--which test: {self.folder} has none of {task}; runs score test splits with --test_splits, a sweep's "
+                "with --set test_splits=test"
+            )
+        return float(scores[which]["score"])
+
+    @property
+    def tested(self) -> bool:
+        """Whether all its tasks have scores of test splits."""
+        tasks = self.results.get("tasks", {})
+        return bool(tasks) and all(TEST_SPLITS in scores for scores in tasks.values())
 
 
 @dataclass(frozen=True)
@@ -254,6 +275,12 @@ class Study:
     def outcomes(self) -> list[Outcome]:
         """All runs of the study, whatever became of them."""
         return [self.outcome(run) for run in self.runs]
+
+    @property
+    def tested(self) -> bool:
+        """Whether runs are done, and all of these have scored test splits."""
+        done = [outcome for outcome in self.outcomes() if outcome.status is Status.DONE]
+        return bool(done) and all(outcome.tested for outcome in done)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 from data_utils.atomic import StagedFiles
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point
-from studies.study import STUDY_FILE, Study
+from studies.study import STUDY_FILE, TEST_SPLITS, Study
 from studies.tables import run_table
 from studies.tables.comparison import BASELINE, EPOCHS, NESTED, StudyTable, compare, read_paper_scores
 from studies.tables.layouts import csv_text, latex, markdown
@@ -35,7 +35,7 @@ def study_tables(
 
     Args:
         study: with at least one run.
-        which: of `last`, `best` and `nested`.
+        which: of `last`, `best`, `nested` and `test`.
         baseline: a method; None for adamax, which need not be there.
         tasks: those to show; None for all.
         test: one of `significance.TESTS`.
@@ -83,9 +83,9 @@ def _parser() -> Parser:
     of_study = parser.add_argument_group("of a study")
     of_study.add_argument(
         "--which",
-        choices=(*EPOCHS, "both", NESTED, "all"),
-        help="epoch; nested: the best one, chosen on one half of the dev rows and scored on the other; default: both, "
-        "the last epoch first",
+        choices=(*EPOCHS, "both", NESTED, TEST_SPLITS, "all"),
+        help="epoch; nested: the best one, chosen on one half of the dev rows and scored on the other; test: the best "
+        "one on test splits; default: both, the last epoch first, and test where all runs have it",
     )
     of_study.add_argument("--baseline", help=f"method that all others are compared with (default: {BASELINE})")
     of_study.add_argument("--output_dir", type=path_text, help="folder of table.md, .tex and .csv; default: the study")
@@ -110,10 +110,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if len(folders) > 1:
         raise InputError(f"{studies[0]} is a study: name it alone, one at a time")
-    several = {None: EPOCHS, "both": EPOCHS, "all": (*EPOCHS, NESTED)}
+    study = Study.load(folders[0])
+    tested = (TEST_SPLITS,) * study.tested
+    several = {None: (*EPOCHS, *tested), "both": EPOCHS, "all": (*EPOCHS, NESTED, *tested)}
     which = several.get(args.which, (args.which,))
     tasks = None if args.tasks is None else list(dict.fromkeys(task.strip() for task in args.tasks.split(",")))
-    tables = study_tables(Study.load(folders[0]), which, args.baseline, tasks, args.test or TESTS[0])
+    tables = study_tables(study, which, args.baseline, tasks, args.test or TESTS[0])
     name = folders[0].resolve().name
     written = write_tables(tables, name, Path(args.output_dir or folders[0]))
     print(markdown(tables, name))

@@ -92,6 +92,14 @@ class Classification(OneLabel, Kind):
         """The most likely class of each row."""
         return Predictions(outputs.argmax(-1), softmax(outputs))
 
+    def by_class(self, features: FeatureSet, predicted: Predictions) -> dict[str, Any]:
+        """Precision, recall, F1 and rows of each class, and the confusion matrix: a list a true class."""
+        names, labels, values = features.task.label_names, np.asarray(features.labels), np.asarray(predicted.values)
+        return {
+            "classes": dict(zip(names, metrics.of_classes(values, labels, len(names)), strict=True)),
+            "confusion": metrics.confusion(values, labels, len(names)).tolist(),
+        }
+
     def majority(self, train: FeatureSet, features: FeatureSet) -> Predictions:
         """The most frequent training label for every row."""
         label = int(np.bincount(train.labels).argmax())

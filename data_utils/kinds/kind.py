@@ -214,6 +214,15 @@ class Kind(ABC):
         """Whether all rows got the same prediction, as they do from a model that has collapsed."""
         return bool(np.ptp(np.asarray(values)) == 0)
 
+    def labelled(self, features: FeatureSet) -> bool:
+        """Whether a split has labels, as far as can be seen: rows without any have all got the same one."""
+        known = features.labels[features.labels != UNSCORED]
+        return bool(len(known) and np.ptp(known) > 0)
+
+    def by_class(self, features: FeatureSet, predicted: Predictions) -> dict[str, Any]:
+        """What a score hides, as JSON takes it: shares of 1 by class, and what was taken for what; {} for nothing."""
+        return {}
+
     def majority(self, train: FeatureSet, features: FeatureSet) -> Predictions | None:
         """The predictions of who knows nothing but the training labels; None where that means nothing."""
         return None

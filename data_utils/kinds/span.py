@@ -155,6 +155,10 @@ class Span(Kind):
         """The texts that answer each question; none where it has no answer."""
         return [parse_json(features.columns["answers"][row]) for row in _first_windows(features)]
 
+    def labelled(self, features: FeatureSet) -> bool:
+        """Whether some question has an answer."""
+        return any(self.gold(features))
+
     def is_constant(self, values: Sequence[Any] | np.ndarray, gold: Sequence[Any] | np.ndarray) -> bool:
         """Whether all questions got the same answer, such as none."""
         return len(set(values)) <= 1

@@ -15,7 +15,7 @@ import numpy as np
 from data_utils.errors import InputError
 from data_utils.kinds.classification import class_of
 from data_utils.kinds.kind import TOKEN, UNSCORED, Column, Feature, Kind, Layout, Metric, Predictions
-from data_utils.metrics import entity_f1
+from data_utils.metrics import entity_f1, of_entities
 from data_utils.strict import shown
 
 if TYPE_CHECKING:
@@ -133,6 +133,10 @@ class Tagging(Kind):
     def is_constant(self, values: Sequence[Any] | np.ndarray, gold: Sequence[Any] | np.ndarray) -> bool:
         """Whether all words got the same tag."""
         return len({tag for row in values for tag in row}) <= 1
+
+    def by_class(self, features: FeatureSet, predicted: Predictions) -> dict[str, Any]:
+        """Precision, recall, F1 and number of each kind of entity."""
+        return {"entities": of_entities(list(predicted.values), self.gold(features))}
 
     def majority(self, train: FeatureSet, features: FeatureSet) -> Predictions:
         """The most frequent training tag for every word."""

@@ -101,6 +101,13 @@ class Report:
         mean_text = f"  mean {mean:.2f}" if len(tasks) > 1 else ""
         self.say(f"epoch {round(epoch, 2):g}  dev  {scores}{mean_text}{'  (best so far)' if improved else ''}")
 
+    def test(self, scored: dict[str, dict[str, Any]]) -> None:
+        """Scores of test splits, of the model in `best/`."""
+        self.log.event("test", self.state.progress.step, tasks=scored)
+        self._curves(
+            {f"test/{name}/{metric}": v for name, task in scored.items() for metric, v in task["metrics"].items()}
+        )
+
     def checkpoint(self, saved: Saved) -> None:
         """A checkpoint's size and time; not an event, as no two runs take the same time."""
         size = saved.size_bytes / 1e6

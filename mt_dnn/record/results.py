@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from data_utils.cli import columns
@@ -70,7 +71,11 @@ class History:
         return {"by": by, "score": score_by(best, by), "epoch": best["epoch"], "step": best["step"]}
 
     def results(
-        self, tested: Sequence[TaskDef], majority: Mapping[str, float | None], by: str = MEAN
+        self,
+        tested: Sequence[TaskDef],
+        majority: Mapping[str, float | None],
+        by: str = MEAN,
+        test: Mapping[str, dict[str, Any]] = MappingProxyType({}),
     ) -> dict[str, Any]:
         """The scores of `results.json`, in points out of 100.
 
@@ -78,9 +83,22 @@ class History:
             tested: the tasks.
             majority: `majority_score` by task.
             by: what `best/` was chosen by.
+            test: what `score_test` gives, by task, of those that have test splits.
         """
         tasks = {task.name: {**self.of_task(task), "majority_score": majority[task.name]} for task in tested}
+        for name, scores in test.items():
+            tasks[name]["test"] = scores
         return {"tasks": tasks, "average": self.average(), "best_model": self.best_model(by)}
+
+
+def _test_lines(results: dict[str, Any]) -> list[str]:
+    """A line a task with the score of its test splits, which chose nothing."""
+    found = {name: task["test"] for name, task in results["tasks"].items() if "test" in task}
+    return [
+        f"{'' if i else 'test, model of best/:':22}{name} {results['tasks'][name]['primary_metric']} "
+        f"{test['score']:.2f}, 95 % interval over rows {test['interval'][0]:.2f} to {test['interval'][1]:.2f}"
+        for i, (name, test) in enumerate(found.items())
+    ]
 
 
 def score_by(evaluation: Mapping[str, Any], by: str) -> float:
@@ -124,6 +142,7 @@ def summary(results: dict[str, Any]) -> str:
     if not any(row[-1] for row in rows[1:]):
         rows = [row[:-1] for row in rows]
     lines = [line.rstrip() for line in columns(rows, words=2)]
+    lines += _test_lines(results)
     if (model := results.get("best_model", {"by": MEAN}))["by"] != MEAN:
         lines.append(f"best/ is the model of epoch {round(model['epoch'], 2):g}, chosen by {model['by']}")
     return "\n".join(lines)

@@ -189,7 +189,9 @@ class RunState:
             name: {
                 "definition": _with_effect(item.task.to_dict()),
                 "label_names": list(item.task.label_names),
-                "sha256": {features.split: features.sha256 for features in item.splits},
+                "sha256": {
+                    features.stem if features.origin else features.split: features.sha256 for features in item.splits
+                },
             }
             for name, item in self.data.items()
         }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from studies.pages.page import Html, bullets, element, table
-from studies.tables.comparison import EPOCHS, StudyTable
+from studies.study import TEST_SPLITS
+from studies.tables.comparison import StudyTable
 from studies.tables.differences import Difference
 from studies.tables.layouts import ALL_TASKS, EPOCH, difference_grid, notes, score_grid, title
 from studies.tables.significance import Verdict
@@ -69,11 +70,16 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def scores(tables: Sequence[StudyTable], which: str) -> list[Html]:
-    """All tables: those of one epoch openly, those of the other folded."""
+    """All tables: those of one epoch openly, those of the other, and of test splits, folded."""
     shown = [part for one in tables if one.which == which for part in score_table(one)]
-    (other,) = set(EPOCHS) - {which}
-    folded = [part for one in tables if one.which == other for part in score_table(one)]
-    return [*shown, element("details", element("summary", f"The same at the {EPOCH[other]}"), *folded)]
+    others = dict.fromkeys(one.which for one in tables if one.which != which)
+    return [*shown, *(_folded([one for one in tables if one.which == other], other) for other in others)]
+
+
+def _folded(tables: Sequence[StudyTable], which: str) -> Html:
+    parts = [part for one in tables for part in score_table(one)]
+    summary = "The same on test splits" if which == TEST_SPLITS else f"The same at the {EPOCH[which]}"
+    return element("details", element("summary", summary), *parts)
 
 
 def score_table(one: StudyTable) -> list[Html]:

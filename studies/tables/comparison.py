@@ -13,7 +13,7 @@ from pathlib import Path
 from data_utils.errors import InputError
 from data_utils.strict import read_yaml_mapping
 from studies.recipes import MTL
-from studies.study import OWN_FLAGS, Group, Outcome, Run, Status
+from studies.study import OWN_FLAGS, TEST_SPLITS, Group, Outcome, Run, Status
 from studies.tables.differences import Difference, differences
 from studies.tables.nested import nested_score
 
@@ -31,7 +31,7 @@ class Cell:
 
     Attributes:
         scores: points by seed, of runs that are done.
-        collapsed: seeds among them whose model gave all dev rows the same prediction at the end.
+        collapsed: seeds among them whose model gave all rows the same prediction at the end.
         failed: what the failed run of a seed said; it has no score.
         unfinished: seeds that are waiting, running or cut.
     """
@@ -63,7 +63,7 @@ class StudyTable:
 
     Attributes:
         group: the encoder, whether it was trained on all tasks together, and the names of the flags that were varied.
-        which: `last` or `best` epoch, or `nested`.
+        which: `last` or `best` epoch, `nested`, or `test`.
         test: one of `significance.TESTS`.
         methods: labels, baselines first.
         metrics: each task's primary metric; None while no run is done.
@@ -129,8 +129,8 @@ def compare(
 
     Args:
         outcomes: a study's runs, whatever became of them.
-        which: the `last` epoch's score, the `best` epoch's on the dev set, or `nested`, for which runs must have kept
-            what they predicted.
+        which: the `last` epoch's score, the `best` epoch's on the dev set, `nested`, for which runs must have kept
+            what they predicted, or `test`, for which they must have scored test splits.
         baseline: the method that all others are compared with. A varied method meets the baseline with the same
             variation; flags that it cannot have (`pats_lambda`) do not count there.
         tasks: which tasks to show, and in which order; None for all.
@@ -191,13 +191,13 @@ def _table(
     for task in columns:
         runs = [outcome for outcome in members if outcome.run.task in (task, MTL)]
         metrics[task] = _metric(runs, task)
-        if (score := _majority(runs, task)) is not None:
+        if which != TEST_SPLITS and (score := _majority(runs, task)) is not None:
             majority[task] = score
         for method in methods:
             cells[method, task] = _cell([outcome for outcome in runs if outcome.run.label == method], task, which)
     scores = {key: cell.scores for key, cell in cells.items() if cell != Cell()}
     compared, needed = differences(scores, columns, baselines, multitask=group.multitask, test=test)
-    rows = {} if group.multitask or group.varied else paper.get(group.encoder, {})
+    rows = {} if group.multitask or group.varied or which == TEST_SPLITS else paper.get(group.encoder, {})
     return StudyTable(
         group=group,
         which=which,
@@ -237,9 +237,10 @@ def _majority(outcomes: Sequence[Outcome], task: str) -> float | None:
 
 def _cell(outcomes: Sequence[Outcome], task: str, which: str) -> Cell:
     done = [outcome for outcome in outcomes if outcome.status is Status.DONE]
-    ends = {outcome.run.seed: outcome.results["tasks"][task]["last"] for outcome in done}
+    scores = {o.run.seed: nested_score(o, task) if which == NESTED else o.score(task, which) for o in done}
+    ends = {o.run.seed: o.results["tasks"][task][which if which == TEST_SPLITS else "last"] for o in done}
     return Cell(
-        scores={o.run.seed: nested_score(o, task) if which == NESTED else o.score(task, which) for o in done},
+        scores=scores,
         collapsed=tuple(seed for seed, end in ends.items() if end.get("constant", False)),
         failed={outcome.run.seed: outcome.message for outcome in outcomes if outcome.status is Status.FAILED},
         unfinished=tuple(o.run.seed for o in outcomes if o.status in (Status.WAITING, Status.CUT)),

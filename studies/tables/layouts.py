@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from studies.study import TEST_SPLITS
 from studies.tables.comparison import NESTED, Cell, StudyTable
 from studies.tables.differences import Difference
 from studies.tables.nested import HALVES
@@ -21,7 +22,12 @@ CSV_COLUMNS = (
     "encoder setting varied task metric method which n mean std failed collapsed unfinished paper majority "
     "baseline pairs delta ci_low ci_high p p_holm verdict"
 ).split()
-EPOCH = {"last": "last epoch", "best": "best epoch", NESTED: "best epoch, chosen and scored on different dev rows"}
+EPOCH = {
+    "last": "last epoch",
+    "best": "best epoch",
+    NESTED: "best epoch, chosen and scored on different dev rows",
+    TEST_SPLITS: "test splits, model of the best epoch",
+}
 TEST = {
     "permutation": "paired sign-flip permutation test of the mean difference",
     "wilcoxon": "Wilcoxon's signed-rank test",
@@ -88,7 +94,10 @@ def difference_grid(table: StudyTable) -> Grid:
 
 def notes(table: StudyTable) -> list[str]:
     """What a reader must know to read the table, and every run that is not simply done; a paragraph each."""
-    found = ["Dev scores in points out of 100: mean ± sample standard deviation over seeds."]
+    splits = "Test" if table.which == TEST_SPLITS else "Dev"
+    found = [f"{splits} scores in points out of 100: mean ± sample standard deviation over seeds."]
+    if table.which == TEST_SPLITS:
+        found.append("The model is that of the epoch with the best dev score; test rows chose nothing.")
     if table.which == NESTED:
         found.append(
             f"Each run's best epoch is chosen on one half of the dev rows and scored on the other: means over {HALVES} "

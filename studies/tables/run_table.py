@@ -12,20 +12,26 @@ from data_utils.errors import InputError
 
 RESULTS = "results.json"
 LEGEND = "Dev scores in points out of 100: after the last epoch (after the best one @ its number)."
+WITH_TEST = " Test scores are of the best epoch's model."
 NOT_RUN = "-"
 
 
 @dataclass(frozen=True)
 class TaskScore:
-    """One task's primary metric in one run, in points; `epoch` (may be 1.5) is where the best was."""
+    """One task's primary metric in one run, in points; `epoch` (may be 1.5) is where the best was.
+
+    `test` is the score of test splits, None where there is none.
+    """
 
     metric: str
     last: float
     best: float
     epoch: float
+    test: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.last:.2f} ({self.best:.2f} @{self.epoch:g})"
+        test = "" if self.test is None else f", test {self.test:.2f}"
+        return f"{self.last:.2f} ({self.best:.2f} @{self.epoch:g}{test})"
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,9 @@ class RunResult:
 
 def _task_score(entry: dict[str, Any]) -> TaskScore:
     best, last = entry["best"], entry["last"]
-    return TaskScore(str(entry["primary_metric"]), float(last["score"]), float(best["score"]), float(best["epoch"]))
+    test = float(entry["test"]["score"]) if "test" in entry else None
+    metric = str(entry["primary_metric"])
+    return TaskScore(metric, float(last["score"]), float(best["score"]), float(best["epoch"]), test)
 
 
 def render(runs: Sequence[RunResult]) -> str:
@@ -87,7 +95,8 @@ def render(runs: Sequence[RunResult]) -> str:
     rows = [header] + [_cells(run, columns) for run in runs]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([LEGEND, lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    tested = any(score.test is not None for run in runs for score in run.tasks.values())
+    return "\n".join([LEGEND + WITH_TEST * tested, lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
 def _cells(run: RunResult, columns: Sequence[tuple[str, str]]) -> list[str]:

@@ -36,7 +36,7 @@ def check(features: FeatureSet, tmp_path: Path, encoder: Encoder, max_seq_len: i
     config = DataConfig(
         data_dir=str(tmp_path), init_checkpoint="x", train_datasets=features.task.name, max_seq_len=max_seq_len
     )
-    check_fits_encoder(config, {features.task.name: TaskData(features.task, features, {})}, encoder, None)
+    check_fits_encoder(config, {features.task.name: TaskData(features.task, (features,), {})}, encoder, None)
 
 
 def row(length: int) -> np.ndarray:

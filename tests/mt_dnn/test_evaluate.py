@@ -44,13 +44,13 @@ def test_the_majority_is_that_of_the_training_rows_scored_on_the_dev_rows(
         return replace(features, task=task)
 
     train, one, other = split([1, 1, 0]), split([1, 0, 1, 0, 0]), split([1])
-    data = TaskData(train.task, train, {"matched_dev": one, "mismatched_dev": other})
+    data = TaskData(train.task, (train,), {"matched_dev": one, "mismatched_dev": other})
     assert train.task.primary_metric == "F1"
     f1 = 100 * 2 * (2 / 5) * 1 / (2 / 5 + 1)  # of five "yes" two are right, and both that there are are found
     assert majority_score(data) == pytest.approx((f1 + 100) / 2)
-    assert majority_score(replace(data, train=split([0, 0, 1]))) == 0.0
+    assert majority_score(replace(data, train_files=(split([0, 0, 1]),))) == 0.0
 
 
 def test_a_regression_has_no_majority(make_features: Callable[..., FeatureSet]) -> None:
     features = make_features([np.arange(4)] * 2, [0.5, 1.5])
-    assert majority_score(TaskData(features.task, features, {"dev": features})) is None
+    assert majority_score(TaskData(features.task, (features,), {"dev": features})) is None

@@ -116,3 +116,12 @@ def test_tasks_that_are_none(exported: Path, text: str) -> None:
     (exported / TASKS_FILE).write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match="is not a whole exported model: "):
         build(exported)
+
+
+def test_heads_of_a_run_are_drawn_anew_where_asked_for(exported: Path) -> None:
+    kept, new = (build_model(str(exported), [COLA], dropout_p=0.1, seed=9, heads=how) for how in ("checkpoint", "new"))
+    assert new.head_origins == {"cola": "new head (--heads new)"}
+    assert kept.head_origins == {"cola": f"head taken over from {exported}"}
+    assert not torch.equal(kept.heads["cola"].linear.weight, new.heads["cola"].linear.weight)
+    one, two = kept.encoder.state_dict(), new.encoder.state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)

@@ -92,3 +92,11 @@ def test_a_folder_that_is_no_run_is_named(
     assert main([str(folder)]) == 2
     output = capsys.readouterr()
     assert str(folder) in output.err and message in output.err and not output.out
+
+
+def test_test_scores_are_shown_where_there_are_some() -> None:
+    raw = result("adamax", rte=("ACC", 65.0, 66.0, 2), cola=("MCC", 30.0, 31.0, 1))
+    raw["tasks"]["rte"]["test"] = {"score": 61.25}
+    text = render([RunResult._from_json(raw)])
+    assert "66.00 @2, test 61.25)" in text and "31.00 @1)" in text
+    assert text.splitlines()[0].endswith("Test scores are of the best epoch's model.")

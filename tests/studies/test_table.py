@@ -128,3 +128,36 @@ def test_it_starts_as_a_module(study: Path, tmp_path: Path) -> None:
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         assert expected in ended.stdout
+
+
+def give_test_scores(study: Path, skip: str = "") -> None:
+    """What `--test_splits` adds to finished runs: a test score ten points below the last dev score."""
+    for path in study.rglob("results.json"):
+        raw = json.loads(path.read_text())
+        for task, scores in raw["tasks"].items():
+            if task != skip:
+                scores["test"] = {"score": scores["last"]["score"] - 10, "constant": False, "interval": [1.0, 2.0]}
+        path.write_text(json.dumps(raw))
+
+
+def test_test_scores_stand_beside_dev(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    give_test_scores(study)
+    assert main([str(study)]) == 0
+    printed = capsys.readouterr().out
+    headings = [line for line in printed.splitlines() if line.startswith("## ")]
+    assert headings[-1] == "## minilm, test splits, model of the best epoch" and len(headings) == 3
+    assert "Test scores in points" in printed and "test rows chose nothing" in printed
+    means = {(row["which"], row["method"], row["task"]): float(row["mean"]) for row in rows(study)}
+    assert means["test", "pats", "rte"] == means["last", "pats", "rte"] - 10
+    assert main([str(study), "--which", "test"]) == 0
+    assert {row["which"] for row in rows(study)} == {"test"}
+
+
+def test_runs_without_test_scores(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    give_test_scores(study, skip="cola")
+    assert main([str(study)]) == 0
+    assert {row["which"] for row in rows(study)} == {"last", "best"}
+    capsys.readouterr()
+    assert main([str(study), "--which", "test"]) == 2
+    error = capsys.readouterr().err
+    assert "has none of cola; runs score test splits with --test_splits, a sweep's with --set test_splits=test" in error

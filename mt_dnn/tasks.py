@@ -1,0 +1,97 @@
+"""Which tasks a run trains, on which files, and which splits of them it is scored on: what its flags ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_utils.errors import InputError, raise_all
+from data_utils.scoring import unsupported_metrics
+from data_utils.strict import shown
+from data_utils.task_def import TaskDef, TaskFile, load_task_defs, select_tasks
+from mt_dnn.config import GLUE_TASKS, DataConfig
+from mt_dnn.record.results import MEAN
+
+
+def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
+    """The tasks to train and those to evaluate.
+
+    Raises:
+        InputError: names the file does not define, evaluated tasks that are not trained or have no dev split,
+            metrics that cannot be computed.
+    """
+    own = config.task_def != GLUE_TASKS or Path(GLUE_TASKS).is_file()
+    defined = load_task_defs(config.task_def if own else str(Path(__file__).parents[1] / GLUE_TASKS))
+    trained = select_trained(defined, config.train_datasets)
+    tested = trained
+    if config.test_datasets is not None:
+        tested = select_tasks(defined, config.test_datasets, "--test_datasets")
+    names = ", ".join(task.name for task in trained)
+    bad = [
+        f"--test_datasets: {task.name} is not trained, so it has no head; --train_datasets has: {names}"
+        for task in tested
+        if task not in trained
+    ]
+    if config.best_by not in (MEAN, *(task.name for task in tested)):
+        evaluated = ", ".join(task.name for task in tested)
+        bad.append(f"--best_by: {shown(config.best_by)} is not evaluated; allowed: {MEAN}, {evaluated}")
+    bad += [f"--test_datasets: {task.name} has no dev split" for task in tested if not task.dev_splits]
+    bad += [
+        f"task {task.name!r}: {task.kind.name} has no metric {metric}; use {', '.join(task.kind.metrics)}"
+        for task in tested
+        for metric in unsupported_metrics(task)
+    ]
+    bad += [
+        f"--train_datasets: {task.name} has no train split, and no train_files"
+        for task in trained
+        if not task.train_files and "train" not in task.split_names
+    ]
+    bad += _test_split_problems(config, tested)
+    raise_all(bad)
+    return trained, tested
+
+
+def _test_split_problems(config: DataConfig, tested: Sequence[TaskDef]) -> list[str]:
+    """A line for each of `--test_splits` that chooses models, or that no evaluated task has."""
+    bad = []
+    for name in config.test_split_names:
+        having = [task for task in tested if name in task.split_names]
+        if not having:
+            splits = ", ".join(dict.fromkeys(split for task in tested for split in task.split_names))
+            bad.append(f"--test_splits: no evaluated task has a split {shown(name)}; there are: {splits}")
+        bad += [
+            f"--test_splits: {task.name} {'is evaluated' if name in task.dev_splits else 'is trained'} on its split "
+            f"{name}; a test split is one that chooses nothing"
+            for task in having
+            if name in task.dev_splits or (task.name, name) in task.training_files
+        ]
+    return bad
+
+
+def select_trained(defined: TaskFile, names: str) -> list[TaskDef]:
+    """The tasks that a list such as `cola,mnli,mnli_snli` names.
+
+    `<task>_<suffix>` is MT-DNN's way to train one task's head on another file, `<task>_<suffix>_train`: beside its own
+    where the list has the task's name, too, else in place of them.
+
+    Raises:
+        InputError: what `select_tasks` raises.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if len(set(wanted)) != len(wanted):
+        raise InputError(f"--train_datasets: a task stands twice in {names!r}")
+    members: dict[str, list[str]] = {}
+    for name in wanted:
+        members.setdefault(name.partition("_")[0], []).append(name)
+    tasks = select_tasks(defined, ",".join(members), "--train_datasets")
+    return [_with_files(task, members[task.name]) for task in tasks]
+
+
+def _with_files(task: TaskDef, names: Sequence[str]) -> TaskDef:
+    """A task that is trained on the files that these names stand for: its own name, or with a suffix."""
+    if list(names) == [task.name]:
+        return task
+    own = task.train_files or (f"{task.name}_train",)
+    files = [file for name in names for file in (own if name == task.name else (f"{name}_train",))]
+    return dataclasses.replace(task, train_files=tuple(files))
