@@ -58,14 +58,19 @@ def parse_args(argv: Sequence[str] | None) -> PreparationConfig | TableConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with the given flags (the command line's if None); returns the exit code."""
     config = parse_args(argv)
-    out_dir = prepare_table(config) if isinstance(config, TableConfig) else prepare(config)
+    then: list[str] = []
+    if isinstance(config, TableConfig):
+        made = prepare_table(config)
+        out_dir, then = made.data_dir, next_commands(config, made)
+    else:
+        out_dir = prepare(config)
     print(f"features and manifest: {out_dir}")
     from module.preview import preview  # brings torch, for which nobody wants to wait before an error
 
     if remark := preview(model_source(encoder_source(config.model), "--model"), config.max_seq_len):
         print(f"note: {remark}", file=sys.stderr)
-    if isinstance(config, TableConfig):
-        print("\nGo on with:", *next_commands(config, out_dir), sep="\n  ")
+    if then:
+        print("\nGo on with:", *then, sep="\n  ")
     return 0
 
 

@@ -259,6 +259,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         "--id goes with --table, which is not given\n--q",
     ),
     "no such task": (["--table", "{t}", "--text", "text", "--task", "cola,rte"], "--task rte: "),
+    "onto itself": (["--table", "{t}", "--text", "text", "--output", "{t}"], "--output {t} is the table itself, which"),
     "whole ids": (["--table", "{i}", "--text", "text", "--id", "id"], "--id: 'x' in row 1001 is no whole number"),
 }
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -69,8 +70,20 @@ class TableConfig:
         return Path(self.root_dir) / f"{self.task}_task_def.yml"
 
 
-def prepare_table(config: TableConfig) -> Path:
-    """Make a task of a table, tell what was found, and return the folder of features.
+class PreparedTable(NamedTuple):
+    """What was made of a table.
+
+    Attributes:
+        data_dir: the folder of features.
+        scored_test: whether there is a test split to be scored: every row has a label, and not all the same.
+    """
+
+    data_dir: Path
+    scored_test: bool
+
+
+def prepare_table(config: TableConfig) -> PreparedTable:
+    """Make a task of a table, and tell what was found.
 
     Raises:
         InputError: anything wrong in flags or tables; nothing is written then.
@@ -93,16 +106,15 @@ def prepare_table(config: TableConfig) -> Path:
     task = _task(config, labels, tuple(splits))
     tell_table(table, config.columns, counts, labels)
     tell_splits(splits, config.wanted_shares, config.shares.split_seed, config.columns.group, others, labels)
-    return _write(config, task, splits)
+    in_test = {example.label for example in splits.get(TEST, ())}
+    return PreparedTable(_write(config, task, splits), scored_test=len(in_test) > 1 and "" not in in_test)
 
 
 def _check_places(config: TableConfig) -> None:
     """Raise `InputError` where something would be overwritten that was not made from a table."""
     paths = [canonical_path(config.root_dir, config.task, split) for split in (TRAIN, DEV, TEST)]
     tables = {"--table": config.table, "--dev_table": config.dev_table, "--test_table": config.test_table}
-    given = [
-        Path(source).resolve() for source in tables.values() if source not in (None, STANDARD) for source in [source]
-    ]
+    given = [Path(source).resolve() for source in tables.values() if source is not None and source != STANDARD]
     bad = [f"{path} is a table to read, and would be overwritten" for path in paths if path.resolve() in given]
     if not bad and not config.task_def_path.exists() and (found := [str(path) for path in paths if path.exists()]):
         bad.append(f"{', '.join(found)}: there already, and not made from a table")
@@ -186,14 +198,15 @@ def _yaml(config: TableConfig, task: TaskDef) -> str:
     return f"# Made by prepro_std.py from {source.encode('unicode_escape').decode()}.\n{text}"
 
 
-def next_commands(config: TableConfig, data_dir: Path) -> list[str]:
+def next_commands(config: TableConfig, made: PreparedTable) -> list[str]:
     """The commands that go on from here, each in one line."""
     run = str(Path("runs") / config.task)
-    train = {
-        "data_dir": str(data_dir),
+    train: dict[str, str | None] = {
+        "data_dir": str(made.data_dir),
         "task_def": str(config.task_def_path),
         "init_checkpoint": config.model,
         "train_datasets": config.task,
+        "test_splits": TEST if made.scored_test else None,
         "output_dir": run,
     }
     columns = {"text": config.columns.text, "text2": config.columns.text2, "id": config.columns.id}

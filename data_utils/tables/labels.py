@@ -18,7 +18,7 @@ RULE = (
     f"names are classes; whole numbers are classes where there are at most {MAX_WHOLE_CLASSES} different ones; "
     "all other numbers are a regression"
 )
-WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 SEEM_MISSING = frozenset("nan na n/a null none nil - ? unknown".split())
 
 

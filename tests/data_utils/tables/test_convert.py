@@ -98,6 +98,7 @@ def test_a_table_becomes_a_task_that_trains(encoder: Path, tmp_path: Path, capsy
         assert line in told, told
     command = shlex.split(re.findall("python train.py (.*)", told)[0])
     assert command[:2] == ["--data_dir", str(out / "tiny")]
+    assert command[command.index("--test_splits") + 1] == "test"
     command[command.index("--output_dir") + 1] = str(tmp_path / "run")
     assert train.main([*command, "--epochs", "1", "--batch_size", "16", "--no-tensorboard"]) == 0
     assert "python predict.py --checkpoint runs/reviews --table NEW.csv --text review --id id --output pred" in told
@@ -117,6 +118,7 @@ def test_pairs_numbers_and_tables_of_their_own(
     given = {name: str(path) for name, path in tables.items()}
     assert prepro_std.main(flags(encoder, out=tmp_path / "out", text2="reply", **given)) == 0
     told = capsys.readouterr().out
+    assert "--test_splits" not in told  # some of its rows have no label
     assert "so it is a regression; --kind overrides this" in told and "from -3 to 2" in told
     assert "train 39, dev 5, test 4" in told and "t.csv, 4 rows, 4 without a label" not in told
     assert "have the same text as a row of train" in told  # as written, the two tables share theirs

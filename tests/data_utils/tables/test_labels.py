@@ -15,6 +15,7 @@ FOUND: dict[str, tuple[list[str], dict[str, Any], str, tuple[str, ...]]] = {
     "names are sorted": (["b", "C", "a"], {}, CLASSIFICATION, ("C", "a", "b")),
     "names in the order given": (["b", "c", "a"], {"names": ("c", "a", "b")}, CLASSIFICATION, ("c", "a", "b")),
     "0 and 1": (["1", "0"], {}, CLASSIFICATION, ("0", "1")),
+    "numbers after spaces": ([" 1", "0"], {}, CLASSIFICATION, ("0", " 1")),
     "stars": (["10", "9", "1"], {}, CLASSIFICATION, ("1", "9", "10")),
     "many whole numbers": ([str(i) for i in range(MAX_WHOLE_CLASSES + 1)], {}, REGRESSION, ()),
     "as many as may be": ([str(-i) for i in range(MAX_WHOLE_CLASSES)], {}, CLASSIFICATION, ("-19",)),
