@@ -195,6 +195,12 @@ def exported_state(folder: Path) -> dict[str, Tensor]:
     return encoder | load_file(folder / HEADS_FILE)
 
 
+def exported_tasks(folder: Path) -> dict[str, TaskDef]:
+    """The tasks of a model that `export_model` wrote and that is whole, by name."""
+    raw = json.loads((folder / TASKS_FILE).read_bytes())
+    return {name: TaskDef.from_dict(name, definition) for name, definition in raw.items()}
+
+
 def export_model(
     model: MTDNN,
     state: dict[str, Tensor],
