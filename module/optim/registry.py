@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.optim.optimizer import Optimizer
 
-from module.optim.adamax import AdamaxW
-from module.optim.pats import PATSAdamax, PATSAdamW, PATSConfig
-from module.optim.sage import SAGEAdamax, SAGEAdamW, SAGEConfig
+from .adamax import AdamaxW
+from .pats import PATSAdamax, PATSAdamW, PATSConfig
+from .sage import SAGEAdamax, SAGEAdamW, SAGEConfig
 
 BETAS = (0.9, 0.999)
 
