@@ -236,6 +236,6 @@ def _import_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise InputError("--search needs Optuna: pip install optuna, or this project with [study]") from None
+        raise InputError("--search needs Optuna: pip install -r requirements-study.txt") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
