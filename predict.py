@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--task", help="which of the model's tasks (default: the only one)")
     parser.add_argument("--data_dir", type=path_text, help="folder of features; needs --split")
     parser.add_argument("--split", help="such as test, dev, matched_dev")
+    parser.add_argument(
+        "--features_of", metavar="TASK", help="another task with the same labels, whose rows to take, as ax for mnli"
+    )
     parser.add_argument("--texts", type=path_text, help="file with a row a line, - for standard input")
     parser.add_argument("--output", type=path_text, help="file to write (default, and -: standard output)")
     parser.add_argument("--batch_size_eval", type=int, default=64, help="rows a forward pass (default: 64)")
@@ -45,6 +49,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if (args.texts is None) == (args.data_dir is None) or (args.data_dir is None) != (args.split is None):
         raise InputError("expected either --texts, or --data_dir and --split")
+    if args.texts is not None and args.features_of is not None:
+        raise InputError("--features_of would have no effect: it needs --data_dir")
     small = {"batch_size_eval": 1, "max_seq_len": 8}
     values = {name: getattr(args, name) for name in small}
     raise_all([f"--{n} must be at least {small[n]}, got {value}" for n, value in values.items() if value < small[n]])
@@ -58,9 +64,13 @@ def features_of(args: argparse.Namespace, trained: TrainedModel, task: TaskDef) 
         features = trained.read_texts(args.texts, task, args.max_seq_len, check)
         print("".join(f"warning: {warning}\n" for warning in check.warnings()), end="", file=sys.stderr)
         return features
-    if args.split not in task.split_names:
+    if args.features_of is not None:
+        other = dataclasses.replace(task, name=args.features_of, split_names=(args.split,))
+        features = dataclasses.replace(load_features(args.data_dir, other, args.split), task=task)
+    elif args.split in task.split_names:
+        features = load_features(args.data_dir, task, args.split)
+    else:
         raise InputError(f"--split {args.split}: {task.name} has {', '.join(task.split_names)}")
-    features = load_features(args.data_dir, task, args.split)
     longest = min(args.max_seq_len, trained.model.encoder.max_length)
     config = DataConfig(
         data_dir=args.data_dir, init_checkpoint=str(trained.folder), train_datasets=task.name, max_seq_len=longest
