@@ -3,15 +3,17 @@
 from .adamax import AdamaxW
 from .base import ListOptimizer
 from .noisytune import noisytune_
+from .own import OWN_NAME, is_own, parse_options
 from .param_groups import encoder_param_groups
 from .pats import PATSAdamax, PATSAdamW, PATSConfig
-from .registry import OPTIMIZERS, build_optimizer
+from .registry import OPTIMIZERS, build_optimizer, spec_of
 from .sage import SAGEAdamax, SAGEAdamW, SAGEConfig
 from .schedule import linear_schedule
 from .summary import SensitivityOptimizer, TensorSummary
 
 __all__ = [
     "OPTIMIZERS",
+    "OWN_NAME",
     "AdamaxW",
     "ListOptimizer",
     "PATSAdamW",
@@ -24,6 +26,9 @@ __all__ = [
     "TensorSummary",
     "build_optimizer",
     "encoder_param_groups",
+    "is_own",
     "linear_schedule",
     "noisytune_",
+    "parse_options",
+    "spec_of",
 ]
