@@ -46,6 +46,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--texts", type=path_text, help="file with a row a line, - for standard input")
     parser.add_argument("--data_dir", type=path_text, help="folder of features; needs --split")
     parser.add_argument("--split", help="such as test, dev, matched_dev")
+    parser.add_argument(
+        "--features_of", metavar="TASK", help="another task with the same labels, whose rows to take, as ax for mnli"
+    )
     parser.add_argument("--soft_labels", action="store_true", help="write JSON lines of uid and logits, to distil from")
     parser.add_argument(
         "--output", type=path_text, default=STANDARD, help="file to write (default, -: standard output)"
@@ -59,6 +62,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     sources = [source for source in (args.table, args.texts, args.data_dir) if source is not None]
     if len(sources) != 1 or (args.data_dir is None) != (args.split is None):
         raise InputError("expected either --texts, or --data_dir and --split, or --table and --text")
+    if args.data_dir is None and args.features_of is not None:
+        raise InputError("--features_of would have no effect: it needs --data_dir")
     small = {"batch_size_eval": 1, "max_seq_len": 8}
     bad = [f"--{n} must be at least {least}, got {v}" for n, least in small.items() if (v := getattr(args, n)) < least]
     if args.table is None:
@@ -98,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.table is not None:
         count = run_table(args, trained, loop)
     else:
-        names = ("texts", "data_dir", "split", "output", "soft_labels", "max_seq_len")
+        names = ("texts", "data_dir", "split", "features_of", "output", "soft_labels", "max_seq_len")
         job = RowJob(**{name: getattr(args, name) for name in names})
         count = predict_rows(job, trained, trained.task(args.task), loop)
     if args.output != STANDARD:

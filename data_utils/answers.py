@@ -34,13 +34,14 @@ def word_f1(predicted: str, gold: str) -> float:
     return 2 * shared / (len(ours) + len(theirs))
 
 
-def mean_best(compare: Compare, predicted: Sequence[str], gold: Sequence[Sequence[str]]) -> float:
-    """The mean over questions of the best agreement with any of its answers.
+def best_match(compare: Compare, predicted: str, gold: Sequence[str]) -> float:
+    """The best agreement with any of a question's answers.
 
     Answers without a word that counts are left out; a question without any is answered rightly by "".
     """
-    best = [
-        max(compare(ours, right) for right in [answer for answer in answers if words(answer)] or [""])
-        for ours, answers in zip(predicted, gold, strict=True)
-    ]
-    return float(np.mean(best))
+    return max(compare(predicted, right) for right in [answer for answer in gold if words(answer)] or [""])
+
+
+def mean_best(compare: Compare, predicted: Sequence[str], gold: Sequence[Sequence[str]]) -> float:
+    """The mean of `best_match` over questions."""
+    return float(np.mean([best_match(compare, ours, answers) for ours, answers in zip(predicted, gold, strict=True)]))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 BEST, ENCODER = "best", "encoder"
 """The exported model in a run's folder, and the Hugging Face folder inside of it."""
+TASKS_FILE = "tasks.json"
+"""Beside the latter: the definition of each task that the model has a head for, by name."""
 
 
 def exported_model(name_or_dir: str) -> str:

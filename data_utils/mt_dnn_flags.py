@@ -66,7 +66,9 @@ TRAIN: dict[str, Counterpart] = {
     "bin_size": BINS,
     "bin_grow_ratio": BINS,
     # optimizer
-    "optimizer": Counterpart("--optim --optimizer", "adamax or adamw, plain or with PATS or SAGE; no sgd or adadelta"),
+    "optimizer": Counterpart(
+        "--optim --optimizer", "adamax or adamw, plain, with PATS or SAGE; sgd is torch.optim:SGD"
+    ),
     "learning_rate": Counterpart("--learning_rate", "default 1e-4, there 5e-5"),
     "weight_decay": Counterpart("--weight_decay", "acts, and is 0; there the flag is not read, and 0.01 is used"),
     "adam_eps": Counterpart("--adam_eps", "acts; there it is never read"),

@@ -26,7 +26,7 @@ from data_utils.task_names import LOSSES, METRICS, SPELLINGS, DataFormat, TaskTy
 KEPT_ONLY = ("kd_loss", "adv_loss", "enable_san", "actf", "encoder_type")
 """MT-DNN's keys that have no effect here."""
 
-OWN_KEYS = {"loss_weight": 1.0, "head_lr_factor": None, "train_files": (), "unanswerable": False}
+OWN_KEYS = {"loss_weight": 1.0, "head_lr_factor": None, "null_threshold": 0.0, "train_files": (), "unanswerable": False}
 """Keys that MT-DNN does not have, and what they are where they are left out."""
 
 MAX_CLASSES = 1_000_000
@@ -81,6 +81,7 @@ class TaskDef:
         actf: MT-DNN's activation of a task of its own. Read and kept.
         encoder_type: MT-DNN's kind of encoder. Read and kept; here `--init_checkpoint` says it.
         unanswerable: of a Span task, whether some questions have no answer, as in SQuAD 2.0.
+        null_threshold: likewise, by how much an answer must score above none. Trained models have one tuned on dev.
         split_names: the splits that have files of their own.
     """
 
@@ -101,6 +102,7 @@ class TaskDef:
     actf: str | None = None
     encoder_type: str | None = None
     unanswerable: bool = False
+    null_threshold: float = 0.0
     split_names: tuple[str, ...] = ("train", "dev", "test")
 
     def __post_init__(self) -> None:
@@ -128,6 +130,10 @@ class TaskDef:
         bad += kind.problems(self) if kind else []
         if self.unanswerable and kind and not kind.answers_questions:
             bad.append(f"unanswerable would have no effect: a {self.type_name} task has no questions to answer")
+        if self.null_threshold and not self.unanswerable:
+            bad.append("null_threshold would have no effect: it needs unanswerable: true")
+        if not math.isfinite(self.null_threshold):
+            bad.append(f"null_threshold must be finite, got {self.null_threshold}")
         if not 1 <= self.n_class <= MAX_CLASSES:
             bad.append(f"n_class must be in 1 to {MAX_CLASSES:,}, got {shown(self.n_class)}")
         if "F1" in self.metric_meta and self.n_class > 2:
@@ -297,6 +303,7 @@ _PARSERS = {
     "actf": _typed(str, "a name"),
     "encoder_type": _typed(str, "a name"),
     "unanswerable": _typed(bool, "true or false"),
+    "null_threshold": _typed((int, float), "a number"),
     "split_names": _names,
 }
 

@@ -17,9 +17,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from module.foreign import check_folder
-from module.pretrained import check_config, check_files, check_place, check_weights, reason_of
-from module.rows import check_rows, first_position, longest_row
+from .foreign import check_folder
+from .pretrained import check_config, check_files, check_place, check_weights, reason_of
+from .rows import check_rows, first_position, longest_row
 
 PACKABLE = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet", "albert"})
 """Model types whose packed output is tested to equal the padded one: they honour position ids and a 4-d mask."""

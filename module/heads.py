@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from module.encoder import EncoderOutput
+from .encoder import EncoderOutput
 
 HEAD_STD = 0.02
 """Standard deviation of a new head's weights, as in BERT."""
@@ -27,7 +27,7 @@ class ClassificationHead(nn.Module):
         dropout_p: before the linear layer.
         seed: of its weights.
 
-    `losses` names the criteria of `module.losses` that fit the logits.
+    `losses` names the criteria of `losses.py` that fit the logits.
     """
 
     losses: ClassVar[tuple[str, ...]] = ("CeCriterion",)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import transformers
 
-from module.foreign import WEIGHTS_FILES, check_weights_file, why_no_encoder
+from .foreign import WEIGHTS_FILES, check_weights_file, why_no_encoder
 
 LARGEST = {
     "num_hidden_layers": 1000,

@@ -8,9 +8,9 @@ import torch
 import transformers
 from transformers.utils import CONFIG_NAME
 
-from module.encoder import quiet_transformers
-from module.pretrained import check_config, reason_of
-from module.rows import longest_row
+from .encoder import quiet_transformers
+from .pretrained import check_config, reason_of
+from .rows import longest_row
 
 
 def preview(source: str, max_seq_len: int) -> str | None:

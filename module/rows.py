@@ -12,7 +12,7 @@ import transformers
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from module.encoder import Encoder
+    from .encoder import Encoder
 
 SHORT, LONG = 7, 20
 """Tokens of the two rows that are compared; with few tokens padding weighs most."""

@@ -16,7 +16,7 @@ import yaml
 
 from data_utils.errors import raise_all
 from data_utils.strict import read_yaml_mapping
-from module.optim import OPTIMIZERS, PATSConfig, SAGEConfig
+from module.optim import OPTIMIZERS, OWN_NAME, PATSConfig, SAGEConfig, is_own, parse_options, spec_of
 from mt_dnn.flags import build, convert, flags_of, option, parse_flags
 from mt_dnn.places import PLACES, STARTED_IN, from_here
 from mt_dnn.record.durable import write_text
@@ -104,7 +104,16 @@ class DataConfig:
 class MethodConfig:
     """Optimizer and method."""
 
-    optim: str = option("adamax", choices=tuple(OPTIMIZERS), alias="optimizer", help="optimizer")
+    optim: str = option(
+        "adamax",
+        choices=tuple(OPTIMIZERS),
+        pattern=OWN_NAME,
+        alias="optimizer",
+        help="optimizer, or a class of your own as package.module:Class",
+    )
+    optim_options: str | None = option(
+        None, help="arguments of a class of your own, such as momentum=0.9,nesterov=true"
+    )
     baseline: str = option("none", choices=BASELINES, help="the paper's baselines: turns a plain --optim into them")
     learning_rate: float = option(1e-4, help="peak learning rate")
     head_lr_factor: float = option(
@@ -125,10 +134,17 @@ class MethodConfig:
         for name in ("adam_eps", "noisytune_lambda"):
             value = getattr(self, name)
             bad += [f"--{name} must be > 0, got {value}"] * (value is not None and not value > 0)
+        if self.optim_options is not None:
+            try:
+                parse_options(self.optim_options)
+            except ValueError as error:
+                bad.append(f"--optim_options: {error}")
         return bad + self._contradictions()
 
     def _contradictions(self) -> list[str]:
         bad = []
+        if self.optim_options is not None and not is_own(self.optim):
+            bad.append("--optim_options would have no effect: it needs an --optim of the form package.module:Class")
         plain = self.optim in ("adamax", "adamw")
         if self.baseline != "none" and not plain:
             bad.append(
@@ -141,7 +157,7 @@ class MethodConfig:
     @property
     def optimizer_name(self) -> str:
         """The optimizer that runs, `--baseline sage` taken into account."""
-        return f"sage_{self.optim}" if self.baseline == "sage" and "_" not in self.optim else self.optim
+        return f"sage_{self.optim}" if self.baseline == "sage" and self.optim in ("adamax", "adamw") else self.optim
 
     @property
     def noisytune_intensity(self) -> float:
@@ -266,7 +282,7 @@ class TrainConfig:
 
     def _without_effect(self) -> list[str]:
         """Flags of a method that does not run, and a main task that has no others beside it."""
-        spec, method = OPTIMIZERS[self.method.optimizer_name], self.method
+        spec, method = spec_of(self.method.optimizer_name), self.method
         idle = []
         if not spec.perturbs:
             why = f"--optim is {method.optim}; they need --optim pats_adamax or pats_adamw"

@@ -23,10 +23,11 @@ from mt_dnn.precision import Precision
 
 
 class Scored(NamedTuple):
-    """A task's scores, and what was predicted by split."""
+    """A task's scores, what was predicted by split, and the task as tuned on these rows, see `Kind.tuned`."""
 
     scores: dict[str, Any]
     predicted: dict[str, Predictions]
+    tuned: TaskDef
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ class Evaluator:
         metrics: dict[str, float] = {}
         found: dict[str, Predictions] = {}
         primary, constant, kind = [], True, task.kind
+        outputs = {split: self.checked_outputs(features) for split, features in splits.items()}
         for split, features in splits.items():
-            predicted, gold = self.predict(features), kind.gold(features)
+            predicted, gold = kind.decide(features, outputs[split]), kind.gold(features)
             found[split] = predicted
             values = compute_metrics(task, predicted, gold)
             primary.append(values[task.primary_metric])
@@ -68,7 +70,8 @@ class Evaluator:
             metrics |= {name if len(splits) == 1 else f"{split}/{name}": value for name, value in values.items()}
         # Another processor may round a metric differently, and then choose another best model.
         score = sum(primary) / len(primary)
-        return Scored(self.ranks.share({"score": score, "metrics": metrics, "constant": constant}), found)
+        scores = self.ranks.share({"score": score, "metrics": metrics, "constant": constant})
+        return Scored(scores, found, kind.tuned(task, [(splits[split], outputs[split]) for split in splits]))
 
     @torch.no_grad()
     def predict(self, features: FeatureSet) -> Predictions:

@@ -30,11 +30,15 @@ def option(
     *,
     help: str,
     choices: Sequence[str] = (),
+    pattern: str = "",
     alias: str | None = None,
     path: bool = False,
 ) -> Any:
-    """A dataclass field that is also a flag; without a default the flag is required. `path`: must be able to be one."""
-    metadata = {"help": help, "choices": tuple(choices), "alias": alias, "path": path}
+    """A dataclass field that is also a flag; without a default the flag is required.
+
+    `pattern`: what a value that is none of the `choices` may be. `path`: must be able to be one.
+    """
+    metadata = {"help": help, "choices": tuple(choices), "pattern": pattern, "alias": alias, "path": path}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -42,7 +46,7 @@ class Flag(typing.NamedTuple):
     """One flag: the dataclass it belongs to, its field, and its plain type.
 
     Its name is the field's, or `flag` of the field's metadata. Beside that the metadata holds `help`, and may hold
-    `choices`, `alias` and `path`, as `option` gives them.
+    `choices`, `pattern`, `alias` and `path`, as `option` gives them.
     """
 
     owner: type
@@ -74,7 +78,8 @@ class Flag(typing.NamedTuple):
         if isinstance(value, bool) != (self.kind is bool) and not isinstance(value, str):
             raise InputError(f"{name}: expected {_DESCRIPTIONS[self.kind]}, got {shown(value)}{quote}")
         choices = self.field.metadata["choices"]
-        if choices and value not in choices:
+        pattern = self.field.metadata.get("pattern") or "(?!)"
+        if choices and value not in choices and not (isinstance(value, str) and re.fullmatch(pattern, value)):
             raise InputError(f"{name}: unknown {shown(value)}; allowed: {', '.join(choices)}")
         try:
             converted = _CONVERTERS[self.kind](value)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from data_utils.bootstrap import score_interval
-from mt_dnn.data import TaskData
+from data_utils.features import FeatureSet
+from data_utils.task_def import TaskDef
 from mt_dnn.evaluate import Evaluator
 from mt_dnn.seeding import stream_seed
 
 
-def score_test(evaluator: Evaluator, data: TaskData, seed: int) -> dict[str, Any]:
+def score_test(evaluator: Evaluator, task: TaskDef, test: Mapping[str, FeatureSet], seed: int) -> dict[str, Any]:
     """Score one task's test splits, the same on all processes.
+
+    Args:
+        evaluator: of the trained model.
+        task: as it goes with that model.
+        test: its splits.
+        seed: of the interval.
 
     Returns:
         `score`, `metrics` and `constant` as of dev splits, see `Evaluator.score`; `interval`, 95 % over the rows, in
@@ -20,12 +29,13 @@ def score_test(evaluator: Evaluator, data: TaskData, seed: int) -> dict[str, Any
     Raises:
         StoppedError: a row's output is not finite.
     """
-    task, kind = data.task, data.task.kind
-    scores, predicted = evaluator.score(task, data.test)
-    pairs = [(predicted[split], kind.gold(features)) for split, features in data.test.items()]
+    kind = task.kind
+    tuned = {split: replace(features, task=task) for split, features in test.items()}
+    scores, predicted, _ = evaluator.score(task, tuned)
+    pairs = [(predicted[split], kind.gold(features)) for split, features in tuned.items()]
     splits = {
         split: {"rows": len(kind.uids(features)), **kind.by_class(features, predicted[split])}
-        for split, features in data.test.items()
+        for split, features in tuned.items()
     }
     interval = score_interval(task, pairs, stream_seed(seed, "interval", task.name))
     return evaluator.ranks.share({**scores, "interval": list(interval), "splits": splits})

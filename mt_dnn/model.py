@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError, StoppedError, raise_all
 from data_utils.hub import earlier_download, model_source
-from data_utils.model_folder import ENCODER, encoder_source, exported_model
+from data_utils.model_folder import ENCODER, TASKS_FILE, encoder_source, exported_model
 from data_utils.task_def import TaskDef, listed
 from module.encoder import Encoder, load_encoder, quiet_transformers
 from module.heads import HEADS
@@ -21,8 +21,8 @@ from module.pretrained import check_place
 from mt_dnn.record.durable import damage
 from mt_dnn.seeding import stream_seed
 
-HEADS_FILE, TASKS_FILE = "heads.safetensors", "tasks.json"
-"""What lies in an exported model (`best/`) beside `encoder/`, which is a Hugging Face model folder."""
+HEADS_FILE = "heads.safetensors"
+"""What lies in an exported model (`best/`) beside `TASKS_FILE` and `encoder/`, a Hugging Face model folder."""
 
 RESUME_CURE = (
     "a resumed run needs its config.json and tokenizer alone, which the run's own folder has where best/ is there"
@@ -193,6 +193,12 @@ def exported_state(folder: Path) -> dict[str, Tensor]:
     for file in sorted((folder / ENCODER).glob("*.safetensors")):  # large models have several
         encoder |= {ENCODER_PREFIX + name: value for name, value in load_file(file).items()}
     return encoder | load_file(folder / HEADS_FILE)
+
+
+def exported_tasks(folder: Path) -> dict[str, TaskDef]:
+    """The tasks of a model that `export_model` wrote and that is whole, by name."""
+    raw = json.loads((folder / TASKS_FILE).read_bytes())
+    return {name: TaskDef.from_dict(name, definition) for name, definition in raw.items()}
 
 
 def export_model(

@@ -11,7 +11,7 @@ import torch
 from data_utils.cli import columns
 from data_utils.model_folder import encoder_source
 from module.encoder import Encoder
-from module.optim import OPTIMIZERS
+from module.optim import spec_of
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, shortened, unused_keys
 from mt_dnn.model import MTDNN, holds_pooler
@@ -80,10 +80,10 @@ def _pooler(config: TrainConfig, encoder: Encoder) -> str:
 
 def _values(config: TrainConfig) -> list[str]:
     """A line with what is the method's own."""
-    spec = OPTIMIZERS[config.method.optimizer_name]
+    spec = spec_of(config.method.optimizer_name)
     own = config.pats if spec.perturbs else config.sage if spec.adapts else None
     if own is None:
-        return []
+        return [f"         {config.method.optim_options}"] * (config.method.optim_options is not None)
     values = {field.metadata["flag"].partition("_")[2]: getattr(own, field.name) for field in fields(own)}
     shown = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
     return [f"         {', '.join(shown)}"]
@@ -150,7 +150,7 @@ def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: Multi
 
 def _group_rows(config: TrainConfig, optimizer: torch.optim.Optimizer) -> list[tuple[str, ...]]:
     """Parameter groups; the last column says what the method does to them beyond the plain step."""
-    spec = OPTIMIZERS[config.method.optimizer_name]
+    spec = spec_of(config.method.optimizer_name)
     noisy = spec.perturbs and config.pats.noise_lambda > 0 and config.pats.noise_p > 0
     special = "perturbed" if noisy else "adaptive rate" if spec.adapts else None
     table: list[tuple[str, ...]] = [("parameter group", "tensors", "parameters", "weight decay", "treatment")]

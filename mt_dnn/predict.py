@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from mt_dnn.config import LoopConfig
 from mt_dnn.data import check_added_tokens, own_tokenizer, try_length
 from mt_dnn.distributed import ALONE
 from mt_dnn.evaluate import Evaluator
-from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
+from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model, exported_tasks
 from mt_dnn.precision import Precision, pick_device
 from mt_dnn.record.durable import damage
 from mt_dnn.texts import read_text_rows
@@ -61,8 +60,7 @@ class TrainedModel:
             )
         if reason := damage(folder, required=(HEADS_FILE, TASKS_FILE)):
             raise InputError(f"--checkpoint {checkpoint}: the model in {folder} is damaged ({reason})")
-        raw = json.loads((folder / TASKS_FILE).read_bytes())
-        tasks = {name: TaskDef.from_dict(name, definition) for name, definition in raw.items()}
+        tasks = exported_tasks(folder)
         model = build_model(str(folder), list(tasks.values()), dropout_p=0.0, seed=0)
         return cls(folder, model, tasks, own_tokenizer(str(folder)))
 

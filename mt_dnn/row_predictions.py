@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ class RowJob:
     Attributes:
         texts: a file with a row a line, `-` for standard input; None: features.
         data_dir, split: where these are.
+        features_of: another task with the same labels, whose rows to take; None: the task's own.
         output: a file, or `-` for standard output.
         soft_labels: whether to write JSON lines of logits in place of predictions, see `mt_dnn.soft_labels`.
         max_seq_len: rows are cut to so many tokens, or to what the encoder takes.
@@ -32,6 +34,7 @@ class RowJob:
     texts: str | None = None
     data_dir: str | None = None
     split: str | None = None
+    features_of: str | None = None
     output: str = STANDARD
     soft_labels: bool = False
     max_seq_len: int = 512
@@ -74,9 +77,15 @@ def _features(job: RowJob, trained: TrainedModel, task: TaskDef) -> FeatureSet:
         features = trained.read_texts(job.texts, task, job.max_seq_len, check)
         print("".join(f"warning: {warning}\n" for warning in check.warnings()), end="", file=sys.stderr)
         return features
-    if job.data_dir is None or job.split not in task.split_names:
+    if job.data_dir is None or job.split is None:
+        raise InputError("expected --data_dir and --split")
+    if job.features_of is not None:
+        other = dataclasses.replace(task, name=job.features_of, split_names=(job.split,))
+        features = dataclasses.replace(load_features(job.data_dir, other, job.split), task=task)
+    elif job.split in task.split_names:
+        features = load_features(job.data_dir, task, job.split)
+    else:
         raise InputError(f"--split {job.split}: {task.name} has {', '.join(task.split_names)}")
-    features = load_features(job.data_dir, task, job.split)
     longest = min(job.max_seq_len, trained.model.encoder.max_length)
     config = DataConfig(
         data_dir=job.data_dir, init_checkpoint=str(trained.folder), train_datasets=task.name, max_seq_len=longest

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError, raise_all
 from data_utils.task_def import TaskDef
-from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_
+from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_, parse_options
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import GLUE_TASKS, DataConfig, TrainConfig
 from mt_dnn.data import TaskData, check_fits_encoder, load_data, own_tokenizer
@@ -126,19 +126,27 @@ def make_deterministic() -> None:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig, tasks: Sequence[TaskDef]) -> torch.optim.Optimizer:
-    """The configured optimizer over the model's parameter groups; `InputError` for an encoder of unknown make."""
+    """The configured optimizer over the model's parameter groups.
+
+    Raises:
+        InputError: an encoder of unknown make, or an optimizer of the user's own that will not do.
+    """
     method = config.method
     try:
         groups = encoder_param_groups(model, weight_decay=method.weight_decay)
     except ValueError:
         raise InputError("--init_checkpoint: found no encoder layers in it; needed is a BERT-like encoder") from None
-    return build_optimizer(
-        method.optimizer_name,
-        with_head_rates(groups, head_rates(config, tasks), method.learning_rate),
-        lr=method.learning_rate,
-        weight_decay=method.weight_decay,
-        eps=method.adam_eps,
-        pats=config.pats,
-        sage=config.sage,
-        seed=stream_seed(config.loop.seed, "noise"),
-    )
+    try:
+        return build_optimizer(
+            method.optimizer_name,
+            with_head_rates(groups, head_rates(config, tasks), method.learning_rate),
+            lr=method.learning_rate,
+            weight_decay=method.weight_decay,
+            eps=method.adam_eps,
+            pats=config.pats,
+            sage=config.sage,
+            seed=stream_seed(config.loop.seed, "noise"),
+            options=parse_options(method.optim_options) if method.optim_options is not None else None,
+        )
+    except ValueError as error:  # a class of one's own; the values of the others are checked by their flags
+        raise InputError(f"--optim {error}") from None

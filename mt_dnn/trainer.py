@@ -12,11 +12,12 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError, SignalledError, StoppedError
+from data_utils.task_def import TaskDef
 from mt_dnn.batching import Collator
 from mt_dnn.config import TrainConfig
 from mt_dnn.evaluate import Evaluator, majority_score
 from mt_dnn.held_out import score_test
-from mt_dnn.model import export_model, exported_state
+from mt_dnn.model import export_model, exported_state, exported_tasks
 from mt_dnn.objectives import plain
 from mt_dnn.record.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.record.dev_predictions import Splits, add_dev_predictions
@@ -248,7 +249,7 @@ class Trainer:
         self.report.evaluation(improved)
         if improved:
             self.parallel.check_finite()
-            self._export()
+            self._export({name: one.tuned for name, one in scored.items()})
         at.wall_seconds += time.perf_counter() - started
 
     def _keep_predictions(self, predicted: Mapping[str, Splits]) -> None:
@@ -258,10 +259,10 @@ class Trainer:
             if self.ranks.first:
                 add_dev_predictions(self.folder, at.step, predicted, self.state.data, earlier)
 
-    def _export(self) -> None:
-        """Write the model to `best/`."""
+    def _export(self, tuned: Mapping[str, TaskDef]) -> None:
+        """Write the model to `best/`, with the tasks as they are tuned on dev."""
         state = self.parallel.state_dict()
-        tasks = [item.task for item in self.state.data.values()]
+        tasks = [tuned.get(name, item.task) for name, item in self.state.data.items()]
 
         def fill(folder: Path) -> None:
             export_model(self.parallel.model, state, folder, tasks, self.tokenizer)
@@ -300,12 +301,14 @@ class Trainer:
 
     def _score_test_splits(self) -> dict[str, dict[str, Any]]:
         """Scores of the splits that `--test_splits` names, by task, of the model in `best/`."""
-        items = [self.state.data[task.name] for task in self.state.tested if self.state.data[task.name].test]
-        if not items:
+        names = [task.name for task in self.state.tested if self.state.data[task.name].test]
+        if not names:
             return {}
         started = time.perf_counter()
-        self.parallel.load_state_dict(exported_state(self.folder / "best"))
-        scored = {item.task.name: score_test(self.evaluator, item, self.config.loop.seed) for item in items}
+        best = self.folder / "best"
+        self.parallel.load_state_dict(exported_state(best))
+        tasks, seed = exported_tasks(best), self.config.loop.seed
+        scored = {name: score_test(self.evaluator, tasks[name], self.state.data[name].test, seed) for name in names}
         self.report.test(scored)
         self.state.progress.wall_seconds += time.perf_counter() - started
         return scored

@@ -60,7 +60,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class _Method:
+class Method:
     """What a method adds to the shared settings; its rate is `times` that of `rate_of` where it has none of its own."""
 
     settings: Mapping[str, Any]
@@ -69,37 +69,39 @@ class _Method:
 
 
 @dataclass(frozen=True)
-class _Shared:
+class Shared:
     """What `paper.yml` holds; `mtl` are the tasks that are trained together.
 
     Its `methods` may be the path of another suite's `paper.yml`, from the file's own folder: that suite's methods.
     """
 
     settings: Mapping[str, Any]
-    methods: Mapping[str, _Method]
+    methods: Mapping[str, Method]
     mtl: tuple[str, ...]
 
     @classmethod
-    def load(cls, path: Path) -> _Shared:
+    def load(cls, path: Path) -> Shared:
+        """Read `paper.yml`; `InputError` for a file that is something else."""
         raw = _read(path, "settings", "methods", "mtl")
         if isinstance(raw["methods"], str):
             raw["methods"] = _read(path.parent / raw["methods"], "settings", "methods", "mtl")["methods"]
         try:
-            methods = {name: _Method(**entry) for name, entry in raw["methods"].items()}
+            methods = {name: Method(**entry) for name, entry in raw["methods"].items()}
             return cls(dict(raw["settings"]), methods, tuple(raw["mtl"]))
         except (TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path}: not what recipes share: {error}") from None
 
 
 @dataclass(frozen=True)
-class _Encoder:
+class Encoder:
     """What `<encoder>.yml` holds; `rates` is learning rate by method and task."""
 
     init_checkpoint: str
     rates: Mapping[str, Mapping[str, float]]
 
     @classmethod
-    def load(cls, path: Path) -> _Encoder:
+    def load(cls, path: Path) -> Encoder:
+        """Read `<encoder>.yml`; `InputError` for a file that is something else."""
         raw = _read(path, "init_checkpoint", "learning_rates")
         try:
             rows = raw["learning_rates"].items()
@@ -112,7 +114,7 @@ class _Encoder:
         """All tasks that some method has a rate for."""
         return tuple(dict.fromkeys(task for row in self.rates.values() for task in row))
 
-    def learning_rates(self, method: str, shared: _Shared) -> dict[str, float]:
+    def learning_rates(self, method: str, shared: Shared) -> dict[str, float]:
         """The rate by task of any method; {} when the encoder has none for it."""
         if method in self.rates:
             return dict(self.rates[method])
@@ -138,6 +140,11 @@ class Recipes:
     def of(cls, suite: Suite) -> Recipes:
         """Those of a suite."""
         return cls(suite.recipes)
+
+    @property
+    def shared(self) -> Path:
+        """The file of what recipes share."""
+        return self.folder / f"{SHARED}.yml"
 
     @property
     def search_space(self) -> Path:
@@ -171,8 +178,8 @@ class Recipes:
             raise InputError(f"recipe {name}: unknown method {shown(method)}; there are: {', '.join(recipes)}")
         return recipes[method]
 
-    def _encoder(self, name: str) -> _Encoder:
-        return _Encoder.load(self.folder / f"{name}.yml")
+    def _encoder(self, name: str) -> Encoder:
+        return Encoder.load(self.folder / f"{name}.yml")
 
     def _by_method(self, name: str) -> dict[str, Recipe]:
         """A recipe with each of its methods."""
@@ -180,18 +187,24 @@ class Recipes:
         if encoder_name not in self.encoders():
             known = ", ".join(self.encoders()) or f"none in {self.folder}"
             raise InputError(f"unknown recipe {shown(name)}: expected ENCODER/TASK; encoders: {known}")
-        encoder, shared = self._encoder(encoder_name), _Shared.load(self.folder / f"{SHARED}.yml")
+        encoder, shared = self._encoder(encoder_name), Shared.load(self.shared)
         if task not in encoder.tasks():
             raise InputError(f"unknown recipe {shown(name)}: tasks of {encoder_name}: {', '.join(encoder.tasks())}")
-        tasks = ",".join(shared.mtl) if task == MTL else task
-        data = {"init_checkpoint": encoder.init_checkpoint, "train_datasets": tasks}
-        recipes = {}
-        for method, entry in shared.methods.items():
-            rates = encoder.learning_rates(method, shared)
-            if task in rates:
-                settings = {**data, **shared.settings, **entry.settings, "learning_rate": rates[task]}
-                recipes[method] = Recipe(name, method, settings)
-        return recipes
+        return recipes_of(name, encoder, shared)
+
+
+def recipes_of(name: str, encoder: Encoder, shared: Shared) -> dict[str, Recipe]:
+    """The recipe `<encoder>/<task>` with each method for which the encoder has a learning rate."""
+    task = name.partition("/")[2]
+    tasks = ",".join(shared.mtl) if task == MTL else task
+    data = {"init_checkpoint": encoder.init_checkpoint, "train_datasets": tasks}
+    recipes = {}
+    for method, entry in shared.methods.items():
+        rates = encoder.learning_rates(method, shared)
+        if task in rates:
+            settings = {**data, **shared.settings, **entry.settings, "learning_rate": rates[task]}
+            recipes[method] = Recipe(name, method, settings)
+    return recipes
 
 
 @entry_point

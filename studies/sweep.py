@@ -5,6 +5,8 @@
     python -m studies.sweep --output_dir study                     # go on with what is in it
     python -m studies.sweep … --methods pats --vary pats_lambda=5e-7,1e-6
     python -m studies.sweep … --search pats --trials 40 --seeds 1-2
+    python -m studies.sweep --task_def my_task_def.yml --data_dir my_rows --init_checkpoint bert-base-uncased \
+        --methods adamax,pats --seeds 1-10 --output_dir study      # own data, without a recipe
     python -m studies.sweep … --emit slurm
 
 Runs that are done are passed over, those that were cut resume, those that failed stay marked. Exit codes: 0 all runs
@@ -21,12 +23,13 @@ from pathlib import Path
 
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, SignalledError, StoppedError, entry_point
+from studies.own_data import LEARNING_RATE, own_data
 from studies.study import Run, Status, Study, changing
 from studies.suite import Suite, add_suite
 from studies.sweeps.board import Board, State
 from studies.sweeps.devices import AUTO, Slot, find_slots
 from studies.sweeps.live import View, make_view
-from studies.sweeps.plan import Request, assignments, check, names, seeds, variations
+from studies.sweeps.plan import Request, assignments, check, names, positive, seeds, variations
 from studies.sweeps.search import Search
 from studies.sweeps.slurm import write_slurm
 from studies.sweeps.workers import Workers
@@ -44,7 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add.add_argument("--methods", help="such as adamax,sage,noisytune,pats")
     add.add_argument("--seeds", help="such as 1-5 or 1,3,7")
     add_suite(add)
-    add.add_argument("--data_dir", type=path_text, help="features; default: those the study has for the encoder")
+    add.add_argument("--data_dir", type=path_text, help="features or canonical rows; default: those the study has")
     add.add_argument("--init_checkpoint", type=path_text, help="encoder; default: the study's, then the recipe's")
     add.add_argument(
         "--vary", action="append", default=[], metavar="FLAG=A,B", help="run methods with each value of a train.py flag"
@@ -54,6 +57,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add.add_argument("--search", metavar="METHOD", help="search the paper's Table 3 for one recipe, with Optuna")
     add.add_argument("--trials", type=int, help=f"of --search, earlier ones included (default: {TRIALS})")
+    own = parser.add_argument_group("own data: in place of --recipes (docs/studies.md)")
+    own.add_argument("--task_def", type=path_text, help="the task file of the data in --data_dir")
+    own.add_argument("--tasks", help="such as a,b; mtl: all on one encoder (default: each that has training rows)")
+    own.add_argument(
+        "--learning_rate", help=f"of all methods but those that go by another's (default: {LEARNING_RATE:g})"
+    )
+    own.add_argument("--recipe_file", type=path_text, help="YAML: settings, learning_rates and methods of your own")
     how = parser.add_argument_group("how to run")
     how.add_argument("--devices", help="auto (all GPUs, else the CPU), cpu, or such as cuda:0,cuda:1 (default: auto)")
     how.add_argument("--runs_per_device", help="how many share a GPU or the CPU; default auto: by memory, by cores")
@@ -70,9 +80,15 @@ def _check_combination(args: argparse.Namespace) -> None:
         if given := [f"--{name}" for name in names if getattr(args, name) not in (None, False, [])]:
             raise InputError(f"{', '.join(given)}: {reason}")
 
-    if args.recipes is None:
+    if args.task_def is not None:
+        refuse(("recipes", "suite"), "cannot go with --task_def, which is for data without a recipe")
+        if None in (args.data_dir, args.seeds, args.methods or args.search):
+            raise InputError("--task_def needs --data_dir, --seeds and --methods (or --search)")
+    else:
+        refuse(("tasks", "learning_rate", "recipe_file"), "would have no effect without --task_def")
+    if args.recipes is None and args.task_def is None:
         adding = ("suite", "methods", "seeds", "data_dir", "init_checkpoint", "vary", "set", "search")
-        refuse(adding, "would have no effect without --recipes")
+        refuse(adding, "would have no effect without --recipes or --task_def")
     if args.search:
         refuse(("methods", "vary", "only", "emit"), "cannot go with --search")
     else:
@@ -87,15 +103,20 @@ def _check_combination(args: argparse.Namespace) -> None:
 
 def request_from(args: argparse.Namespace) -> Request:
     """What the flags ask to add; `InputError` for values that are none."""
+    own = None
+    if args.task_def is not None:
+        rate = None if args.learning_rate is None else positive(args.learning_rate, "learning_rate")
+        own = own_data(args.task_def, args.data_dir, args.tasks, args.init_checkpoint, rate, args.recipe_file)
     return Request(
-        recipes=names(args.recipes, "recipes"),
+        recipes=names(args.recipes, "recipes") if own is None else own.names,
         methods=(args.search,) if args.search else names(args.methods, "methods"),
         seeds=seeds(args.seeds),
         varied=variations(args.vary),
         overrides=assignments(args.set, "set"),
         data_dir=args.data_dir,
         init_checkpoint=args.init_checkpoint,
-        suite=Suite.at(args.suite) if args.suite else None,
+        suite=Suite.at(args.suite) if args.suite else own.suite if own is not None else None,
+        own=own,
     )
 
 
@@ -174,7 +195,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.search:
         return run_search(folder, args)
     slots = [] if args.emit else slots_from(args)
-    study = Study.load(folder) if args.recipes is None else extend(folder, request_from(args))
+    adds = args.recipes is not None or args.task_def is not None
+    study = Study.load(folder) if not adds else extend(folder, request_from(args))
     runs = chosen(study, args.only)
     if args.emit:
         left = [run for run in runs if study.outcome(run).status in (Status.WAITING, Status.CUT)]

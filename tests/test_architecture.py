@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,22 @@ def imported(tree: ast.Module) -> set[str]:
     return names
 
 
+def leaves_the_wheel(path: str, tree: ast.Module) -> set[str]:
+    """What the module at `path` imports that is not there under the wheel's name, or not with torch and numpy alone.
+
+    All of `module/` finds its own files by relative imports alone. `optim` and `kernels`, which the wheel carries,
+    find them among themselves, and beside them torch and numpy; Triton is imported in `kernels` only.
+    """
+    _, *folders = path.split("/")[:-1]
+    roots = {name.split(".")[0] for name in imported(tree)}
+    if not folders:
+        return roots & {"module"}
+    relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
+    reached = [[*folders[: len(folders) + 1 - node.level], *(node.module or "").split(".")] for node in relative]
+    allowed = sys.stdlib_module_names | {"torch", "numpy"} | ({"triton"} if folders[0] == "kernels" else set())
+    return (roots - allowed) | {".".join(names) for names in reached if names[0] not in {"optim", "kernels"}}
+
+
 def dangers(tree: ast.Module) -> list[str]:
     """Calls and imports that could run what a file holds."""
     found = [f"imports {name}" for name in sorted(imported(tree)) if name.split(".")[0] in FORBIDDEN_MODULES]
@@ -81,6 +98,12 @@ def forbidden_imports(path: str, tree: ast.Module) -> set[str]:
 def test_imports_point_one_way(path: Path) -> None:
     wrong = forbidden_imports(named(path), ast.parse(path.read_bytes()))
     assert not wrong, f"{named(path)} may not import {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if named(path).startswith("module/")], ids=named)
+def test_module_can_be_carried_under_another_name(path: Path) -> None:
+    wrong = leaves_the_wheel(named(path), ast.parse(path.read_bytes()))
+    assert not wrong, f"{named(path)} may not import {sorted(wrong)}: the wheel has it as pats, without the toolkit"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
@@ -122,6 +145,27 @@ def test_the_import_rule_sees_what_it_should(
 ) -> None:
     monkeypatch.setattr(f"{__name__}.MODULES", [ROOT / "train.py"])
     assert forbidden_imports(path, ast.parse(source)) == wrong
+
+
+LEAVING_IMPORTS = [
+    ("module/x.py", "from module.rows import longest_row", {"module"}),
+    ("module/x.py", "import transformers\nfrom .rows import longest_row", set()),
+    ("module/optim/x.py", "def f():\n    import module.kernels.mode", {"module"}),
+    ("module/optim/x.py", "import transformers, yaml", {"transformers", "yaml"}),
+    ("module/optim/x.py", "import triton", {"triton"}),
+    ("module/optim/x.py", "from ..encoder import Encoder", {"encoder"}),
+    (
+        "module/optim/x.py",
+        "import math, numpy, torch.nn\nfrom . import base\nfrom ..kernels.mode import WARM_UP",
+        set(),
+    ),
+    ("module/kernels/x.py", "import triton.language as tl\nfrom .blocks import BLOCK", set()),
+]
+
+
+@pytest.mark.parametrize(("path", "source", "wrong"), LEAVING_IMPORTS, ids=str)
+def test_the_wheels_rule_sees_what_it_should(path: str, source: str, wrong: set[str]) -> None:
+    assert leaves_the_wheel(path, ast.parse(source)) == wrong
 
 
 DANGEROUS = ["eval(x)", "exec(x)", "import pickle", "from pickle import loads", "torch.load(f)", "yaml.load(f)"]

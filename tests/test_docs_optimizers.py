@@ -73,7 +73,7 @@ def namespace(tmp_path: Path) -> dict[str, Any]:
         "args": TrainingArguments(str(tmp_path), max_steps=3, per_device_train_batch_size=4, **quiet),
     }
     (imports,) = EXAMPLES["Optimizers"]
-    exec(imports, names)
+    exec(imports.replace("from pats.", "from module."), names)  # as the clone has it
     return names
 
 

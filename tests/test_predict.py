@@ -98,6 +98,22 @@ def test_texts_give_what_their_features_give(
     assert len(told) == (0 if length == "512" else 2) and len(set(told)) <= 1
 
 
+def test_rows_of_another_task_with_the_same_labels(
+    runs: dict[str, Path], workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--checkpoint", str(runs["three"]), "--task", "mnli", "--data_dir", str(workshop.data_dir)]
+    assert predict.main([*flags, "--split", "test", "--features_of", "ax"]) == 0
+    found = rows(capsys.readouterr().out)
+    canonical = (workshop.data_dir.parent / "ax_test.tsv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "ax.txt").write_text("\n".join("\t".join(line.split("\t")[2:]) for line in canonical))
+    assert predict.main([*flags[:4], "--texts", str(tmp_path / "ax.txt")]) == 0
+    assert [{**row, "uid": ""} for row in rows(capsys.readouterr().out)] == [{**row, "uid": ""} for row in found]
+    assert predict.main([*flags, "--split", "dev", "--features_of", "rte"]) == 2
+    assert "made for Classification with labels [not_entailment, entailment], but" in capsys.readouterr().err
+    assert predict.main([*flags, "--split", "test", "--features_of", "../x"]) == 2
+    assert "the name must not be empty nor contain" in capsys.readouterr().err
+
+
 def test_a_regression_predicts_numbers(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +196,10 @@ BAD = {
     "no rows": ([], "expected either --texts, or --data_dir and --split"),
     "no split": (["--data_dir", "."], "expected either --texts, or --data_dir and --split"),
     "two sources": (["--texts", "x", "--data_dir", ".", "--split", "dev"], "expected either --texts"),
+    "rows of a task for texts": (
+        ["--texts", "x", "--features_of", "ax"],
+        "--features_of would have no effect: it needs --data_dir",
+    ),
     "no such file": (["--texts", "none.txt"], "none.txt: cannot be read: No such file"),
     "no such split": (["--data_dir", ".", "--split", "tests"], "--split tests: sst has train, dev, test"),
     "no features": (["--data_dir", ".", "--split", "dev"], "sst_dev.json: no such file; make it with prepro_std.py"),

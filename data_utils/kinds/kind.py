@@ -206,6 +206,14 @@ class Kind(ABC):
     def decide(self, features: FeatureSet, outputs: np.ndarray) -> Predictions:
         """Predictions from the outputs of all sequences, or tokens: (sequences or tokens, width) float32."""
 
+    def tuned(self, task: TaskDef, parts: Sequence[tuple[FeatureSet, np.ndarray]]) -> TaskDef:
+        """The task with what is best chosen on dev rows, such as a threshold; it goes with the trained model.
+
+        `parts` are dev splits and the outputs for them, see `decide`. What is trained and scored on dev has the task as
+        it is.
+        """
+        return task
+
     def gold(self, features: FeatureSet) -> Sequence[Any] | np.ndarray:
         """What is right, one a row."""
         return features.labels

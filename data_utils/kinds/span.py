@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from data_utils.answers import exact, mean_best, word_f1
+from data_utils.answers import best_match, exact, mean_best, word_f1
 from data_utils.errors import InputError
 from data_utils.kinds.kind import ROW, TOKEN, Column, Feature, Kind, Layout, Metric, Predictions
 from data_utils.strict import encodable, parse_json, shown
@@ -136,20 +137,30 @@ class Span(Kind):
     def decide(self, features: FeatureSet, outputs: np.ndarray) -> Predictions:
         """The best piece of each question's passage.
 
-        Of a task with unanswerable questions it is "" where pointing at [CLS] scores as high in every window. `scores`
-        (questions, 1): by how much the piece is better than that.
+        Of a task with unanswerable questions it is "" unless it scores more than the task's `null_threshold` above
+        pointing at [CLS] in every window. `scores` (questions, 1): by how much it scores above that.
         """
-        first = _first_windows(features)
-        score, start, stop = _best_pieces(features, outputs)
-        null = np.minimum.reduceat(outputs[features.offsets[:-1]].sum(-1), first)
-        values, margins = [], np.zeros((len(first), 1), dtype=np.float32)
-        for i, (a, b) in enumerate(zip(first, [*first[1:], len(features)], strict=True)):
-            row = int(a + np.argmax(score[a:b]))
-            found = score[row] > (null[i] if features.task.unanswerable else -np.inf)
-            begin, end = features.numbers("char_start")[start[row]], features.numbers("char_stop")[stop[row]]
-            values.append(features.columns["passage"][row][begin:end].strip() if found else "")
-            margins[i] = max(float(score[row] - null[i]), float(np.finfo(np.float32).min))
+        values, margins = _candidates(features, outputs)
+        if features.task.unanswerable:
+            found = margins[:, 0] > features.task.null_threshold
+            values = [text if there else "" for text, there in zip(values, found, strict=True)]
         return Predictions(values, margins)
+
+    def tuned(self, task: TaskDef, parts: Sequence[tuple[FeatureSet, np.ndarray]]) -> TaskDef:
+        """The task with the `null_threshold` that gives the best primary metric on these rows.
+
+        As SQuAD 2.0's script finds its `best_f1_thresh`.
+        """
+        if not task.unanswerable:
+            return task
+        compare = exact if task.primary_metric == "EM" else word_f1
+        margins, gains = [], []
+        for features, outputs in parts:
+            texts, margin = _candidates(features, outputs)
+            for text, answers in zip(texts, self.gold(features), strict=True):
+                gains.append(best_match(compare, text, answers) - best_match(compare, "", answers))
+            margins.append(margin[:, 0])
+        return replace(task, null_threshold=_best_threshold(np.concatenate(margins), np.array(gains)))
 
     def gold(self, features: FeatureSet) -> Sequence[Any]:
         """The texts that answer each question; none where it has no answer."""
@@ -182,6 +193,36 @@ def _characters(row: Mapping[str, Any], name: str, tokens: int, most: int) -> li
     if min(values) < -1 or max(values) > most:
         raise InputError(f"{name} must hold places in the passage, -1 to {most}, got {shown(values)}")
     return values
+
+
+def _candidates(features: FeatureSet, outputs: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Of each question the best piece of its passage, and (questions, 1) its score above pointing at [CLS]."""
+    first = _first_windows(features)
+    score, start, stop = _best_pieces(features, outputs)
+    null = np.minimum.reduceat(outputs[features.offsets[:-1]].sum(-1), first)
+    texts, margins = [], np.zeros((len(first), 1), dtype=np.float32)
+    for i, (a, b) in enumerate(zip(first, [*first[1:], len(features)], strict=True)):
+        row = int(a + np.argmax(score[a:b]))
+        begin, end = features.numbers("char_start")[start[row]], features.numbers("char_stop")[stop[row]]
+        texts.append(features.columns["passage"][row][begin:end].strip())
+        margins[i] = max(float(score[row] - null[i]), float(np.finfo(np.float32).min))
+    return texts, margins
+
+
+def _best_threshold(margins: np.ndarray, gains: np.ndarray) -> float:
+    """The threshold above which giving an answer, rather than none, gains most in sum; 0 where that does as well.
+
+    `margins` and `gains` are (questions,). Between two margins that differ any threshold does the same: it is their
+    middle, of several middles the nearest to 0.
+    """
+    known, where = np.unique(margins.astype(np.float64), return_inverse=True)  # in ascending order
+    by_margin = np.bincount(where, weights=gains)
+    above = np.append(np.cumsum(by_margin[::-1])[::-1], 0.0)  # in sum, where all from this one on are answered
+    cuts = np.concatenate([[known[0] - 1], (known[:-1] + known[1:]) / 2, [known[-1] + 1]])
+    best = np.flatnonzero(np.isclose(above, above.max()))
+    closest: float = min(cuts[best], key=abs)
+    at_zero = above[np.searchsorted(known, 0.0, side="right")]
+    return 0.0 if np.isclose(at_zero, above.max()) else float(closest)
 
 
 def _first_windows(features: FeatureSet) -> np.ndarray:

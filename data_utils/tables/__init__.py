@@ -9,4 +9,6 @@ examples.py    rows to examples: texts, label, id, group
 labels.py      classification or regression? Which labels?
 split.py       train, dev and test by shares
 convert.py     all of it: from tables to features
+told.py        what is said about a table
+flags.py       the flags of prepro_std.py for all this
 """

@@ -44,6 +44,7 @@ class RawTask:
         label: header of the label column, which test files lack.
         columns_without_header: names of the columns in train and dev files that have no header line; else none.
         scores: lowest and highest label of a regression; None for a classification.
+        elsewhere: where its only file lies in other copies of GLUE, below the download's folder.
     """
 
     folder: str
@@ -52,6 +53,12 @@ class RawTask:
     label: str
     columns_without_header: tuple[str, ...] = ()
     scores: tuple[float, float] | None = None
+    elsewhere: tuple[str, ...] = ()
+
+    def path(self, glue_dir: Path, name: str) -> Path:
+        """Where its file of this name lies; where there is none, where it should lie."""
+        places = [glue_dir / self.folder / name, *(glue_dir / place for place in self.elsewhere)]
+        return next((path for path in places if path.is_file()), places[0])
 
 
 STANDARD = {"train": "train.tsv", "dev": "dev.tsv", "test": "test.tsv"}
@@ -74,7 +81,13 @@ RAW_TASKS = {
     "qnli": RawTask(folder="QNLI", files=STANDARD, texts=("question", "sentence"), label="label"),
     "qqp": RawTask(folder="QQP", files=STANDARD, texts=("question1", "question2"), label="is_duplicate"),
     "mnli": RawTask(folder="MNLI", files=MNLI, texts=SENTENCES, label="gold_label"),
-    "ax": RawTask(folder="diagnostic", files={"test": "diagnostic.tsv"}, texts=SENTENCES, label="label"),
+    "ax": RawTask(
+        folder="diagnostic",
+        files={"test": "diagnostic.tsv"},
+        texts=SENTENCES,
+        label="label",
+        elsewhere=("AX/AX.tsv", "AX/diagnostic.tsv", "diagnostic/AX.tsv"),
+    ),
 }
 
 
@@ -91,7 +104,8 @@ def find_files(glue_dir: Path, tasks: Sequence[TaskDef], named: bool) -> list[tu
     for task in tasks:
         raw = RAW_TASKS[task.name]
         folder = glue_dir / raw.folder
-        if not os.path.isdir(folder) and not named:
+        elsewhere = any((glue_dir / place).is_file() for place in raw.elsewhere)
+        if not os.path.isdir(folder) and not elsewhere and not named:
             print(f"{task.name}: no folder {folder}, skipped")
             continue
         files = raw.files
@@ -100,7 +114,7 @@ def find_files(glue_dir: Path, tasks: Sequence[TaskDef], named: bool) -> list[tu
             files = msr.FILES
             missing += [msr.no_dev_list(folder)] * (msr.dev_list(folder) is None)
         for split in task.split_names:
-            path = folder / files[split]
+            path = raw.path(glue_dir, files[split])
             if os.path.isfile(path):
                 found.append((task, split, path))
             elif is_test(split) and (raw.files.keys() != {"test"} or not named):

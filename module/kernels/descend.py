@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from module.kernels.blocks import (
+from .blocks import (
     COPY,
     COUNTER,
     FIRST_STATE,
@@ -21,8 +21,8 @@ from module.kernels.blocks import (
     span,
     write,
 )
-from module.kernels.noise import bernoulli_normal, pairs_of
-from module.kernels.sensitivity import SENSITIVITY, sum_of_partials
+from .noise import bernoulli_normal, pairs_of
+from .sensitivity import SENSITIVITY, sum_of_partials
 
 TINY = tl.constexpr(2.0**-126)
 """The least that is divided by: float32's smallest normal number."""
@@ -32,7 +32,7 @@ SECOND_STATE = tl.constexpr(FIRST_STATE.value + 1)
 
 @triton.jit
 def adamax(m, u, g, weight1, beta2, weight2, eps):
-    """Return m, u and the direction m / u; see `module.optim.adamax`."""
+    """Return m, u and the direction m / u; see `optim/adamax.py`."""
     m = lerp(m, g, weight1)
     u = tl.maximum(beta2 * u, tl.abs(g) + eps)
     return m, u, m / u
@@ -40,7 +40,7 @@ def adamax(m, u, g, weight1, beta2, weight2, eps):
 
 @triton.jit
 def adamw(m, v, g, weight1, beta2, weight2, root2, eps):
-    """Return m, v and the direction m / (√v / √(1 - β2^t) + eps); see `module.optim.adamw`."""
+    """Return m, v and the direction m / (√v / √(1 - β2^t) + eps); see `optim/adamw.py`."""
     m = lerp(m, g, weight1)
     v = beta2 * v + weight2 * g * g
     return m, v, m / (tl.sqrt_rn(v) / root2 + eps)
@@ -48,7 +48,7 @@ def adamw(m, v, g, weight1, beta2, weight2, root2, eps):
 
 @triton.jit
 def intensity_of(average, mean, size, noise_eps, noise_gamma, SIGNED: tl.constexpr):
-    """Return r / λ (Eq. 4); see `module.optim.pats.signed_ratios` and `magnitude_ratios`."""
+    """Return r / λ (Eq. 4); see `signed_ratios` and `magnitude_ratios` in `optim/pats.py`."""
     if SIGNED:
         ratio = mean / (tl.abs(average) + tl.maximum(noise_eps / size, TINY))
         ratio = tl.where(average > 0, ratio, tl.where(average < 0, -ratio, 0.0))

@@ -11,16 +11,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from module.kernels.blocks import COUNTER
-from module.kernels.descend import TINY, descend_kernel
-from module.kernels.mode import WARM_UP, interpreted
-from module.kernels.noise import noise_kernel
-from module.kernels.sage import sage_kernel
-from module.kernels.sensitivity import sensitivity_kernel, sums_kernel
-from module.kernels.tables import Shape, Tables
+from .blocks import COUNTER
+from .descend import TINY, descend_kernel
+from .mode import WARM_UP, interpreted
+from .noise import noise_kernel
+from .sage import sage_kernel
+from .sensitivity import sensitivity_kernel, sums_kernel
+from .tables import Shape, Tables
 
 if TYPE_CHECKING:
-    from module.optim.buckets import Bucket
+    from ..optim.buckets import Bucket
 
 BLOCK = 4096
 WARPS = 8

@@ -1,9 +1,9 @@
-"""SAGE on Adamax and AdamW in one pass over memory; formulae and symbols as in `module.optim.sage`."""
+"""SAGE on Adamax and AdamW in one pass over memory; formulae and symbols as in `optim/sage.py`."""
 
 import triton
 import triton.language as tl
 
-from module.kernels.blocks import (
+from .blocks import (
     COPY,
     COUNTER,
     FIRST_STATE,
@@ -18,8 +18,8 @@ from module.kernels.blocks import (
     scalar,
     write,
 )
-from module.kernels.descend import SECOND_STATE
-from module.kernels.sensitivity import SENSITIVITY, sensitivity_of
+from .descend import SECOND_STATE
+from .sensitivity import SENSITIVITY, sensitivity_of
 
 
 @triton.jit(do_not_specialize=["first_program", "tensors"])

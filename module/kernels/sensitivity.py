@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from module.kernels.blocks import (
+from .blocks import (
     FIRST_PARTIAL,
     FIRST_STATE,
     GRAD,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from module.kernels.noise import PAIR_DISTANCE
+from .noise import PAIR_DISTANCE
 
 ROLES = 4  # rows of addresses before the averages: parameter, gradient, counter, narrow copy
 

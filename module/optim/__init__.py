@@ -1,17 +1,19 @@
 """Optimizers: PATS and SAGE on Adamax and AdamW, their plain bases, NoisyTune, groups and schedule."""
 
-from module.optim.adamax import AdamaxW
-from module.optim.base import ListOptimizer
-from module.optim.noisytune import noisytune_
-from module.optim.param_groups import encoder_param_groups
-from module.optim.pats import PATSAdamax, PATSAdamW, PATSConfig
-from module.optim.registry import OPTIMIZERS, build_optimizer
-from module.optim.sage import SAGEAdamax, SAGEAdamW, SAGEConfig
-from module.optim.schedule import linear_schedule
-from module.optim.summary import SensitivityOptimizer, TensorSummary
+from .adamax import AdamaxW
+from .base import ListOptimizer
+from .noisytune import noisytune_
+from .own import OWN_NAME, is_own, parse_options
+from .param_groups import encoder_param_groups
+from .pats import PATSAdamax, PATSAdamW, PATSConfig
+from .registry import OPTIMIZERS, build_optimizer, spec_of
+from .sage import SAGEAdamax, SAGEAdamW, SAGEConfig
+from .schedule import linear_schedule
+from .summary import SensitivityOptimizer, TensorSummary
 
 __all__ = [
     "OPTIMIZERS",
+    "OWN_NAME",
     "AdamaxW",
     "ListOptimizer",
     "PATSAdamW",
@@ -24,6 +26,9 @@ __all__ = [
     "TensorSummary",
     "build_optimizer",
     "encoder_param_groups",
+    "is_own",
     "linear_schedule",
     "noisytune_",
+    "parse_options",
+    "spec_of",
 ]

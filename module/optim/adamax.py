@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from module.optim.base import TwoAverageOptimizer
+from .base import TwoAverageOptimizer
 
 
 def adamax_(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from module.optim.base import TwoAverageOptimizer
+from .base import TwoAverageOptimizer
 
 
 def adamw_(

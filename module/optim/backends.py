@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from module.kernels.mode import interpreted
-from module.optim.sharding import is_sharded, local, shards_are_spans
+from ..kernels.mode import interpreted
+from .sharding import is_sharded, local, shards_are_spans
 
 if TYPE_CHECKING:
-    from module.kernels.launch import Kernels
+    from ..kernels.launch import Kernels
 
 BACKENDS = ("auto", "foreach", "triton")
 
@@ -72,6 +72,6 @@ def pick_backend(requested: str, param: Tensor, *, capturable: bool) -> str:
 
 def load_kernels() -> Kernels:
     """Import the kernels, which imports Triton, and return a fresh launcher."""
-    from module.kernels.launch import Kernels
+    from ..kernels.launch import Kernels
 
     return Kernels()

@@ -2,7 +2,7 @@
 
 A subclass names its state (`_state_names`), checks its own options (`_check`), updates aligned lists (`_update`) and
 names the Triton kernel of the same mathematics (`_launch`). The mathematics itself lives in functions over lists and in
-`module/kernels`.
+`kernels/`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor
 from torch._compile import _disable_dynamo  # as torch.compiler.disable, but without importing the compiler
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from module.kernels.mode import WARM_UP
-from module.optim.backends import BACKENDS, load_kernels, pick_backend
-from module.optim.buckets import Bucket, arithmetic_dtype, bucket_limit
-from module.optim.sharding import is_sharded, sharded_like, sharding_of, whole
+from ..kernels.mode import WARM_UP
+from .backends import BACKENDS, load_kernels, pick_backend
+from .buckets import Bucket, arithmetic_dtype, bucket_limit
+from .sharding import is_sharded, sharded_like, sharding_of, whole
 
 if TYPE_CHECKING:
-    from module.kernels.launch import Kernels
+    from ..kernels.launch import Kernels
 
 Group = dict[str, Any]  # as torch has it: "params" and the options by name
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from module.optim.noise import Span
-from module.optim.sharding import Region, Sharding, local, region_of, sharded_like
+from .noise import Span
+from .sharding import Region, Sharding, local, region_of, sharded_like
 
 # Elements that one call of the mathematics works on. On a CPU the lists and their temporaries stay in cache from one
 # operation to the next; on a GPU they are as large as saves launches, but bound the memory of the temporaries.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from module.optim.noise import noise_key
+from .noise import noise_key
 
 
 @torch.no_grad()

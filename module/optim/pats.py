@@ -26,18 +26,18 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from module.optim.adamax import AdamaxW
-from module.optim.adamw import ListAdamW
-from module.optim.base import Group, ListOptimizer, TwoAverageOptimizer
-from module.optim.buckets import Bucket
-from module.optim.hyperparameters import Hyperparameters, hyperparameter
-from module.optim.noise import Draws, keyed_draws, keyed_noise
-from module.optim.sensitivity import mean_sensitivities, sensitivity_
-from module.optim.summary import SensitivityOptimizer
-from module.optim.twins import note_draw
+from .adamax import AdamaxW
+from .adamw import ListAdamW
+from .base import Group, ListOptimizer, TwoAverageOptimizer
+from .buckets import Bucket
+from .hyperparameters import Hyperparameters, hyperparameter
+from .noise import Draws, keyed_draws, keyed_noise
+from .sensitivity import mean_sensitivities, sensitivity_
+from .summary import SensitivityOptimizer
+from .twins import note_draw
 
 if TYPE_CHECKING:
-    from module.kernels.launch import Kernels
+    from ..kernels.launch import Kernels
 
 
 @dataclass(frozen=True, kw_only=True)

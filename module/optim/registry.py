@@ -1,17 +1,21 @@
-"""The optimizers by name, and how each is built from one set of settings."""
+"""The optimizers by name, and how each is built from one set of settings.
+
+Beside the names of `OPTIMIZERS` any class with the signature of `torch.optim` is one: see `own`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch.optim.optimizer import Optimizer
 
-from module.optim.adamax import AdamaxW
-from module.optim.pats import PATSAdamax, PATSAdamW, PATSConfig
-from module.optim.sage import SAGEAdamax, SAGEAdamW, SAGEConfig
+from .adamax import AdamaxW
+from .own import build_own, is_own
+from .pats import PATSAdamax, PATSAdamW, PATSConfig
+from .sage import SAGEAdamax, SAGEAdamW, SAGEConfig
 
 BETAS = (0.9, 0.999)
 
@@ -36,6 +40,11 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
 }
 
 
+def spec_of(name: str) -> OptimizerSpec:
+    """What is known of an optimizer: a class of one's own neither perturbs nor adapts. KeyError for unknown names."""
+    return OptimizerSpec(factory=Optimizer) if is_own(name) else OPTIMIZERS[name]
+
+
 def build_optimizer(
     name: str,
     groups: Sequence[dict[str, Any]],
@@ -46,21 +55,25 @@ def build_optimizer(
     pats: PATSConfig | None = None,
     sage: SAGEConfig | None = None,
     seed: int = 0,
+    options: Mapping[str, Any] | None = None,
 ) -> Optimizer:
     """Build an optimizer by name over groups such as `encoder_param_groups` gives.
 
-    `eps` None takes the optimizer's own default; `pats`, `sage` and `seed` go to those they concern. Raises ValueError
-    for an unknown name and for values out of range.
+    `eps` None takes the optimizer's own default; `pats`, `sage` and `seed` go to those they concern. `options` are
+    further arguments of a class of one's own. Raises ValueError for an unknown name, for values out of range, and for a
+    class that training could not use.
     """
+    if is_own(name):
+        return build_own(name, groups, lr=lr, weight_decay=weight_decay, eps=eps, options=options or {})
     if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}; choose from {', '.join(OPTIMIZERS)}")
+        raise ValueError(f"unknown optimizer {name!r}; choose from {', '.join(OPTIMIZERS)}, or package.module:Class")
     spec = OPTIMIZERS[name]
-    options: dict[str, Any] = {"lr": lr, "betas": BETAS, "eps": spec.eps if eps is None else eps}
-    options["weight_decay"] = weight_decay
+    values: dict[str, Any] = {"lr": lr, "betas": BETAS, "eps": spec.eps if eps is None else eps}
+    values["weight_decay"] = weight_decay
     if spec.perturbs:
-        options |= {**asdict(pats or PATSConfig()), "seed": seed}
+        values |= {**asdict(pats or PATSConfig()), "seed": seed}
     if spec.adapts:
-        options |= asdict(sage or SAGEConfig())
+        values |= asdict(sage or SAGEConfig())
     if name == "adamw":
-        options["fused"] = True  # torch's own kernel, on CPUs and GPUs alike
-    return spec.factory(list(groups), **options)
+        values["fused"] = True  # torch's own kernel, on CPUs and GPUs alike
+    return spec.factory(list(groups), **values)

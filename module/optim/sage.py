@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from module.optim.adamax import update_exp_infs_
-from module.optim.adamw import update_adam_moments_
-from module.optim.base import Group
-from module.optim.buckets import Bucket
-from module.optim.hyperparameters import Hyperparameters, hyperparameter
-from module.optim.sensitivity import sensitivity_
-from module.optim.summary import SensitivityOptimizer
+from .adamax import update_exp_infs_
+from .adamw import update_adam_moments_
+from .base import Group
+from .buckets import Bucket
+from .hyperparameters import Hyperparameters, hyperparameter
+from .sensitivity import sensitivity_
+from .summary import SensitivityOptimizer
 
 if TYPE_CHECKING:
-    from module.kernels.launch import Kernels
+    from ..kernels.launch import Kernels
 
 
 def sage_factors(fresh: list[Tensor], averages: list[Tensor], *, correction: float, eps: float) -> list[Tensor]:

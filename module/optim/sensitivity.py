@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from module.optim.sharding import Sharding
+from .sharding import Sharding
 
 
 def sensitivity_(

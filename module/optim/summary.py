@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from module.optim.base import Group, ListOptimizer
-from module.optim.sensitivity import mean_sensitivities
-from module.optim.sharding import is_sharded, local, sharding_of
+from .base import Group, ListOptimizer
+from .sensitivity import mean_sensitivities
+from .sharding import is_sharded, local, sharding_of
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_ELEMENTS = 2**14

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from data_utils.errors import InputError
 from data_utils.task_def import KEPT_ONLY, TaskDef
+from module.optim import ListOptimizer
 from module.optim.sharding import sharded_like
 from mt_dnn.data import TaskData
 from mt_dnn.parallel import Parallel
@@ -121,11 +122,13 @@ class RunState:
         self._check_averages(joined["state"])
         params = [param for group in self.optimizer.param_groups for param in group["params"]]
         for number, values in joined["state"].items():  # torch's own optimizers take them as they are
-            values.update({name: sharded_like(v, params[number]) for name, v in values.items() if name != "step"})
+            shaped = {name: v for name, v in values.items() if name != "step" and v.shape == params[number].shape}
+            values.update({name: sharded_like(v, params[number]) for name, v in shaped.items()})
         self.optimizer.load_state_dict(joined)
 
     def _check_averages(self, state: dict[int, dict[str, Tensor]]) -> None:
         """Raise ValueError unless the state of every parameter is of its shape, and all of a group have the same."""
+        known = isinstance(self.optimizer, (ListOptimizer, torch.optim.AdamW))  # others may have numbers beside `step`
         first = 0
         for group in self.optimizer.param_groups:
             numbered = {number: param for number, param in enumerate(group["params"], start=first) if number in state}
@@ -134,7 +137,8 @@ class RunState:
                 raise ValueError(f"not all parameters of the group {group['name']!r} have the same optimizer state")
             for number, param in numbered.items():
                 for name, value in state[number].items():
-                    if value.shape != (() if name == "step" else param.shape):
+                    shape = () if name == "step" or (not known and not value.dim()) else param.shape
+                    if value.shape != shape:
                         raise ValueError(f"optimizer state {number}.{name} has shape {tuple(value.shape)}")
         if extra := state.keys() - set(range(first)):
             raise ValueError(f"optimizer state for parameters that there are not: {sorted(extra)}")

@@ -104,7 +104,7 @@ def style() -> Iterator[None]:
     try:
         import matplotlib.style
     except ImportError:
-        raise InputError("figures need matplotlib: pip install matplotlib, or this project with [study]") from None
+        raise InputError("figures need matplotlib: pip install -r requirements-study.txt") from None
     with matplotlib.style.context(["default", SETTINGS]):
         yield
 

@@ -173,7 +173,7 @@ def make_view() -> View:
     if not sys.stdout.isatty() or not (sys.stdout.encoding or "").lower().startswith("utf"):
         return View()
     try:
-        from rich.console import Console  # optional: `pip install .[study]`
+        from rich.console import Console  # optional: requirements-study.txt has it
     except ImportError:
         return View()
     return View() if Console().is_dumb_terminal else Grid()  # a dumb one cannot draw over what it has drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import re
 import subprocess
@@ -13,9 +14,11 @@ from dataclasses import dataclass, field, replace
 
 from data_utils.errors import InputError, raise_all
 from data_utils.strict import shown
+from studies.own_data import OwnData
 from studies.recipes import Recipes
 from studies.study import OWN_FLAGS, STUDY_FILE, Run, Settings, Study
 from studies.suite import DEFAULT, ROOT, Suite, in_root
+from studies.sweeps.features import features_folder, make_features
 
 TRAIN = ROOT / "train.py"
 NOT_TO_CHANGE = frozenset(
@@ -23,7 +26,7 @@ NOT_TO_CHANGE = frozenset(
     device""".split()
 )
 """Flags of train.py that the sweep sets itself, or that make a method or a recipe what it is."""
-OF_ENCODER = ("data_dir", "init_checkpoint")
+OF_ENCODER = ("init_checkpoint", "data_dir")
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,10 @@ class Request:
         seeds: one run each.
         varied: values by flag; a method is run with every combination of those that it has a use for.
         overrides: value by flag, for all runs in place of the recipe's.
-        data_dir: features of the recipes' encoder; None: those that the study has for it.
+        data_dir: features of the recipes' encoder, or canonical rows; None: what the study has for it.
         init_checkpoint: hub name or folder; None: what the study, else the recipe, has.
         suite: where the recipes are; None: the study's, of a new study `experiments/glue`.
+        own: recipes that no suite has; `suite` is its then.
     """
 
     recipes: tuple[str, ...]
@@ -49,12 +53,18 @@ class Request:
     data_dir: str | None = None
     init_checkpoint: str | None = None
     suite: Suite | None = None
+    own: OwnData | None = None
+
+    def source(self, study: Study) -> Recipes | OwnData:
+        """What knows the recipes."""
+        return self.own or Recipes.of(self.suite_for(study))
 
     def suite_for(self, study: Study) -> Suite:
         """The suite of the runs to add; InputError if the study has runs of another one."""
         if study.runs and self.suite not in (None, study.suite):
             where = study.folder / STUDY_FILE
-            raise InputError(f"--suite: {where} has {study.suite.name}; choose another --output_dir")
+            flag = "suite" if self.own is None else "task_def"
+            raise InputError(f"--{flag}: {where} has {study.suite.name}; choose another --output_dir")
         return study.suite if self.suite is None else self.suite
 
     def add_to(self, study: Study) -> Study:
@@ -87,12 +97,17 @@ class Request:
         raise_all([f"--{asked[flag]} {flag}: would have no effect with the methods {methods}" for flag in unused])
 
     def _settings(self, name: str, method: str, study: Study, overrides: Mapping[str, str]) -> Settings:
-        recipe = Recipes.of(study.suite).load(name, method)
+        recipe = self.source(study).load(name, method)
         encoder = name.split("/")[0]
-        own = {} if study.suite.name == DEFAULT else {"task_def": study.suite.task_def()}  # train.py's own default
-        own |= {"init_checkpoint": recipe.settings["init_checkpoint"]}
+        own = {flag: recipe.settings[flag] for flag in ("init_checkpoint", "train_datasets")}
+        if self.own is not None:
+            own["task_def"] = self.own.task_def
+        elif study.suite.name != DEFAULT:  # whose task file is train.py's default
+            own["task_def"] = study.suite.task_def()
         for flag in OF_ENCODER:
             given = in_root(getattr(self, flag))
+            if given is not None and flag == "data_dir":
+                given = features_folder(given, own)
             here = {one[flag] for (other, _), one in study.settings.items() if other.split("/")[0] == encoder}
             if given is not None and here - {given}:
                 where = study.folder / STUDY_FILE
@@ -138,6 +153,17 @@ def names(text: str, flag: str) -> tuple[str, ...]:
     if not all(found):
         raise InputError(f"--{flag}: expected names separated by commas, got {shown(text)}")
     return found
+
+
+def positive(text: str, flag: str) -> float:
+    """A number above 0; InputError for anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise InputError(f"--{flag}: expected a number above 0, got {shown(text)}")
+    return number
 
 
 def seeds(text: str) -> tuple[int, ...]:
@@ -192,8 +218,9 @@ def check(study: Study, runs: Sequence[Run]) -> None:
     One run of each recipe and one of each method of each encoder are enough: `--dry_run` loads data and encoder.
 
     Raises:
-        InputError: train.py refuses one of them.
+        InputError: train.py refuses one of them, or prepro_std.py the rows that features are made of.
     """
+    make_features(study, runs)
     one_each = {(run.recipe, ""): run for run in reversed(runs)} | {(run.encoder, run.label): run for run in runs}
     with ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) // 2)) as pool:
         answers = pool.map(lambda run: _refusal(study, run), dict.fromkeys(one_each.values()))

@@ -20,7 +20,6 @@ import yaml
 from data_utils.atomic import StagedFiles
 from data_utils.errors import BusyError, InputError, StoppedError
 from data_utils.strict import read_yaml_mapping
-from studies.recipes import Recipes
 from studies.study import STUDY_FILE, Outcome, Run, Settings, Status, Study, changing
 from studies.sweeps.plan import Request, check, has_use_for, normal
 
@@ -91,7 +90,7 @@ class Search:
         """
         optuna = _import_optuna()
         with changing(self.folder) as study:  # whether it can be extended, before there is a journal
-            recipes = Recipes.of(self.request.suite_for(study))
+            recipes = self.request.source(study)
             space = search_space(recipes.load(self.recipe, self.method).settings, recipes.search_space)
             self._with_trial(study, {flag: values[0] for flag, values in space.items()})
         with _alone(self.folder):
@@ -236,6 +235,6 @@ def _import_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise InputError("--search needs Optuna: pip install optuna, or this project with [study]") from None
+        raise InputError("--search needs Optuna: pip install -r requirements-study.txt") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -24,7 +24,7 @@ def _other_checkpoints(study: Study) -> set[tuple[str, str, str]]:
     recipes = Recipes.of(study.suite)
     for (recipe, method), settings in study.settings.items():
         encoder = recipe.split("/")[0]
-        if encoder in recipes.encoders() and method in recipes.methods_of(recipe):
+        if recipe in recipes.names() and method in recipes.methods_of(recipe):
             own = str(recipes.load(recipe, method).settings["init_checkpoint"])
             ours = str(settings.get("init_checkpoint", own))
             if PurePath(ours).name != PurePath(own).name:  # a download of the same weights has their name

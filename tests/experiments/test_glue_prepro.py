@@ -102,6 +102,21 @@ def test_absent_tasks_and_test_splits_are_mentioned(tmp_path: Path, capsys: pyte
     assert not (tmp_path / "out/qnli_train.tsv").exists()
 
 
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("place", RAW_TASKS["ax"].elsewhere)
+def test_the_diagnostic_set_is_found_in_other_copies_of_glue(place: str, named: bool, tmp_path: Path) -> None:
+    glue = write_miniature_glue(tmp_path / "glue", rows=8)
+    expected, out = tmp_path / "expected", tmp_path / "out"
+    flags = ["--tasks", "ax"] if named else []
+    assert main(["--glue_dir", str(glue), "--output_dir", str(expected), *flags]) == 0
+    (glue / place).parent.mkdir(exist_ok=True)
+    (glue / "diagnostic/diagnostic.tsv").rename(glue / place)
+    if not any((glue / "diagnostic").iterdir()):
+        (glue / "diagnostic").rmdir()
+    assert main(["--glue_dir", str(glue), "--output_dir", str(out), *flags]) == 0
+    assert (out / "ax_test.tsv").read_bytes() == (expected / "ax_test.tsv").read_bytes()
+
+
 def replace(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
     def spoil(glue: Path) -> None:
         path = glue / name

@@ -165,4 +165,4 @@ def test_without_optuna_one_is_told_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert sweeper(f"{FLAGS} --search pats") == 2
-    assert "--search needs Optuna: pip install optuna" in capsys.readouterr().err
+    assert "--search needs Optuna: pip install -r requirements-study.txt" in capsys.readouterr().err

@@ -19,12 +19,14 @@ from data_utils.answers import exact, mean_best, word_f1
 from data_utils.canonical import Answer, Row, format_row
 from data_utils.errors import InputError
 from data_utils.features import FeatureSet, load_features
-from data_utils.kinds import KINDS
+from data_utils.kinds import KINDS, span
 from data_utils.squad_json import iter_questions
 from data_utils.task_def import DataFormat, TaskDef, load_task_defs
 from module.losses import span_cross_entropy
 from mt_dnn.batching import Collator
+from mt_dnn.config import LoopConfig
 from mt_dnn.model import build_model
+from mt_dnn.predict import TrainedModel
 from mt_dnn.subset import share_of
 from tests.tiny_models import write_tiny_bert
 
@@ -245,3 +247,55 @@ def test_prepare_train_go_on_and_predict(prepared: Path, tmp_path: Path, capsys:
     split = ["--data_dir", str(data), "--split", "dev", "--max_seq_len", "40", "--output", str(output)]
     assert predict.main(["--checkpoint", str(run), *split]) == 0
     assert [line.split("\t")[0] for line in output.read_text().splitlines()] == ["uid", "first", "last", "none"]
+
+
+def test_the_threshold_is_the_best_of_all(features: FeatureSet) -> None:
+    """Held against trying every one; random gains with equal margins among them."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        margins = rng.integers(-4, 5, size=int(rng.integers(1, 9))).astype(np.float32)
+        gains = rng.integers(-1, 2, size=len(margins)).astype(float)
+
+        def total(threshold: float, margins: np.ndarray = margins, gains: np.ndarray = gains) -> float:
+            return float(gains[margins > threshold].sum())
+
+        tried = [*(margins - 0.5), *(margins + 0.5), 0.0]
+        found = span._best_threshold(margins, gains)
+        assert total(found) == max(map(total, tried))
+        assert found == 0 or total(0.0) < total(found)
+
+
+def test_the_model_goes_with_the_threshold_that_is_best_on_dev(features: FeatureSet) -> None:
+    """Answers that all score below [CLS], the right ones least so."""
+    outputs = pointing(features)
+    first = features.offsets[:-1][np.isin(features.uids, ["first", "last"])]
+    outputs[first] += 12  # [CLS] is above the answers of these two
+    kind, task = features.task.kind, features.task
+    assert set(kind.decide(features, outputs).values) == {""}
+    tuned = kind.tuned(task, [(features, outputs)])
+    assert tuned.null_threshold < 0 and task.null_threshold == 0
+    answered = kind.decide(replace(features, task=tuned), outputs)
+    assert dict(zip(kind.uids(features), answered.values, strict=True)) == {"first": "1895", "last": "1999", "none": ""}
+    always = replace(task, unanswerable=False)
+    assert kind.tuned(always, [(features, outputs)]) == always
+
+
+def test_a_run_tunes_on_dev_and_uses_it_from_then_on(prepared: Path, tmp_path: Path) -> None:
+    """best/ has the threshold; test splits and predictions take it, dev scores do not."""
+    shutil.copytree(prepared / "tiny-bert-model", tmp_path / "data")
+    shutil.copy(tmp_path / "data" / "qa_dev.json", tmp_path / "data" / "qa_test.json")
+    (tmp_path / "data" / "manifest.json").unlink()
+    (tmp_path / "tasks.yml").write_text(TASKS.replace("[train, dev]", "[train, dev, test]"))
+    flags = ["--data_dir", str(tmp_path / "data"), "--task_def", str(tmp_path / "tasks.yml"), "--epochs", "1"]
+    flags += ["--init_checkpoint", str(prepared / "tiny-bert-model"), "--train_datasets", "qa", "--no-tensorboard"]
+    assert train.main([*flags, "--test_splits", "test", "--output_dir", str(tmp_path / "run")]) == 0
+    threshold = json.loads((tmp_path / "run/best/tasks.json").read_text())["qa"].get("null_threshold", 0.0)
+    scores = json.loads((tmp_path / "run/results.json").read_text())["tasks"]["qa"]
+    features = load_features(tmp_path / "data", load_task_defs(tmp_path / "tasks.yml")["qa"], "test")
+    model = TrainedModel.load(str(tmp_path / "run"))
+    assert model.tasks["qa"].null_threshold == threshold
+    predicted = model.predict(replace(features, task=model.tasks["qa"]), LoopConfig(), 512)
+    assert (
+        100 * mean_best(word_f1, list(predicted.values), features.task.kind.gold(features)) == scores["test"]["score"]
+    )
+    assert scores["test"]["score"] >= scores["last"]["score"]

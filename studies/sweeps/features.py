@@ -1,0 +1,96 @@
+"""Features of a study's runs: those that are there or, of canonical rows, those that prepro_std.py makes of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from data_utils.canonical import canonical_path
+from data_utils.errors import InputError
+from data_utils.features import feature_path
+from data_utils.manifest import MANIFEST_NAME, model_short_name
+from data_utils.model_folder import BEST, ENCODER
+from data_utils.strict import read_yaml_mapping
+from data_utils.task_def import TaskDef, load_task_defs
+from mt_dnn.config import GLUE_TASKS
+from mt_dnn.places import from_here
+from studies.study import Run, Settings, Study
+from studies.suite import ROOT
+
+PREPARE = ROOT / "prepro_std.py"
+
+
+def has_rows(folder: Path, tasks: Iterable[TaskDef]) -> bool:
+    """Whether canonical training rows of one of the tasks lie in a folder, and no features."""
+    rows = (canonical_path(folder, task.name, "train", task.data_format) for task in tasks)
+    return not (folder / MANIFEST_NAME).is_file() and any(path.is_file() for path in rows)
+
+
+def trained_tasks(settings: Settings) -> list[TaskDef]:
+    """The tasks that a run trains, as far as the task file knows them; train.py says what is wrong with the others."""
+    try:
+        defined = load_task_defs(ROOT / str(settings.get("task_def", GLUE_TASKS)))
+    except InputError:
+        return []
+    names = [name.strip() for name in str(settings["train_datasets"]).split(",")]
+    return [defined[name] for name in names if name in defined]
+
+
+def features_folder(data_dir: str, settings: Settings) -> str:
+    """The `--data_dir` of a run: the folder itself or, where it has canonical rows, that of the encoder's features.
+
+    Args:
+        data_dir: as a run takes it, from the repository's root.
+        settings: what else the run has: encoder, tasks and their file.
+    """
+    if not has_rows(ROOT / data_dir, trained_tasks(settings)):
+        return data_dir
+    model = str(settings["init_checkpoint"])
+    of_model, of_first = (Path(data_dir) / model_short_name(one) for one in (model, first_encoder(model)))
+    return str(of_model if (ROOT / of_model).is_dir() else of_first)
+
+
+def first_encoder(model: str) -> str:
+    """The encoder that a run began with, whose tokenizer the run has, too; else the model itself."""
+    while True:
+        folder = ROOT / model
+        folder = folder.parent if folder.name == ENCODER else folder
+        config = (folder.parent if folder.name == BEST else folder) / "config.yaml"
+        if not config.is_file():
+            return model
+        model = str(from_here(read_yaml_mapping(config)).get("init_checkpoint"))
+
+
+def make_features(study: Study, runs: Sequence[Run]) -> None:
+    """Make the features of canonical rows that runs need and that are not there yet.
+
+    Raises:
+        InputError: prepro_std.py finds something wrong with the rows.
+    """
+    missing: dict[tuple[str, str, str], dict[str, None]] = {}
+    for settings in {(run.recipe, run.method): study.settings[run.recipe, run.method] for run in runs}.values():
+        folder, tasks = ROOT / str(settings["data_dir"]), trained_tasks(settings)
+        absent = [task.name for task in tasks if not feature_path(folder, task.name, "train").is_file()]
+        if absent and has_rows(folder.parent, tasks):
+            key = (str(folder), _maker(settings, folder), str(settings.get("task_def", GLUE_TASKS)))
+            missing.setdefault(key, {}).update(dict.fromkeys(absent))
+    for (folder_name, model, task_def), names in missing.items():
+        _prepare(Path(folder_name), model, task_def, names)
+
+
+def _maker(settings: Settings, folder: Path) -> str:
+    """Whose tokenizer the features in a folder are made with."""
+    model = str(settings["init_checkpoint"])
+    return model if model_short_name(model) == folder.name else first_encoder(model)
+
+
+def _prepare(folder: Path, model: str, task_def: str, names: Mapping[str, None]) -> None:
+    print(f"canonical rows to features, {folder}: {', '.join(names)}", flush=True)
+    command = [sys.executable, str(PREPARE), "--model", model, "--root_dir", str(folder.parent)]
+    command += ["--task_def", task_def, "--tasks", ",".join(names)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    if done.returncode:
+        said = done.stderr.strip().removeprefix("error: ")
+        raise InputError(f"--data_dir {folder.parent}: {said or f'prepro_std.py ended with {done.returncode}'}")

@@ -1,0 +1,194 @@
+"""Sweeps over one's own data without a suite: rows or features, a recipe file anywhere, an optimizer of one's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_utils.errors import InputError
+from studies.own_data import OwnData, own_data
+from studies.study import Status, Study
+from studies.sweeps.features import features_folder, first_encoder
+from studies.table import study_tables
+from tests.conftest import Workshop
+from tests.module.optim.test_own import SIGN
+from tests.studies.conftest import ROOT, Sweeper
+
+TASKS = """
+mood: {data_format: PremiseOnly, task_type: Classification, labels: [sad, glad]}
+pair: {data_format: PremiseAndOneHypothesis, task_type: Classification, n_class: 2, split_names: [train, dev]}
+absent: {data_format: PremiseOnly, task_type: Classification, n_class: 2}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, workshop: Workshop) -> Path:
+    """A folder outside the tree with a task file and canonical rows of two of its three tasks."""
+    folder = tmp_path / "elsewhere"
+    (folder / "rows").mkdir(parents=True)
+    (folder / "my_task_def.yml").write_text(TASKS)
+    for task, source in (("mood", "sst"), ("pair", "mrpc")):
+        for split in ("train", "dev", "test"):
+            text = (workshop.data_dir.parent / f"{source}_{split}.tsv").read_bytes().decode()
+            rows = [line.split("\t") for line in text.removesuffix("\n").split("\n")]
+            if task == "mood":
+                rows = [[uid, ("sad", "glad")[int(label)], *texts] for uid, label, *texts in rows]
+            (folder / f"rows/{task}_{split}.tsv").write_bytes("".join("\t".join(row) + "\n" for row in rows).encode())
+    return folder
+
+
+def made(place: Path, **given: object) -> OwnData:
+    usual = {"tasks": None, "init_checkpoint": "some/encoder", "learning_rate": None, "recipe_file": None}
+    return own_data(str(place / "my_task_def.yml"), str(place / "rows"), **(usual | given))  # type: ignore[arg-type]
+
+
+def test_tasks_with_rows_become_recipes_with_the_methods_of_glue(place: Path) -> None:
+    own = made(place)
+    assert own.names == ("encoder/mood", "encoder/pair") and own.suite.folder == place
+    found = own.load("encoder/mood", "pats").settings
+    assert found["task_def"] == str(place / "my_task_def.yml") and found["train_datasets"] == "mood"
+    assert (found["init_checkpoint"], found["optim"], found["epochs"]) == ("some/encoder", "pats_adamax", 10)
+    rates = {m: own.load("encoder/pair", m).settings["learning_rate"] for m in ("adamax", "sage", "noisytune", "pats")}
+    assert rates == {"adamax": 1e-4, "sage": 2e-4, "noisytune": 1e-4, "pats": 1e-4}
+    assert made(place, learning_rate=3e-4).load("encoder/pair", "sage").settings["learning_rate"] == 6e-4
+
+
+def test_tasks_are_named_or_trained_together(place: Path) -> None:
+    assert made(place, tasks="pair").names == ("encoder/pair",)
+    own = made(place, tasks="mtl")
+    assert own.names == ("encoder/mtl",)
+    assert own.load("encoder/mtl", "adamax").settings["train_datasets"] == "mood,pair"
+    assert made(place, tasks="mood,mtl").load("encoder/mtl", "adamax").settings["train_datasets"] == "mood"
+    with pytest.raises(InputError, match="--tasks: unknown task 'moods'"):
+        made(place, tasks="moods")
+
+
+RECIPE = """
+init_checkpoint: its/own
+settings: {epochs: 2, batch_size: 8}
+learning_rates: {adamax: 3e-4, mine: {mood: 5.0e-3}}
+methods:
+  mine: {settings: {optim: "own_sign:Sign", optim_options: "beta=0.8"}}
+  half: {settings: {optim: adamax}, rate_of: adamax, times: 0.5}
+"""
+
+
+def test_a_recipe_file_says_what_differs(place: Path) -> None:
+    (place / "recipe.yml").write_text(RECIPE)
+    own = made(place, init_checkpoint=None, recipe_file=str(place / "recipe.yml"))
+    rates = {
+        method: [own.load(f"own/{task}", method).settings["learning_rate"] for task in ("mood", "pair")]
+        for method in ("adamax", "mine", "half", "pats", "sage")
+    }
+    assert rates == {
+        "adamax": [3e-4, 3e-4],
+        "mine": [5e-3, 1e-4],
+        "half": [1.5e-4, 1.5e-4],
+        "pats": [1e-4, 1e-4],
+        "sage": [6e-4, 6e-4],
+    }
+    found = own.load("own/mood", "mine").settings
+    assert (found["epochs"], found["batch_size"], found["warmup"]) == (2, 8, 0.1)
+    assert (found["optim"], found["optim_options"]) == ("own_sign:Sign", "beta=0.8")
+
+
+BAD_RECIPES = {
+    "a typing error": (
+        "method: {}\n",
+        "recipe.yml: unknown keys method; allowed: init_checkpoint, settings, ",
+    ),
+    "no settings": ("methods: {mine: {optim: sgd}}\n", "recipe.yml: not a recipe: .*'optim'"),
+    "no mapping": ("settings: 3\n", "recipe.yml: not a recipe: "),
+    "a rate of nobody": (
+        "learning_rates: {mine: 1}\n",
+        "recipe.yml: learning_rates of unknown methods mine; ",
+    ),
+    "a rate that is none": ("learning_rates: {pats: fast}\n", "recipe.yml: the learning rate of pats is no number"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_RECIPES.values(), ids=BAD_RECIPES.keys())
+def test_a_damaged_recipe_file_is_named(text: str, message: str, place: Path) -> None:
+    (place / "recipe.yml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        made(place, recipe_file=str(place / "recipe.yml"))
+
+
+def test_features_are_found_beside_rows(place: Path, tmp_path: Path) -> None:
+    rows = str(place / "rows")
+    settings = {"task_def": str(place / "my_task_def.yml"), "train_datasets": "mood,pair", "init_checkpoint": "a/bert"}
+    assert features_folder(rows, settings) == f"{rows}/bert"
+    assert features_folder(str(tmp_path / "none"), settings) == str(tmp_path / "none")
+    run = tmp_path / "runs/mtl"
+    (run / "best/encoder").mkdir(parents=True)
+    (run / "config.yaml").write_text("init_checkpoint: a/bert\n")
+    for model in (run, run / "best", run / "best/encoder"):
+        assert first_encoder(str(model)) == "a/bert"
+        assert features_folder(rows, {**settings, "init_checkpoint": str(model)}) == f"{rows}/bert"
+    (place / "rows/manifest.json").touch()
+    assert features_folder(rows, settings) == rows
+
+
+GRID = "--methods adamax,pats --seeds 1-2 --devices cpu"
+
+
+def own_flags(place: Path) -> str:
+    return f"--task_def {place}/my_task_def.yml --data_dir {place}/rows"
+
+
+REFUSED = [
+    ("--recipes minilm/rte --init_checkpoint x", "--recipes: cannot go with --task_def"),
+    ("--suite experiments/copa --init_checkpoint x", "--suite: cannot go with --task_def"),
+    ("", "--init_checkpoint is required with --task_def"),
+    ("--init_checkpoint x --learning_rate 0", "--learning_rate: expected a number above 0, got '0'"),
+    ("--init_checkpoint x --methods adamax,mine", "unknown method 'mine'; there are: adamax, sage, noisytune, pats"),
+    ("--init_checkpoint x --tasks absent,none", "--tasks: unknown task 'none'"),
+    ("--init_checkpoint x --data_dir nowhere", "--data_dir nowhere: no training rows of the tasks of"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_what_cannot_be_meant_is_one_message(
+    flags: str, message: str, place: Path, sweeper: Sweeper, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweeper(f"{own_flags(place)} {GRID} {flags}") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and message in said
+    assert not sweeper.calls() and not (sweeper.study_folder / "study.yml").exists()
+
+
+@pytest.mark.parametrize("flag", ["--tasks rte", "--learning_rate 1", "--recipe_file x"])
+def test_flags_of_own_data_need_it(flag: str, sweeper: Sweeper, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweeper(f"--recipes minilm/rte {GRID} --data_dir x {flag}") == 2
+    assert f"{flag.split()[0]}: would have no effect without --task_def" in capsys.readouterr().err
+    assert sweeper(f"--task_def x {GRID}") == 2
+    assert "--task_def needs --data_dir, --seeds and --methods (or --search)" in capsys.readouterr().err
+
+
+def test_a_study_of_own_data_in_earnest_from_rows_to_a_table(place: Path, tmp_path: Path, workshop: Workshop) -> None:
+    """From another folder; with an optimizer of one's own: one file, and one line in a recipe file outside the tree."""
+    (place / "own_sign.py").write_text(SIGN)
+    mine = 'methods: {mine: {settings: {optim: "own_sign:Sign", optim_options: "beta=0.8"}}}\n'
+    (place / "recipe.yml").write_text(f"settings: {{epochs: 1, batch_size: 8}}\n{mine}")
+    (tmp_path / "encoder").symlink_to(workshop.encoder)
+    flags = f"{own_flags(Path('elsewhere'))} --methods adamax,mine --seeds 1 --tasks mood --devices cpu "
+    flags += "--init_checkpoint encoder --recipe_file elsewhere/recipe.yml --output_dir study"
+    call = [sys.executable, "-m", "studies.sweep", *flags.split()]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{place}"}
+    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"canonical rows to features, {place}/rows/encoder: mood" in done.stdout
+    study = Study.load(tmp_path / "study")
+    assert [run.path.as_posix() for run in study.runs] == [
+        f"encoder/mood/{method}/seed_1" for method in ("adamax", "mine")
+    ]
+    assert all(outcome.status is Status.DONE for outcome in study.outcomes())
+    results = json.loads((study.folder / "runs/encoder/mood/mine/seed_1/results.json").read_text())
+    assert results["optim"] == "own_sign:Sign" and list(results["tasks"]) == ["mood"]
+    (table,) = study_tables(study, ["last"], None, None, "permutation")
+    assert not table.paper and tuple(table.tasks) == ("mood",) and not study.suite.labels()
