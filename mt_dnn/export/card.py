@@ -148,7 +148,7 @@ print(classify({row}, truncation=True))
 LOADING: Mapping[str, str] = {
     "": """```python
 from transformers import AutoModel, AutoTokenizer
-tokenizer, model = AutoTokenizer.from_pretrained("{name}"), AutoModel.from_pretrained("{name}"{trust})
+tokenizer, model = AutoTokenizer.from_pretrained("{name}"{trust}), AutoModel.from_pretrained("{name}"{trust})
 states = model(**tokenizer("A text.", return_tensors="pt")).last_hidden_state
 ```
 """,
@@ -156,7 +156,7 @@ states = model(**tokenizer("A text.", return_tensors="pt")).last_hidden_state
     "Regression": _ROWS,
     "Ranking": """```python
 from transformers import AutoModelForMultipleChoice as Model, AutoTokenizer
-tokenizer, model = AutoTokenizer.from_pretrained("{name}"), Model.from_pretrained("{name}"{trust})
+tokenizer, model = AutoTokenizer.from_pretrained("{name}"{trust}), Model.from_pretrained("{name}"{trust})
 rows = tokenizer(["A text."] * 2, ["One option.", "Another."], padding=True, return_tensors="pt")
 print(model(**{{key: value[None] for key, value in rows.items()}}).logits)
 ```
@@ -170,7 +170,7 @@ A word's first piece says its tag.
 """,
     "Span": """```python
 from transformers import AutoModelForQuestionAnswering as Model, AutoTokenizer
-tokenizer, model = AutoTokenizer.from_pretrained("{name}"), Model.from_pretrained("{name}"{trust})
+tokenizer, model = AutoTokenizer.from_pretrained("{name}"{trust}), Model.from_pretrained("{name}"{trust})
 rows = tokenizer("A question?", "A passage.", truncation="only_second", return_tensors="pt")
 print(model(**rows).start_logits, model(**rows).end_logits)
 ```

@@ -14,7 +14,7 @@ from data_utils.kinds.kind import TOKEN
 from data_utils.task_def import TaskDef
 from data_utils.tokenization import EncoderSettings, RowEncoder
 from module.encoder import Encoder, quiet_transformers
-from mt_dnn.export.heads import USES
+from mt_dnn.export.heads import USES, place_of
 from mt_dnn.model import MTDNN
 
 TOLERANCE = 1e-5
@@ -71,17 +71,21 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / max(1.0, float(ours.abs().max())))
 
 
+def load(encoder: Encoder, task: TaskDef, folder: Path) -> torch.nn.Module:
+    """An exported model, in evaluation mode.
+
+    Code is run where `custom_model` was copied there a moment ago, and no other.
+    """
+    auto, custom = getattr(transformers, USES[task.type_name].auto), place_of(encoder, task) is None
+    with quiet_transformers():
+        return auto.from_pretrained(folder, trust_remote_code=custom, dtype=torch.float32).eval()
+
+
 @torch.no_grad()
 def loaded_difference(model: MTDNN, task: TaskDef, folder: Path) -> float:
-    """Load `folder` with the Auto class of the task's kind, and compare its logits with ours on `sample_rows`.
-
-    The code that is run where the folder brings some is `custom_model`, which was copied there a moment ago.
-    """
-    auto = getattr(transformers, USES[task.type_name].auto)
-    with quiet_transformers():
-        loaded = auto.from_pretrained(folder, trust_remote_code=True, dtype=torch.float32).eval()
+    """Load `folder` with the Auto class of the task's kind, and compare its logits with ours on `sample_rows`."""
     rows = sample_rows(model.encoder)
-    outputs = loaded(**as_given(task, rows))
+    outputs = load(model.encoder, task, folder)(**as_given(task, rows))
     return difference(our_outputs(model, task, rows), comparable(task, outputs, rows["attention_mask"]))
 
 
@@ -89,7 +93,7 @@ def loaded_difference(model: MTDNN, task: TaskDef, folder: Path) -> float:
 def encoder_difference(encoder: Encoder, folder: Path) -> float:
     """The same for an encoder alone: its tokens' states, by `AutoModel`."""
     with quiet_transformers():
-        loaded = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        loaded = transformers.AutoModel.from_pretrained(folder, trust_remote_code=False, dtype=torch.float32).eval()
     rows = sample_rows(encoder)
     mask = rows["attention_mask"].bool()
     theirs = loaded(**rows).last_hidden_state[mask]
@@ -106,11 +110,10 @@ def other_tokens(tokenizer: transformers.PreTrainedTokenizerBase, folder: Path, 
     It is asked as others ask it, cutting to its own `model_max_length`.
     """
     with quiet_transformers():
-        loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-    rows = RowEncoder(EncoderSettings.of(tokenizer, min(max_length, 10_000))).encode(TEXTS)
-    for text, row in zip(TEXTS, rows, strict=True):
-        limit = {"max_length": 10_000} if max_length > 10_000 else {}
-        if loaded(text, truncation=True, **limit)["input_ids"] != row.token_ids:
+        loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    encoder = RowEncoder(EncoderSettings.of(tokenizer, max_length))
+    for text, row in zip(TEXTS, encoder.encode(TEXTS), strict=True):
+        if loaded(text, truncation=True)["input_ids"] != row.token_ids:
             return text[:40]
-    pair = RowEncoder(EncoderSettings.of(tokenizer, min(max_length, 10_000))).encode(TEXTS[:1], TEXTS[1:2])[0]
-    return "" if loaded(*TEXTS[:2], truncation=True)["input_ids"] == pair.token_ids else "two texts"
+    (pair,) = encoder.encode(TEXTS[:1], TEXTS[1:2])  # where two are cut is told in many ways
+    return "" if pair.shortened or loaded(*TEXTS[:2])["input_ids"] == pair.token_ids else "two texts"

@@ -54,7 +54,7 @@ class EncoderWithHead(PreTrainedModel):
         hidden = config.base_config.hidden_size
         self.pooler = nn.Linear(hidden, hidden) if self.pools and not config.own_pooler else None
         self.classifier = nn.Linear(hidden, self.width or len(config.id2label or ()))
-        self.takes = inspect.signature(self.encoder.forward).parameters
+        self.sees_all = "global_attention_mask" in inspect.signature(self.encoder.forward).parameters
         self.has_types = getattr(config.base_config, "type_vocab_size", 0) > 1
         self.post_init()
 
@@ -63,7 +63,7 @@ class EncoderWithHead(PreTrainedModel):
         given: dict[str, Tensor] = {}
         if self.has_types and token_type_ids is not None:
             given["token_type_ids"] = token_type_ids
-        if "global_attention_mask" in self.takes:  # Longformer and its like: the first token sees the whole row
+        if self.sees_all:  # Longformer and its like: the first token sees the whole row
             given["global_attention_mask"] = torch.zeros_like(input_ids)
             given["global_attention_mask"][:, 0] = 1
         encoded = self.encoder(input_ids, attention_mask=attention_mask, **given)

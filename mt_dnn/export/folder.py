@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from torch import nn
+from transformers.utils import CONFIG_NAME
 
 from data_utils.task_def import TaskDef
 from module.encoder import Encoder, quiet_transformers
@@ -25,6 +27,8 @@ from mt_dnn.export.heads import (
     pooler_of,
 )
 from mt_dnn.model import MTDNN
+
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
 
 def write_classifier(model: MTDNN, task: TaskDef, folder: Path) -> None:
@@ -50,6 +54,7 @@ def write_encoder(encoder: Encoder, folder: Path) -> None:
         state |= {f"{where}.{name}": value for name, value in pooler_of(encoder).state_dict().items()}
     with quiet_transformers():
         encoder.model.save_pretrained(folder, state_dict=state)
+    _forget_code(folder / CONFIG_NAME)
 
 
 def write_tokenizer(tokenizer: transformers.PreTrainedTokenizerBase, max_length: int, folder: Path) -> None:
@@ -59,6 +64,14 @@ def write_tokenizer(tokenizer: transformers.PreTrainedTokenizerBase, max_length:
         tokenizer.save_pretrained(folder)
     finally:
         tokenizer.model_max_length = kept
+    _forget_code(folder / TOKENIZER_CONFIG_FILE)
+
+
+def _forget_code(path: Path) -> None:
+    """Take out of a configuration what names Python code of others, which was not run here either."""
+    settings = json.loads(path.read_bytes())
+    if settings.pop("auto_map", None) is not None:
+        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _labelled(config: transformers.PreTrainedConfig, task: TaskDef) -> dict[str, Any]:
@@ -71,9 +84,18 @@ def _labelled(config: transformers.PreTrainedConfig, task: TaskDef) -> dict[str,
     }
 
 
+def _copy(config: transformers.PreTrainedConfig) -> transformers.PreTrainedConfig:
+    """A configuration to change, without the place it came from and the name of code that was not run."""
+    copied = copy.deepcopy(config)
+    copied._name_or_path = ""
+    if hasattr(copied, "auto_map"):
+        del copied.auto_map
+    return copied
+
+
 def _native(encoder: Encoder, task: TaskDef, linear: nn.Linear, place: Place) -> transformers.PreTrainedModel:
     """The family's own class with our weights; every name must be found on both sides."""
-    config = copy.deepcopy(encoder.config)
+    config = _copy(encoder.config)
     for name, value in (_labelled(config, task) | dict(place.settings)).items():
         setattr(config, name, value)
     cls = family_class(USES[task.type_name].auto, config)
@@ -91,8 +113,7 @@ def _native(encoder: Encoder, task: TaskDef, linear: nn.Linear, place: Place) ->
 
 def _custom(encoder: Encoder, task: TaskDef, linear: nn.Linear) -> transformers.PreTrainedModel:
     """`custom_model` with our weights, which brings its code along."""
-    use, base = USES[task.type_name], copy.deepcopy(encoder.config)
-    base._name_or_path = ""  # where it was loaded from is nobody's business
+    use, base = USES[task.type_name], _copy(encoder.config)
     own_pooler = use.pooled and encoder.pooler is None
     config = EncoderWithHeadConfig(base_config=base, own_pooler=own_pooler, **_labelled(base, task))
     EncoderWithHeadConfig.register_for_auto_class()

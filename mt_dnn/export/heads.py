@@ -33,8 +33,7 @@ class Use:
         auto: the class of `transformers` that loads it.
         custom: ours, for families that cannot hold our head.
         pooled: whether the head reads the pooled first token.
-        tag: the model card's `pipeline_tag`; where `pipelines` is true also the task of `transformers.pipeline`.
-        pipelines: whether there is one.
+        tag: the model card's `pipeline_tag`.
         labels: names of the outputs, in their order.
         problem_type: as `config.json` has it.
     """
@@ -43,7 +42,6 @@ class Use:
     custom: type[custom_model.EncoderWithHead]
     pooled: bool
     tag: str
-    pipelines: bool
     labels: Callable[[TaskDef], tuple[str, ...]]
     problem_type: str | None = None
 
@@ -55,7 +53,6 @@ USES: Mapping[str, Use] = {
         custom_model.EncoderForSequenceClassification,
         pooled=True,
         tag="text-classification",
-        pipelines=True,
         labels=_LABELS,
     ),
     "Regression": Use(
@@ -63,7 +60,6 @@ USES: Mapping[str, Use] = {
         custom_model.EncoderForSequenceClassification,
         pooled=True,
         tag="text-classification",
-        pipelines=True,
         labels=lambda task: (task.name,),
         problem_type="regression",
     ),
@@ -72,7 +68,6 @@ USES: Mapping[str, Use] = {
         custom_model.EncoderForMultipleChoice,
         pooled=True,
         tag="multiple-choice",
-        pipelines=False,
         labels=lambda task: ("score",),
     ),
     "SeqenceLabeling": Use(
@@ -80,7 +75,6 @@ USES: Mapping[str, Use] = {
         custom_model.EncoderForTokenClassification,
         pooled=False,
         tag="token-classification",
-        pipelines=True,
         labels=_LABELS,
     ),
     "Span": Use(
@@ -88,7 +82,6 @@ USES: Mapping[str, Use] = {
         custom_model.EncoderForQuestionAnswering,
         pooled=False,
         tag="question-answering",
-        pipelines=False,  # `transformers` 5 has removed its pipeline
         labels=lambda task: ("start", "end"),
     ),
 }

@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor, nn
 
 from data_utils.errors import InputError, StoppedError
 from data_utils.task_def import TaskDef
-from module.encoder import quiet_transformers
-from mt_dnn.export.check import as_given, comparable, difference, our_outputs, sample_rows
-from mt_dnn.export.heads import USES
+from mt_dnn.export.check import as_given, comparable, difference, load, our_outputs, sample_rows
 from mt_dnn.model import MTDNN
 
 ONNX_FILE = "model.onnx"
@@ -30,6 +27,9 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 TOLERANCE = 1e-4
 """As `check.TOLERANCE`: another library's kernels round differently."""
+
+LARGEST_FILE = 1_900_000_000
+"""Bytes of weights; ONNX's format ends at 2 GiB, and larger ones lie in a file of their own beside it."""
 
 SHAPES = ((5, 9), (4, 4), (12, 7, 30, 3, 16, 2), (40, 40))
 """Tokens of the rows of each comparison. An even number of rows, as a choice has two options here."""
@@ -60,9 +60,7 @@ def write_onnx(model: MTDNN, task: TaskDef, folder: Path) -> float:
     Returns:
         The largest difference between its logits and ours.
     """
-    auto = getattr(transformers, USES[task.type_name].auto)
-    with quiet_transformers():
-        loaded = auto.from_pretrained(folder, trust_remote_code=True, dtype=torch.float32).eval()
+    loaded = load(model.encoder, task, folder)
     rows = as_given(task, sample_rows(model.encoder))
     with torch.no_grad():
         outputs = list(loaded(**rows).keys())
@@ -78,7 +76,7 @@ def write_onnx(model: MTDNN, task: TaskDef, folder: Path) -> float:
             dynamic_shapes=(dynamic,),
             input_names=list(names),
             output_names=outputs,
-            external_data=False,
+            external_data=sum(p.nbytes for p in loaded.parameters()) > LARGEST_FILE,
             verbose=False,
         )
     return max(_difference(model, task, folder / ONNX_FILE, lengths) for lengths in SHAPES)

@@ -17,6 +17,7 @@ import export
 import predict
 import train
 from mt_dnn.predict import TrainedModel
+from mt_dnn.record.durable import write_folder
 from tests.conftest import Workshop
 
 COMMON = ["--epochs", "2", "--learning_rate", "5e-3"]
@@ -292,6 +293,24 @@ def test_bad_input_is_one_message(case: str, runs: Path, tmp_path: Path, capsys:
     for message in messages:
         assert message.format(**places) in told.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "unfinished"]
+
+
+@pytest.mark.parametrize("flags", [["--task", "sst"], ["--encoder_only"]], ids=lambda flags: flags[0])
+def test_code_that_the_encoder_names_is_not_run_nor_passed_on(flags: list[str], runs: Path, tmp_path: Path) -> None:
+    auto = ("AutoConfig", "AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer")
+
+    def with_code(folder: Path) -> None:
+        shutil.copytree(runs / "one" / "best", folder, dirs_exist_ok=True, ignore=lambda *_: ["manifest.json"])
+        (folder / "encoder" / "trap.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')\n")
+        for name in ("config.json", "tokenizer_config.json"):
+            settings = json.loads((folder / "encoder" / name).read_text())
+            places = {one: ["trap.Trap", "trap.Trap"] if one == "AutoTokenizer" else "trap.Trap" for one in auto}
+            (folder / "encoder" / name).write_text(json.dumps(settings | {"auto_map": places}))
+
+    write_folder(tmp_path / "run" / "best", with_code)
+    folder = exported(tmp_path / "run", tmp_path / "out", *flags)
+    assert not (tmp_path / "sprung").exists()
+    assert not [path.name for path in folder.iterdir() if "trap" in path.read_bytes().decode("latin-1")]
 
 
 def test_a_damaged_model_is_told(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
