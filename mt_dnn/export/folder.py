@@ -54,24 +54,28 @@ def write_encoder(encoder: Encoder, folder: Path) -> None:
         state |= {f"{where}.{name}": value for name, value in pooler_of(encoder).state_dict().items()}
     with quiet_transformers():
         encoder.model.save_pretrained(folder, state_dict=state)
-    _forget_code(folder / CONFIG_NAME)
+    _settle(folder / CONFIG_NAME)
 
 
-def write_tokenizer(tokenizer: transformers.PreTrainedTokenizerBase, max_length: int, folder: Path) -> None:
-    """Write the tokenizer, which from then on cuts rows to `max_length` tokens where it is asked to cut."""
-    kept, tokenizer.model_max_length = tokenizer.model_max_length, max_length
-    try:
-        tokenizer.save_pretrained(folder)
-    finally:
-        tokenizer.model_max_length = kept
-    _forget_code(folder / TOKENIZER_CONFIG_FILE)
+def write_tokenizer(
+    tokenizer: transformers.PreTrainedTokenizerBase, max_length: int, *, type_ids: bool, folder: Path
+) -> None:
+    """Write the tokenizer: it cuts rows to `max_length` tokens where asked to, and gives type ids only if they count.
+
+    An encoder without them stumbles over those of a tokenizer that was made for another family.
+    """
+    written = copy.deepcopy(tokenizer)
+    written.model_max_length = max_length
+    written.save_pretrained(folder)
+    names = [name for name in tokenizer.model_input_names if type_ids or name != "token_type_ids"]
+    _settle(folder / TOKENIZER_CONFIG_FILE, model_input_names=names)
 
 
-def _forget_code(path: Path) -> None:
-    """Take out of a configuration what names Python code of others, which was not run here either."""
-    settings = json.loads(path.read_bytes())
-    if settings.pop("auto_map", None) is not None:
-        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _settle(path: Path, **more: Any) -> None:
+    """Add to a configuration, and take out what names Python code of others, which was not run here either."""
+    settings = json.loads(path.read_bytes()) | more
+    settings.pop("auto_map", None)
+    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _labelled(config: transformers.PreTrainedConfig, task: TaskDef) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class Export:
     def _fill(self, folder: Path) -> dict[str, float]:
         trained, found = self.trained, {}
         if trained.tokenizer is not None:
-            write_tokenizer(trained.tokenizer, self.max_length, folder)
+            types = trained.model.encoder.uses_type_ids
+            write_tokenizer(trained.tokenizer, self.max_length, type_ids=types, folder=folder)
         if self.task is None:
             write_encoder(trained.model.encoder, folder)
             found["the encoder"] = encoder_difference(trained.model.encoder, folder)

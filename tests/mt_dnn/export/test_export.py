@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ import train
 from mt_dnn.predict import TrainedModel
 from mt_dnn.record.durable import write_folder
 from tests.conftest import Workshop
+from tests.tiny_models import FAMILIES
 
 COMMON = ["--epochs", "2", "--learning_rate", "5e-3"]
 TEXTS = ["the sailor watched a letter", "a fine film, a joy", "no fun", "cold and dull"]
@@ -78,6 +81,31 @@ def test_pairs_have_the_names_of_their_labels_and_numbers_are_numbers(runs: Path
     rate = transformers.pipeline("text-classification", str(exported(runs / "two", tmp_path / "s", "--task", "stsb")))
     for row, found in zip(predicted(runs / "two", "stsb", PAIRS, tmp_path), rate(texts), strict=True):
         assert found == {"label": "stsb", "score": pytest.approx(float(row["prediction"]), abs=1e-4)}
+
+
+@pytest.fixture(scope="module", params=["distilbert", "roberta"])
+def of_another_family(request: pytest.FixtureRequest, workshop: Workshop, tmp_path_factory: Any) -> Path:
+    """A run of an encoder without type ids, whose tokenizer gives some, as they are put together at times."""
+    root = tmp_path_factory.mktemp(request.param)
+    config = copy.deepcopy(FAMILIES[request.param])
+    config.vocab_size = len(transformers.AutoTokenizer.from_pretrained(workshop.encoder))
+    shutil.copytree(workshop.encoder, root / "encoder", ignore=lambda *_: ["model.safetensors", "config.json"])
+    transformers.AutoModel.from_config(config).save_pretrained(root / "encoder")
+    flags = ["--train_datasets", "mnli", *COMMON, "--init_checkpoint", str(root / "encoder")]
+    assert train.main(workshop.flags(root / "run", *flags)) == 0
+    return root / "run"
+
+
+def test_code_that_goes_along_works_in_a_pipeline(of_another_family: Path, tmp_path: Path) -> None:
+    folder = exported(of_another_family, tmp_path / "model")
+    custom = (folder / "custom_model.py").is_file()
+    assert custom == ("trust_remote_code=True" in (folder / "README.md").read_text())
+    texts = [dict(zip(("text", "text_pair"), line.split("\t"), strict=True)) for line in PAIRS]
+    classify = transformers.pipeline("text-classification", str(folder), trust_remote_code=custom or None)
+    assert set(classify.tokenizer("a", "b")) == {"input_ids", "attention_mask"}
+    for row, found in zip(predicted(of_another_family, "mnli", PAIRS, tmp_path), classify(texts), strict=True):
+        assert found["label"] == row["prediction"]
+        assert found["score"] == pytest.approx(float(row[found["label"]]), abs=1e-4)
 
 
 def test_tags_are_those_of_predict(runs: Path, tmp_path: Path) -> None:
