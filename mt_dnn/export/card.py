@@ -80,7 +80,8 @@ class Card:
                 "encoder that computes the head it was trained with.\n"
             )
         if self.task:
-            lines.append(f"Rows had at most {self.max_length} tokens; `truncation=True` cuts longer ones.\n")
+            cuts = "; `truncation` cuts longer ones" if "truncation=" in lines[0] else ""
+            lines.append(f"Rows had at most {self.max_length} tokens{cuts}.\n")
         if self.onnx:
             lines.append("`model.onnx` gives the same logits with onnxruntime; rows and tokens may be of any number.\n")
         return "\n".join(lines)
