@@ -46,7 +46,7 @@ TRAIN: dict[str, Counterpart] = {
     "dataloader_num_workers": Counterpart("", "features are memory-mapped; nothing is loaded in other processes"),
     "transformer_cache": CACHE,
     "glue_format_on": Counterpart("", "predict.py writes predictions as a table; GLUE's own form is not built yet"),
-    "encode_mode": Counterpart("", "best/encoder of a run is an ordinary Hugging Face model"),
+    "encode_mode": Counterpart("", "export.py writes an ordinary Hugging Face model"),
     "mkd_opt": Counterpart("", "knowledge distillation is not built yet"),
     # tasks and batches
     "batch_size": Counterpart("--batch_size", "default 32, there 8"),

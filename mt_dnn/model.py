@@ -16,6 +16,7 @@ from data_utils.hub import earlier_download, model_source
 from data_utils.model_folder import ENCODER, TASKS_FILE, encoder_source, exported_model
 from data_utils.task_def import TaskDef, listed
 from module.encoder import Encoder, load_encoder, quiet_transformers
+from module.headless import sign, stoppers
 from module.heads import HEADS
 from module.pretrained import check_place
 from mt_dnn.record.durable import damage
@@ -215,7 +216,8 @@ def export_model(
     """
     encoder = {n.removeprefix(ENCODER_PREFIX): v for n, v in state.items() if n.startswith(ENCODER_PREFIX)}
     with quiet_transformers():
-        model.encoder.model.save_pretrained(folder / ENCODER, state_dict=encoder)
+        model.encoder.model.save_pretrained(folder / ENCODER, state_dict=encoder | stoppers(model.encoder.model))
+    sign(folder / ENCODER)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder / ENCODER)
     rest = {name: value.contiguous() for name, value in state.items() if not name.startswith(ENCODER_PREFIX)}

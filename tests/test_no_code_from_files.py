@@ -323,8 +323,9 @@ def test_every_file_of_an_exported_model(
         if name != "manifest.json":
             match_manifest(folder, name)
         code, message = result(train.main, dry_run(workshop, tmp_path, "--init_checkpoint", str(folder)))
-        assert code == 2, (name, message)
-        assert "--init_checkpoint: " in message and str(folder) in message
+        needed = name != "encoder/README.md"  # for people
+        assert code == (2 if needed else 0), (name, message)
+        assert not needed or ("--init_checkpoint: " in message and str(folder) in message)
 
 
 @pytest.mark.parametrize("outside", ["../secret.txt", "{tmp_path}/secret.txt", "encoder/../../secret.txt"])

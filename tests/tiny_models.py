@@ -1,4 +1,7 @@
-"""Tiny models with random weights, written as normal Hugging Face folders: one BERT-style, one RoBERTa-style."""
+"""Tiny models with random weights, written as normal Hugging Face folders.
+
+One BERT-style and one RoBERTa-style with their tokenizers; of other families encoders alone.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import string
 from pathlib import Path
 
 import torch
+import transformers
 from tokenizers import AddedToken, ByteLevelBPETokenizer
 from transformers import (
     BertConfig,
@@ -20,6 +24,42 @@ from transformers import (
 from tests.miniature_glue import miniature_texts
 
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+TEXT = {**SHAPE, "vocab_size": 60}
+FAMILIES = {
+    "bert": transformers.BertConfig(**TEXT),
+    "roberta": transformers.RobertaConfig(**TEXT, pad_token_id=1, type_vocab_size=1, max_position_embeddings=66),
+    "electra": transformers.ElectraConfig(**TEXT, embedding_size=16),
+    "distilbert": transformers.DistilBertConfig(vocab_size=60, dim=32, n_layers=2, n_heads=2, hidden_dim=64),
+    "mpnet": transformers.MPNetConfig(**TEXT),
+    "deberta-v2": transformers.DebertaV2Config(
+        **TEXT,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        position_buckets=8,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        type_vocab_size=0,
+    ),
+    "albert": transformers.AlbertConfig(**TEXT, embedding_size=16),
+    "xlm-roberta": transformers.XLMRobertaConfig(**TEXT, pad_token_id=1, type_vocab_size=1, max_position_embeddings=66),
+    "modernbert": transformers.ModernBertConfig(
+        **TEXT, pad_token_id=0, bos_token_id=2, cls_token_id=2, eos_token_id=3, sep_token_id=3
+    ),
+    "longformer": transformers.LongformerConfig(**TEXT, attention_window=4, sep_token_id=2),
+}
+"""Configurations by model type."""
+
+
+def write_tiny_encoder(folder: Path, model_type: str, seed: int = 0) -> Path:
+    """An encoder of one of `FAMILIES`, without a tokenizer; all of its parameters are random, biases too."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = transformers.AutoModel.from_config(FAMILIES[model_type])
+        for parameter in model.parameters():
+            parameter.data.add_(0.2 * torch.randn_like(parameter))
+        model.save_pretrained(folder)
+    return folder
 
 
 def write_tiny_bert(folder: Path, seed: int = 0) -> Path:

@@ -72,7 +72,7 @@ def brute_force(run: Path, data_dir: Path, tasks: list[str], batch_size: int, wh
     state = weights(run, which)
     encoder = transformers.AutoModel.from_pretrained(run / "best" / "encoder")
     own = {name.removeprefix("encoder.model."): v for name, v in state.items() if name.startswith("encoder.model.")}
-    encoder.load_state_dict(own)
+    encoder.load_state_dict({name: own[name] for name in encoder.state_dict()})
     encoder.eval()
     params = {n: p for n, p in encoder.named_parameters() if n.startswith("encoder.layer") and "LayerNorm" not in n}
     defined = load_task_defs("experiments/glue/glue_task_def.yml")

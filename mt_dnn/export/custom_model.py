@@ -1,0 +1,140 @@
+"""An encoder with a head on its first token (dense, tanh, linear) or on every token (linear).
+
+`export.py` of the PATS toolkit copies this file beside the weights where the class that `transformers` has for the
+encoder computes something else. It needs torch and transformers alone; load it with `trust_remote_code=True`.
+"""
+
+import inspect
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import (
+    MultipleChoiceModelOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+
+
+class EncoderWithHeadConfig(PreTrainedConfig):
+    """The encoder's own configuration as `base_config`, and how its first token is pooled.
+
+    `own_pooler`: by the encoder's pooler; else by a dense layer and tanh.
+    """
+
+    model_type = "encoder_with_head"
+    sub_configs: ClassVar[dict[str, Any]] = {"base_config": AutoConfig}
+
+    def __init__(self, base_config: Any = None, own_pooler: bool = False, **kwargs: Any) -> None:
+        if isinstance(base_config, dict):
+            base_config = AutoConfig.for_model(**base_config)
+        self.base_config = base_config
+        self.own_pooler = own_pooler
+        for name in ("hidden_size", "vocab_size", "pad_token_id"):
+            kwargs.setdefault(name, getattr(base_config, name, None))
+        super().__init__(**kwargs)
+
+
+class EncoderWithHead(PreTrainedModel):
+    """The encoder, and what all heads share."""
+
+    config_class = EncoderWithHeadConfig
+    base_model_prefix = "encoder"
+    _supports_sdpa = True
+    width: ClassVar[int | None] = None  # numbers an output; None: one a label
+    pools = False
+
+    def __init__(self, config: EncoderWithHeadConfig) -> None:
+        super().__init__(config)
+        self.encoder = AutoModel.from_config(config.base_config)
+        if not (self.pools and config.own_pooler) and hasattr(self.encoder, "pooler"):
+            self.encoder.pooler = None
+        hidden = config.base_config.hidden_size
+        self.pooler = nn.Linear(hidden, hidden) if self.pools and not config.own_pooler else None
+        self.classifier = nn.Linear(hidden, self.width or len(config.id2label or ()))
+        self.sees_all = "global_attention_mask" in inspect.signature(self.encoder.forward).parameters
+        self.has_types = getattr(config.base_config, "type_vocab_size", 0) > 1
+        self.post_init()
+
+    def outputs(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+        """Numbers for each row, or for each token, of (rows, length) token ids."""
+        given: dict[str, Tensor] = {}
+        if self.has_types and token_type_ids is not None:
+            given["token_type_ids"] = token_type_ids
+        if self.sees_all:  # Longformer and its like: the first token sees the whole row
+            given["global_attention_mask"] = torch.zeros_like(input_ids)
+            given["global_attention_mask"][:, 0] = 1
+        encoded = self.encoder(input_ids, attention_mask=attention_mask, **given)
+        if not self.pools:
+            return self.classifier(encoded.last_hidden_state)
+        if self.pooler is None:
+            return self.classifier(encoded.pooler_output)
+        return self.classifier(torch.tanh(self.pooler(encoded.last_hidden_state[:, 0])))
+
+
+class EncoderForSequenceClassification(EncoderWithHead):
+    """A label, or a number, for each row."""
+
+    pools = True
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
+        """Logits of shape (rows, labels)."""
+        return SequenceClassifierOutput(logits=self.outputs(input_ids, attention_mask, token_type_ids))
+
+
+class EncoderForTokenClassification(EncoderWithHead):
+    """A label for each token."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        **_: Any,
+    ) -> TokenClassifierOutput:
+        """Logits of shape (rows, length, labels)."""
+        return TokenClassifierOutput(logits=self.outputs(input_ids, attention_mask, token_type_ids))
+
+
+class EncoderForQuestionAnswering(EncoderWithHead):
+    """Where the answer begins and ends."""
+
+    width = 2
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        **_: Any,
+    ) -> QuestionAnsweringModelOutput:
+        """Logits of shape (rows, length), twice."""
+        start, end = self.outputs(input_ids, attention_mask, token_type_ids).unbind(-1)
+        return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
+
+
+class EncoderForMultipleChoice(EncoderWithHead):
+    """A score for each option of a row."""
+
+    width = 1
+    pools = True
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        **_: Any,
+    ) -> MultipleChoiceModelOutput:
+        """Logits of shape (rows, options), from token ids of shape (rows, options, length)."""
+        flat = (None if part is None else part.flatten(0, 1) for part in (attention_mask, token_type_ids))
+        scores = self.outputs(input_ids.flatten(0, 1), *flat)
+        return MultipleChoiceModelOutput(logits=scores.view(input_ids.shape[:2]))

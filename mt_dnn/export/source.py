@@ -1,0 +1,156 @@
+"""What a run has left that an export tells of: its settings, scores and rows, and the licence of its encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_utils.errors import InputError
+from data_utils.manifest import model_short_name, read_manifest
+from data_utils.model_folder import BEST, ENCODER, exported_model
+from data_utils.strict import listed, read_yaml_mapping
+from mt_dnn.model import TASKS_FILE
+from mt_dnn.places import from_here
+from mt_dnn.record.results import read_results
+
+UNKNOWN = "unknown"
+MOST_NAMES = 20
+LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder says; each part is empty where it is not there, as in a copy of `best/` alone.
+
+    Attributes:
+        settings: `config.yaml`, flat, by flag name.
+        results: `results.json`; empty while the run goes on.
+        tasks: rows by task, from the run's first event: `train_rows`, and `dev_rows` by split.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, checkpoint: str) -> Run:
+        """The run that a checkpoint belongs to, whichever of its folders is given; `InputError` for damaged files."""
+        folder = run_folder(checkpoint)
+        if folder is None:
+            return cls()
+        results = folder / "results.json"
+        return cls(
+            from_here(read_yaml_mapping(folder / "config.yaml")),
+            read_results(results) if results.is_file() else {},
+            _tasks_of(folder / "metrics.jsonl"),
+        )
+
+    def max_length(self, encoder: int) -> int | None:
+        """How many tokens a row had at most; `encoder` is what the encoder takes. None where nothing says it."""
+        found = [self.settings.get("max_seq_len")]
+        try:
+            manifest = read_manifest(self.settings["data_dir"])
+            found.append(manifest.max_seq_len if manifest else None)
+        except (KeyError, TypeError, InputError):  # features that are not here, or no more
+            pass
+        known = [length for length in found if isinstance(length, int) and length > 0]
+        return min(*known, encoder) if known else None
+
+
+def run_folder(checkpoint: str) -> Path | None:
+    """The run's folder, given that, its `best/` or the encoder in it; None where there is no run around it."""
+    path = Path(os.path.abspath(checkpoint))
+    steps = {BEST: path.parent, ENCODER: path.parent.parent}
+    for folder in (path, steps.get(path.name, path)):
+        if (folder / "config.yaml").is_file():
+            return folder
+    return None
+
+
+def _tasks_of(log: Path) -> Mapping[str, Any]:
+    """The tasks in a run's first event; {} where there is none, or something else."""
+    try:
+        with log.open(encoding="utf-8") as file:
+            event = json.loads(file.readline())
+        return event["tasks"] if isinstance(event["tasks"], dict) else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def checkpoint_problems(checkpoint: str) -> list[str]:
+    """Why there is nothing to export at `checkpoint`, with the names that exist; [] where there is."""
+    path, flag = Path(checkpoint), f"--checkpoint {checkpoint}"
+    if (Path(exported_model(checkpoint)) / TASKS_FILE).is_file():
+        return []
+    if path.name == ENCODER and (path.parent / TASKS_FILE).is_file():
+        return [f"{flag}: this is the encoder alone; give {path.parent}, which has the heads, too"]
+    if (path / "config.yaml").is_file():
+        return [f"{flag}: the run has no finished {BEST}/ yet; it comes with its first evaluation (--resume goes on)"]
+    around = path if path.is_dir() else path.parent
+    runs = [str(one) for one in sorted(around.glob("*")) if (one / BEST / TASKS_FILE).is_file()]
+    there = f"; {around} has {listed(runs[:MOST_NAMES])}" if runs else ""
+    what = "no exported model in it" if path.exists() else "no such folder"
+    return [f"{flag}: {what}; expected the --output_dir of a train.py run, or its {BEST}/{there}"]
+
+
+def known_tasks(checkpoint: str) -> list[str]:
+    """The tasks of the model there; [] where there is none that can be read."""
+    try:
+        return list(json.loads((Path(exported_model(checkpoint)) / TASKS_FILE).read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return []
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The pretrained encoder that training began with.
+
+    Attributes:
+        name: its hub name, or the last part of its folder.
+        hub: whether that is a hub name.
+        licence: what its folder says, or `UNKNOWN`.
+    """
+
+    name: str
+    hub: bool
+    licence: str
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Origin:
+        """Of a run's settings: through the runs it was trained on from, if it was."""
+        name = str(settings.get("init_checkpoint", ""))
+        for _ in range(10):  # a run's settings can name the run itself
+            if not name or (run := run_folder(name)) is None:
+                break
+            name = str(from_here(read_yaml_mapping(run / "config.yaml")).get("init_checkpoint", ""))
+        if not name:
+            return cls(UNKNOWN, False, UNKNOWN)
+        if os.path.isdir(name):
+            return cls(model_short_name(name), False, licence_in(Path(name)))
+        hub = name.count("/") < 2 and not name.startswith((".", "/", "~"))
+        return cls(name if hub else model_short_name(name), hub, UNKNOWN)
+
+
+def licence_in(folder: Path) -> str:
+    """The licence that a model's folder names: in its card's front matter, or as the first line of its own file."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        front = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else None
+    except (OSError, ValueError, LookupError, yaml.YAMLError, RecursionError):
+        front = None
+    if isinstance(front, dict) and (found := front.get("license_name") or front.get("license")):
+        names = found if isinstance(found, list) else [found]
+        return " ".join(", ".join(map(str, names)).split())
+    for name in LICENCE_FILES:
+        try:
+            lines = (folder / name).read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError):
+            continue
+        return next((f"{line.strip()[:80]} ({name})" for line in lines if line.strip()), UNKNOWN)
+    return UNKNOWN
