@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -182,8 +182,10 @@ def _kind(tensor: Tensor | None) -> str:
     return f"{'float' if tensor.is_floating_point() else tensor.dtype} {tuple(tensor.shape)}"
 
 
-def exported_state(folder: Path) -> dict[str, Tensor]:
-    """The state dict of a model that `export_model` wrote, on the CPU.
+def exported_state(folder: Path, names: Collection[str]) -> dict[str, Tensor]:
+    """The tensors of these names of a model that `export_model` wrote, on the CPU.
+
+    The encoder's folder has others beside, see `module.headless`.
 
     Raises:
         StoppedError: it is no longer whole.
@@ -193,7 +195,8 @@ def exported_state(folder: Path) -> dict[str, Tensor]:
     encoder: dict[str, Tensor] = {}
     for file in sorted((folder / ENCODER).glob("*.safetensors")):  # large models have several
         encoder |= {ENCODER_PREFIX + name: value for name, value in load_file(file).items()}
-    return encoder | load_file(folder / HEADS_FILE)
+    found = encoder | load_file(folder / HEADS_FILE)
+    return {name: value for name, value in found.items() if name in names}
 
 
 def exported_tasks(folder: Path) -> dict[str, TaskDef]:

@@ -306,7 +306,7 @@ class Trainer:
             return {}
         started = time.perf_counter()
         best = self.folder / "best"
-        self.parallel.load_state_dict(exported_state(best))
+        self.parallel.load_state_dict(exported_state(best, self.parallel.model.state_dict().keys()))
         tasks, seed = exported_tasks(best), self.config.loop.seed
         scored = {name: score_test(self.evaluator, tasks[name], self.state.data[name].test, seed) for name in names}
         self.report.test(scored)

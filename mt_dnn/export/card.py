@@ -129,9 +129,9 @@ def _measured(task: Mapping[str, Any], results: Mapping[str, Any]) -> list[tuple
     step = results.get("best_model", {}).get("step")
     entry = next((one for one in task["history"] if one["step"] == step), task["best"])
     found = [("dev", _in_words(entry["metrics"]))]
-    test = task.get("test")
-    if isinstance(test, dict):
-        found.append(("test", _in_words(test.get("metrics", test))))
+    if test := task.get("test"):
+        low, high = test["interval"]
+        found.append(("test", f"{_in_words(test['metrics'])} (95 % interval over rows: {low:.2f} to {high:.2f})"))
     return [(split, words) for split, words in found if words]
 
 

@@ -200,11 +200,11 @@ def test_the_licence_is_the_encoders_and_test_scores_stand_beside_devs(
         settings = re.sub(r"init_checkpoint: .*(\n  .*)*", f"init_checkpoint: {source}", settings)
         (run / "config.yaml").write_text(settings)
     results = json.loads((run / "results.json").read_text())
-    results["tasks"]["sst"]["test"] = {"metrics": {"ACC": 61.5}}
+    results["tasks"]["sst"]["test"] = {"score": 61.5, "metrics": {"ACC": 61.5}, "interval": [58.2, 64.8]}
     (run / "results.json").write_text(json.dumps(results))
     front, text = card(exported(tmp_path / "second", tmp_path / "out"))
     assert front["license"] == "apache-2.0" and "- encoder: encoder; its licence: apache-2.0" in text
-    assert "| sst | test | ACC 61.50 |" in text
+    assert "| sst | test | ACC 61.50 (95 % interval over rows: 58.20 to 64.80) |" in text
 
 
 def test_a_copy_of_best_alone_is_enough(runs: Path, tmp_path: Path) -> None:

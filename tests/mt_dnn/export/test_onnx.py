@@ -95,5 +95,5 @@ def test_a_graph_that_differs_is_not_left(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_is_not_installed_is_named(missing: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else found(name))
-    with pytest.raises(InputError, match=f"--onnx needs {', '.join(missing)}: pip install {' '.join(missing)} "):
+    with pytest.raises(InputError, match=f"--onnx needs {', '.join(missing)}: pip install {' '.join(missing)}$"):
         check_packages()
