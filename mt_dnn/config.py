@@ -14,12 +14,12 @@ from typing import Any
 
 import yaml
 
+from data_utils.atomic import write_text
 from data_utils.errors import raise_all
 from data_utils.strict import read_yaml_mapping
 from module.optim import OPTIMIZERS, PATSConfig, SAGEConfig
 from mt_dnn.flags import build, convert, flags_of, option, parse_flags
 from mt_dnn.places import PLACES, STARTED_IN, from_here
-from mt_dnn.record.durable import write_text
 from mt_dnn.record.results import MEAN
 from mt_dnn.sampling import MAIN_TASK, SamplingConfig
 

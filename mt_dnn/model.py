@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError, raise_all
+from data_utils.fingerprints import damage
 from data_utils.hub import earlier_download, model_source
 from data_utils.model_folder import ENCODER, encoder_source, exported_model
 from data_utils.task_def import TaskDef, listed
 from module.encoder import Encoder, load_encoder, quiet_transformers
 from module.heads import HEADS
 from module.pretrained import check_place
-from mt_dnn.record.durable import damage
 from mt_dnn.seeding import stream_seed
 
 HEADS_FILE, TASKS_FILE = "heads.safetensors", "tasks.json"

@@ -10,7 +10,9 @@ from typing import Any
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from data_utils.atomic import write_folder
 from data_utils.errors import InputError, SignalledError, StoppedError
+from data_utils.fingerprints import damage
 from mt_dnn.batching import Collator
 from mt_dnn.config import TrainConfig
 from mt_dnn.evaluate import Evaluator, majority_score
@@ -18,7 +20,6 @@ from mt_dnn.model import export_model
 from mt_dnn.objectives import plain
 from mt_dnn.record.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.record.dev_predictions import Splits, add_dev_predictions
-from mt_dnn.record.durable import damage, write_folder, writing
 from mt_dnn.record.growing_file import NOTHING
 from mt_dnn.record.interrupt import InterruptedRun, RunSignals
 from mt_dnn.record.report import Report
@@ -26,6 +27,7 @@ from mt_dnn.record.results import write_results
 from mt_dnn.record.run_folder import claim_folder, clear_folder, device_name, release_folder, versions
 from mt_dnn.record.run_log import RunLog, say
 from mt_dnn.record.run_state import RunState
+from mt_dnn.record.writing import writing
 from mt_dnn.sampling import Draw, MultiTaskSampler
 from mt_dnn.update import Updated, Updater
 

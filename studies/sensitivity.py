@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data_utils.atomic import sha256_of
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, StoppedError, entry_point, raise_all
+from data_utils.fingerprints import MANIFEST, damage, sha256_of
 from data_utils.strict import read_yaml_mapping
 from module.optim import encoder_param_groups
 from module.optim.sensitivity import sensitivity_
@@ -39,7 +39,6 @@ from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
 from mt_dnn.objectives import task_loss
 from mt_dnn.precision import pick_device
 from mt_dnn.record.checkpoint import Checkpoints
-from mt_dnn.record.durable import MANIFEST, damage
 from mt_dnn.record.run_log import say
 from mt_dnn.sampling import MultiTaskSampler, SamplingConfig
 from mt_dnn.setup import make_deterministic
