@@ -17,7 +17,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from module.kernels.mode import WARM_UP
 from module.optim.backends import BACKENDS, load_kernels, pick_backend
-from module.optim.buckets import Bucket, arithmetic_dtype, bucket_limit
+from module.optim.buckets import Bucket, Gradients, Lists, arithmetic_dtype, bucket_limit
 from module.optim.sharding import is_sharded, sharded_like, sharding_of, whole
 
 if TYPE_CHECKING:
@@ -90,14 +90,14 @@ class ListOptimizer(Optimizer):
         """Return the names of the per-element averages that a step of this group needs."""
         raise NotImplementedError
 
-    def _prepare(self, bucket: Bucket, group: Group) -> None:
+    def _prepare(self, lists: Lists, group: Group) -> None:
         """Do what needs whole tensors before the elementwise update; nothing, for most."""
 
-    def _update(self, bucket: Bucket, group: Group) -> None:
-        """Update `bucket.params` and the state in place, element by element."""
+    def _update(self, lists: Lists, group: Group) -> None:
+        """Update `lists.params` and the state in place, element by element."""
         raise NotImplementedError
 
-    def _launch(self, kernels: Kernels, bucket: Bucket, group: Group) -> None:
+    def _launch(self, kernels: Kernels, bucket: Bucket, gradients: Gradients, group: Group) -> None:
         """Do the whole step with Triton."""
         raise NotImplementedError
 
@@ -128,14 +128,8 @@ class ListOptimizer(Optimizer):
         if isinstance(grad_factor, Tensor):
             grad_factor = grad_factor.reshape(())
         for number, group in enumerate(self.param_groups):
-            buckets = self._buckets(number, group, position)
-            try:
-                for bucket in buckets:
-                    bucket.grad_factor = _at_hand(grad_factor, bucket.params[0].device)
-                    self._step_bucket(bucket, group)
-            finally:
-                for bucket in buckets:
-                    bucket.drop()
+            for bucket in self._buckets(number, group, position):
+                self._step_bucket(bucket, bucket.gradients(group, grad_factor), group)
             position += sum([param.numel() for param in group["params"]])
         return loss
 
@@ -147,20 +141,20 @@ class ListOptimizer(Optimizer):
         if not all("step" in self.state.get(param, {}) for param in having):
             raise RuntimeError(WARM_UP)
 
-    def _step_bucket(self, bucket: Bucket, group: Group) -> None:
+    def _step_bucket(self, bucket: Bucket, gradients: Gradients, group: Group) -> None:
         """Count the step and update: with the kernels, or list-wise, a piece at a time."""
-        device = bucket.params[0].device
-        if isinstance(group["lr"], Tensor) and (not group["capturable"] or group["lr"].device != device):
+        if isinstance(group["lr"], Tensor) and (not group["capturable"] or group["lr"].device != bucket.device):
             group = {**group, "lr": float(group["lr"])}
-        if not bucket.step:
+        if bucket.for_kernels:
             self._kernels = self._kernels or load_kernels()
             with torch.cuda.device_of(bucket.params[0]):  # type: ignore[no-untyped-call]  # where Triton launches
-                self._launch(self._kernels, bucket, group)
+                self._launch(self._kernels, bucket, gradients, group)
             return
+        lists = bucket.lists(gradients)
         # A tensor for the addend, wrapped once: adding a number would wrap it again for each counter.
         torch._foreach_add_(bucket.counters, torch.tensor(1.0, device="cpu"), alpha=1.0)
-        self._prepare(bucket, group)
-        for piece in bucket.pieces():
+        self._prepare(lists, group)
+        for piece in lists.pieces():
             working = piece.working()
             self._update(working, group)
             piece.store(working)
@@ -177,7 +171,7 @@ class ListOptimizer(Optimizer):
         layout = self._layouts.get(key)
         if layout is not None:
             same = layout.sight == self._sight(group, grads, position)
-            if same and all([bucket.take(grads) for bucket in layout.buckets]):
+            if same and all([bucket.in_step() for bucket in layout.buckets]):
                 return layout.buckets
             self._layouts.clear()  # the others may hold what has been replaced, too
         buckets = self._collect(group, grads, position)
@@ -211,16 +205,16 @@ class ListOptimizer(Optimizer):
             counted_on = param.device if kernels else CPU
             if counter is None or counter.device != counted_on:
                 state["step"] = counter = _counter(counter, counted_on)
-            step = 0 if kernels else int(counter.item()) + 1
+            count = None if kernels else counter.item()  # the kernels look at each parameter's own
             sharding = sharding_of(param) if is_sharded(param) else None
             # The kernels load four elements at a time where all tensors of a launch have whole lots of them.
-            key = (param.device, param.dtype, grad.dtype, step, sharding, kernels and param.numel() % 16 == 0)
+            key = (param.device, param.dtype, grad.dtype, count, sharding, kernels and param.numel() % 16 == 0)
             bucket = filling.get(key)
-            if bucket is None or (step and bucket.elements + param.numel() > bucket.limit):
+            if bucket is None or not bucket.has_room(param.numel()):
                 state_dtypes = self._state_dtypes(param.dtype, group)
-                bucket = filling[key] = Bucket(step, bucket_limit(param.device), state_dtypes, sharding)
+                bucket = filling[key] = Bucket(kernels, bucket_limit(param.device), state_dtypes, sharding)
                 buckets.append(bucket)
-            bucket.add(place, first, param, grad, state)
+            bucket.add(place, first, param, state)
         return buckets
 
     def _state_dtypes(self, param_dtype: torch.dtype, group: Group) -> dict[str, torch.dtype]:
@@ -276,11 +270,6 @@ class ListOptimizer(Optimizer):
                 group.setdefault(name, value)
 
 
-def _at_hand(factor: float | Tensor | None, device: torch.device) -> float | Tensor | None:
-    """Return a factor that can be used on a device: what lies on another is read back."""
-    return float(factor) if isinstance(factor, Tensor) and factor.device != device else factor
-
-
 def _counter(old: Tensor | None, device: torch.device) -> Tensor:
     """Return a step counter on this device, with the old one's count."""
     return torch.zeros((), dtype=torch.float32, device=device) if old is None else old.to(device)
@@ -299,17 +288,17 @@ class TwoAverageOptimizer(ListOptimizer):
     def _state_names(self, group: Group) -> tuple[str, ...]:
         return self.averages
 
-    def _update(self, bucket: Bucket, group: Group) -> None:
+    def _update(self, lists: Lists, group: Group) -> None:
         type(self).rule(
-            bucket.params,
-            bucket.grads,
-            *(bucket.state[name] for name in self.averages),
-            step=bucket.step,
+            lists.params,
+            lists.grads,
+            *(lists.state[name] for name in self.averages),
+            step=lists.step,
             lr=group["lr"],
             betas=group["betas"],
             eps=group["eps"],
             weight_decay=group["weight_decay"],
         )
 
-    def _launch(self, kernels: Kernels, bucket: Bucket, group: Group) -> None:
-        kernels.descend(self.kernel, bucket, group, self.averages)
+    def _launch(self, kernels: Kernels, bucket: Bucket, gradients: Gradients, group: Group) -> None:
+        kernels.descend(self.kernel, bucket, gradients, group, self.averages)
