@@ -24,8 +24,8 @@ from data_utils.features import FeatureSet, load_features
 from data_utils.mt_dnn_flags import PREDICT
 from data_utils.row_checks import TextCheck
 from data_utils.task_def import TaskDef
-from mt_dnn.config import DataConfig, LoopConfig
-from mt_dnn.data import TaskData, check_fits_encoder, shortened
+from mt_dnn.config import LoopConfig
+from mt_dnn.data import check_fits_encoder, shortened
 from mt_dnn.predict import TrainedModel, check_uids, scores_in_words, write_predictions
 
 
@@ -62,10 +62,15 @@ def features_of(args: argparse.Namespace, trained: TrainedModel, task: TaskDef) 
         raise InputError(f"--split {args.split}: {task.name} has {', '.join(task.split_names)}")
     features = load_features(args.data_dir, task, args.split)
     longest = min(args.max_seq_len, trained.model.encoder.max_length)
-    config = DataConfig(
-        data_dir=args.data_dir, init_checkpoint=str(trained.folder), train_datasets=task.name, max_seq_len=longest
+    name = str(trained.folder)
+    check_fits_encoder(
+        [features],
+        trained.model.encoder,
+        trained.tokenizer,
+        data_dir=args.data_dir,
+        init_checkpoint=name,
+        max_seq_len=longest,
     )
-    check_fits_encoder(config, {task.name: TaskData(task, (features,), {})}, trained.model.encoder, trained.tokenizer)
     return features
 
 

@@ -18,6 +18,7 @@ from data_utils.atomic import write_text
 from data_utils.errors import raise_all
 from data_utils.strict import read_yaml_mapping
 from module.optim import OPTIMIZERS, PATSConfig, SAGEConfig
+from module.optim.noisytune import NOISYTUNE_LAMBDA
 from mt_dnn.flags import build, convert, flags_of, option, parse_flags
 from mt_dnn.places import PLACES, STARTED_IN, from_here
 from mt_dnn.record.results import MEAN
@@ -27,8 +28,6 @@ GLUE_TASKS = "experiments/glue/glue_task_def.yml"
 """Below the repository's root, from wherever a command is started."""
 
 BASELINES = ("none", "sage", "noisytune")
-NOISYTUNE_LAMBDA = 0.15
-"""NoisyTune's own choice (Wu et al. 2022), used by `--baseline noisytune`."""
 
 FREE_ON_RESUME = frozenset(
     """resume dry_run device fsdp on_nonfinite replica_check_per_updates tensorboard log_per_updates save_per_updates

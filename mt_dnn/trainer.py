@@ -169,6 +169,7 @@ class Trainer:
                 where, to_come = f"{label}  update {at.position}/{len(draws)}", self._to_come()
                 if at.step % output.log_per_updates == 0 or at.position == len(draws):
                     self.report.updates(updated, where, to_come)
+                    self.state.losses.clear()
                 else:
                     self.report.alive(where, to_come)
                 if output.sensitivity_per_updates and at.step % output.sensitivity_per_updates == 0:

@@ -33,7 +33,7 @@ from module.optim import encoder_param_groups
 from module.optim.sensitivity import sensitivity_
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import TrainConfig, load_config
-from mt_dnn.data import TaskData, check_fits_encoder, choose_tasks, load_data, own_tokenizer
+from mt_dnn.data import TaskData, check_data, choose_tasks, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
 from mt_dnn.objectives import task_loss
@@ -90,7 +90,7 @@ class Measurement:
         _check_best(folder / "best", data)
         model = build_model(str(folder / "best"), trained, dropout_p=0.0, seed=BATCHES_SEED)
         tokenizer = own_tokenizer(str(folder / "best"))
-        check_fits_encoder(config.data, data, model.encoder, tokenizer)
+        check_data(config.data, data, model.encoder, tokenizer)
         if self.which == "last":
             _load_last(model, folder)
         packing = pick_packing(config.data.packing, model.encoder)

@@ -19,6 +19,7 @@ from module.kernels.mode import WARM_UP
 from module.optim.backends import BACKENDS, load_kernels, pick_backend
 from module.optim.buckets import Bucket, Gradients, Lists, arithmetic_dtype, bucket_limit
 from module.optim.sharding import is_sharded, sharded_like, sharding_of, whole
+from module.optim.summary import Sensitive, TensorSummary, sample_magnitudes, summarize
 
 if TYPE_CHECKING:
     from module.kernels.launch import Kernels
@@ -302,3 +303,38 @@ class TwoAverageOptimizer(ListOptimizer):
 
     def _launch(self, kernels: Kernels, bucket: Bucket, gradients: Gradients, group: Group) -> None:
         kernels.descend(self.kernel, bucket, gradients, group, self.averages)
+
+
+class SensitivityOptimizer(ListOptimizer):
+    """Base of the optimizers that keep sensitivities: PATS and SAGE."""
+
+    @torch.no_grad()
+    def sensitivity_summary(self) -> dict[str, TensorSummary]:
+        """Summarize each tensor that has sensitivities, by name or, where the groups have none, by `group.place`.
+
+        It costs a few passes over them and one read-back from the device: nothing beside a hundred steps. Empty before
+        the first step. Every rank must call it when parameters are sharded.
+        """
+        return summarize(self._sensitive(), self._noise_scales)
+
+    @torch.no_grad()
+    def sensitivity_sample(self, size: int = 2**16) -> Tensor:
+        """Return the magnitudes of some `size` sensitivities, spread evenly over all elements: for a histogram.
+
+        One-dimensional, float32, on the CPU; of sharded tensors this rank's. Empty before the first step.
+        """
+        return sample_magnitudes(self._sensitive(), size)
+
+    def _noise_scales(self, average: Tensor, mean: Tensor, size: int, group: Group) -> Tensor | None:
+        """Return each element's σ, None where there is no noise; `mean` and `size` are the whole tensor's."""
+        return None
+
+    def _sensitive(self) -> list[Sensitive]:
+        # "names" are `encoder_param_groups`'s, "param_names" are torch's own, which all groups must have or none.
+        return [
+            Sensitive(names[i] if names else f"{number}.{i}", param, self.state[param]["sensitivity"], group)
+            for number, group in enumerate(self.param_groups)
+            for names in [group.get("names") or group.get("param_names")]
+            for i, param in enumerate(group["params"])
+            if "sensitivity" in self.state.get(param, {}) and param.numel()
+        ]

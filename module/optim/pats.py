@@ -26,14 +26,13 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from module.optim.adamax import AdamaxW
+from module.optim.adamax import ListAdamax
 from module.optim.adamw import ListAdamW
-from module.optim.base import Group, ListOptimizer, TwoAverageOptimizer
+from module.optim.base import Group, SensitivityOptimizer, TwoAverageOptimizer
 from module.optim.buckets import Bucket, Gradients, Lists
 from module.optim.hyperparameters import Hyperparameters, hyperparameter
 from module.optim.noise import Draws, keyed_draws, keyed_noise
 from module.optim.sensitivity import mean_sensitivities, sensitivity_
-from module.optim.summary import SensitivityOptimizer
 from module.optim.twins import note_draw
 
 if TYPE_CHECKING:
@@ -265,11 +264,10 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
         master_weights: bool = False,
         **pats: Any,
     ) -> None:
-        # Past the base class's constructor, which knows nothing of these options.
         base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         how = {"backend": backend, "capturable": capturable, "state_dtype": state_dtype}
         own = {**asdict(PATSConfig(**pats)), "seed": seed, "perturb": True}
-        ListOptimizer.__init__(self, params, {**base, **own, **how, "master_weights": master_weights})
+        super().__init__(params, {**base, **own, **how, "master_weights": master_weights})
 
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
@@ -367,7 +365,7 @@ def _full_signature() -> inspect.Signature:
 _Perturbed.__init__.__signature__ = _full_signature()  # type: ignore[attr-defined]  # every function takes one
 
 
-class PATSAdamax(_Perturbed, AdamaxW):
+class PATSAdamax(_Perturbed, ListAdamax):
     """PATS on Adamax, the paper's optimizer; the defaults are the paper's values.
 
     `lr`, `betas`, `eps`, the decoupled `weight_decay`, `backend`, `capturable`, `state_dtype` and `master_weights` are

@@ -18,10 +18,9 @@ BETAS = (0.9, 0.999)
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec:
-    """One optimizer: its class, its default eps, and which of the method settings it takes."""
+    """One optimizer: its class, and which of the method settings it takes."""
 
     factory: Callable[..., Optimizer]
-    eps: float = 1e-8
     perturbs: bool = False
     adapts: bool = False
 
@@ -29,8 +28,8 @@ class OptimizerSpec:
 OPTIMIZERS: dict[str, OptimizerSpec] = {
     "adamax": OptimizerSpec(factory=AdamaxW),
     "adamw": OptimizerSpec(factory=torch.optim.AdamW),
-    "sage_adamax": OptimizerSpec(factory=SAGEAdamax, eps=1e-6, adapts=True),
-    "sage_adamw": OptimizerSpec(factory=SAGEAdamW, eps=1e-6, adapts=True),
+    "sage_adamax": OptimizerSpec(factory=SAGEAdamax, adapts=True),
+    "sage_adamw": OptimizerSpec(factory=SAGEAdamW, adapts=True),
     "pats_adamax": OptimizerSpec(factory=PATSAdamax, perturbs=True),
     "pats_adamw": OptimizerSpec(factory=PATSAdamW, perturbs=True),
 }
@@ -55,8 +54,9 @@ def build_optimizer(
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}; choose from {', '.join(OPTIMIZERS)}")
     spec = OPTIMIZERS[name]
-    options: dict[str, Any] = {"lr": lr, "betas": BETAS, "eps": spec.eps if eps is None else eps}
-    options["weight_decay"] = weight_decay
+    options: dict[str, Any] = {"lr": lr, "betas": BETAS, "weight_decay": weight_decay}
+    if eps is not None:
+        options["eps"] = eps
     if spec.perturbs:
         options |= {**asdict(pats or PATSConfig()), "seed": seed}
     if spec.adapts:

@@ -18,11 +18,10 @@ from torch.optim.optimizer import ParamsT
 
 from module.optim.adamax import update_exp_infs_
 from module.optim.adamw import update_adam_moments_
-from module.optim.base import Group
+from module.optim.base import Group, SensitivityOptimizer
 from module.optim.buckets import Bucket, Gradients, Lists
 from module.optim.hyperparameters import Hyperparameters, hyperparameter
 from module.optim.sensitivity import sensitivity_
-from module.optim.summary import SensitivityOptimizer
 
 if TYPE_CHECKING:
     from module.kernels.launch import Kernels
