@@ -1,13 +1,27 @@
-"""All-or-nothing writing: files get temporary names first and their real ones together, at the end."""
+"""All-or-nothing writing: files and folders that are whole or not there, whenever the process dies or the power goes.
+
+What is new is written beside its place, brought to the disk, and moved there in one rename; then the folder's list of
+names is brought to the disk, too. `StagedFiles` is for commands, several of which may write to one folder at once: its
+temporary names are each process's own. `write_text`, `write_folder` and `remove_folder` are for a folder that one
+process has for itself, as a run has its own: their temporary names tell `settle` what a crash has left.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import errno
 import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from data_utils.errors import InputError
+from data_utils.fingerprints import damage, write_list
+
+PARTIAL, RETIRED = ".partial", ".old"
+"""Endings of what is being written, and of what was replaced and is about to go."""
 
 
 class StagedFiles:
@@ -34,7 +48,7 @@ class StagedFiles:
             raise InputError(f"{final}: cannot be written: it is a folder")
         if not os.access(final.parent, os.W_OK):
             raise InputError(f"{final.parent}: the folder is not writable")
-        partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
+        partial = _own_partial(final)
         self._moves.append((partial, final))
         return partial
 
@@ -49,10 +63,19 @@ class StagedFiles:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            for partial, final in self._moves:
-                os.replace(partial, final)
+        if kind is not None:
+            self._withdraw()
             return
+        try:
+            _put_in_place(self._moves)
+            for folder in self._made:
+                fsync(folder.parent)
+        except BaseException:
+            self._withdraw()
+            raise
+
+    def _withdraw(self) -> None:
+        """Remove what was written and has not been moved into place."""
         for partial, _ in self._moves:
             partial.unlink(missing_ok=True)
         for folder in self._made:  # innermost first, as they were listed
@@ -60,10 +83,111 @@ class StagedFiles:
                 folder.rmdir()
 
 
-def sha256_of(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+@contextlib.contextmanager
+def replacing(final: Path, partial: Path | None = None) -> Iterator[Path]:
+    """Yield a path to write a file to, and put that file in `final`'s place; nothing is left of one that fails.
+
+    `partial` is the path; without it, one of this process's own.
+    """
+    partial = partial or _own_partial(final)
+    try:
+        yield partial
+        _put_in_place([(partial, final)])
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error says more: a disk that has gone read-only
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put a text file in place, in one rename; OSError where it cannot be written."""
+    with replacing(path, path.with_name(path.name + PARTIAL)) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_folder(target: Path, fill: Callable[[Path], None]) -> int:
+    """Fill a folder beside `target`, add its manifest, and put it in `target`'s place; returns its size in bytes.
+
+    A folder cannot replace another in one step: a crash between the two renames leaves the one before as `.old`,
+    where `settle` finds it. What was written of a folder that fails is removed again.
+    """
+    partial, retired = target.with_name(target.name + PARTIAL), target.with_name(target.name + RETIRED)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        if not target.parent.is_dir():
+            target.parent.mkdir()
+            fsync(target.parent.parent)
+        partial.mkdir()
+        fill(partial)
+        listed = write_list(partial)
+        for path in [*sorted(partial.rglob("*")), partial]:
+            fsync(path)
+        if target.exists():
+            remove_folder(retired)
+            os.rename(target, retired)
+        os.rename(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    fsync(target.parent)
+    shutil.rmtree(retired, ignore_errors=True)
+    return sum(one.bytes for one in listed)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that a crash on the way leaves it whole, or under a name that nobody reads."""
+    if folder.exists():
+        doomed = folder.with_name(folder.name + PARTIAL)
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.rename(folder, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def settle(parent: Path, ours: re.Pattern[str]) -> None:
+    """Clear up after a crash in `parent`: half-written things go; what was being replaced goes, or comes back.
+
+    Only names that `ours` matches are touched, with the endings that this module gives them.
+    """
+    for path in sorted(parent.glob("*" + PARTIAL)):
+        if ours.fullmatch(path.name.removesuffix(PARTIAL).removesuffix(RETIRED)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for retired in sorted(parent.glob("*" + RETIRED)):
+        target = retired.with_name(retired.name.removesuffix(RETIRED))
+        if not ours.fullmatch(target.name):
+            continue
+        if target.exists():
+            remove_folder(retired)
+        elif damage(retired) is None:
+            os.rename(retired, target)
+
+
+def fsync(path: Path) -> None:
+    """Bring a file's content, or a folder's list of names, to the disk; a folder that cannot be is passed over."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():  # one that may be entered and written to, not listed
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):  # some network file systems
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _own_partial(final: Path) -> Path:
+    """A temporary name that no other process uses."""
+    return final.with_name(f".{final.name}.{os.getpid()}{PARTIAL}")
+
+
+def _put_in_place(moves: Sequence[tuple[Path, Path]]) -> None:
+    """Bring files to the disk, then move each from its temporary name to its own, in this order."""
+    for partial, _ in moves:
+        fsync(partial)
+    for partial, final in moves:
+        os.replace(partial, final)
+    for folder in dict.fromkeys(final.parent for _, final in moves):
+        fsync(folder)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from data_utils.atomic import replacing
 from data_utils.kinds.kind import ROW, SEQUENCE, TOKEN, Column, Kind
 
 FORMAT = "5"
@@ -77,15 +77,11 @@ def unpack(arrays: Mapping[str, np.ndarray], name: str, column: Column) -> np.nd
 
 
 def write_cache(path: Path, tensors: Mapping[str, np.ndarray], key: Mapping[str, str]) -> bool:
-    """Write the copy under a temporary name and move it into place; False where the folder cannot be written to."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Write the copy, all of it or nothing; False where the folder cannot be written to."""
     try:
-        save_file(dict(tensors), partial, metadata={"format": FORMAT, **key, "content": content_hash(tensors)})
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())  # else a power loss can leave the new name with nothing behind it
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            save_file(dict(tensors), partial, metadata={"format": FORMAT, **key, "content": content_hash(tensors)})
     except (OSError, SafetensorError):  # safetensors reports a full or read-only disk in its own way
-        partial.unlink(missing_ok=True)
         return False
     return True
 

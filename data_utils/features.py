@@ -12,11 +12,11 @@ from typing import Any, overload
 
 import numpy as np
 
-from data_utils.atomic import sha256_of
 from data_utils.cutting import Text, cut_positions
 from data_utils.errors import InputError
 from data_utils.feature_cache import PackedStrings, offsets_of, read_cache, unpack, write_cache
 from data_utils.feature_json import NO_TEXT, read_json_lines
+from data_utils.fingerprints import Fingerprint
 from data_utils.kinds.kind import ROW, SEQUENCE, Column, Feature
 from data_utils.manifest import check_features, read_manifest
 from data_utils.task_def import TaskDef
@@ -256,11 +256,11 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str, origin: str =
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such file; make it with prepro_std.py --tasks {owner}")
     try:
-        sha256 = sha256_of(path)
+        found = Fingerprint.of(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    check_features(read_manifest(data_dir), task, owner, split, path, sha256)
-    key = {"sha256": sha256, "task_type": kind.name, "labels": json.dumps([task.n_class, *task.label_names])}
+    check_features(read_manifest(data_dir), task, owner, split, path, found)
+    key = {"sha256": found.sha256, "task_type": kind.name, "labels": json.dumps([task.n_class, *task.label_names])}
     arrays = read_cache(packed, key, kind)
     if arrays is None:
         arrays = read_json_lines(path, task)
@@ -275,7 +275,7 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str, origin: str =
         type_ids=arrays["type_ids"],
         offsets=arrays["offsets"],
         texts=arrays["texts"],
-        sha256=sha256,
+        sha256=found.sha256,
         groups=arrays.get("groups"),
         columns={name: unpack(arrays, name, column) for name, column in kind.columns.items()},
         unused=json.loads(arrays["unused"].tobytes()),

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_utils.errors import InputError, raise_all
+from data_utils.fingerprints import MANIFEST, Fingerprint
 from data_utils.strict import listed, parse_json, shown
 from data_utils.task_def import TaskDef, name_problems
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MANIFEST_NAME = "manifest.json"
 FORMAT = 1
 
 
@@ -45,10 +45,20 @@ class TokenizerInfo:
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """One features file: number of rows, SHA-256 of its bytes in hexadecimal."""
+    """One features file: its number of rows and its `Fingerprint`; `bytes` is None where an older version made it."""
 
     rows: int
     sha256: str
+    bytes: int | None = None
+
+    @classmethod
+    def of(cls, path: Path, rows: int) -> SplitRecord:
+        """Read a file of so many rows; OSError where it cannot be read."""
+        return cls(rows=rows, **Fingerprint.of(path)._asdict())
+
+    def is_of(self, found: Fingerprint) -> bool:
+        """Whether a file is the one that was recorded."""
+        return self.sha256 == found.sha256 and self.bytes in (None, found.bytes)
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,7 @@ def read_manifest(data_dir: str | Path) -> Manifest | None:
     Raises:
         InputError: it cannot be read or does not hold what it should.
     """
-    path = Path(data_dir) / MANIFEST_NAME
+    path = Path(data_dir) / MANIFEST
     cure = "run prepro_std.py again into an empty folder"
     try:
         text = path.read_bytes().decode("utf-8")
@@ -136,10 +146,16 @@ def _task_record(name: str, raw: Any) -> TaskRecord:
     if not all(isinstance(label, str) for label in task["labels"]):
         raise InputError(f"{where}: labels must be names, got {shown(task['labels'])}")
     splits = {
-        split: SplitRecord(**_values(record, f"{where}, split {shown(split)}", {"rows": int, "sha256": str}))
-        for split, record in task["splits"].items()
+        split: _split_record(f"{where}, split {shown(split)}", record) for split, record in task["splits"].items()
     }
     return TaskRecord(task["data_format"], task["task_type"], tuple(task["labels"]), splits)
+
+
+def _split_record(where: str, raw: Any) -> SplitRecord:
+    kinds: dict[str, type] = {"rows": int, "sha256": str}
+    if isinstance(raw, dict) and raw.get("bytes") is not None:  # features of older versions have no sizes
+        kinds["bytes"] = int
+    return SplitRecord(**_values(raw, where, kinds))
 
 
 def _values(raw: Any, where: str, kinds: Mapping[str, type]) -> dict[str, Any]:
@@ -160,7 +176,9 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def check_features(manifest: Manifest | None, task: TaskDef, owner: str, split: str, path: Path, sha256: str) -> None:
+def check_features(
+    manifest: Manifest | None, task: TaskDef, owner: str, split: str, path: Path, found: Fingerprint
+) -> None:
     """Compare a features file, `owner`'s, and the task it is read for with the manifest, if that knows the owner.
 
     Raises:
@@ -177,8 +195,8 @@ def check_features(manifest: Manifest | None, task: TaskDef, owner: str, split: 
         wanted = f"{task.type_name} with labels [{listed(task.label_names)}]"
         raise InputError(f"{path}: made for {made}, but the task definition says {wanted}; {cure}")
     if split not in record.splits:
-        raise InputError(f"{path}: not listed in {MANIFEST_NAME}, so left over from an earlier run; {cure}")
-    expected = record.splits[split].sha256
-    if sha256 != expected:
-        found = f"sha256 {sha256[:12]}..., {MANIFEST_NAME} says {expected[:12]}..."
-        raise InputError(f"{path}: changed since it was made ({found}); {cure}")
+        raise InputError(f"{path}: not listed in {MANIFEST}, so left over from an earlier run; {cure}")
+    expected = record.splits[split]
+    if not expected.is_of(found):
+        differs = f"sha256 {found.sha256[:12]}..., {MANIFEST} says {expected.sha256[:12]}..."
+        raise InputError(f"{path}: changed since it was made ({differs}); {cure}")

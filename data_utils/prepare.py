@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from data_utils.atomic import StagedFiles, sha256_of
+from data_utils.atomic import StagedFiles
 from data_utils.canonical import Row, canonical_path, count_lines, iter_rows
 from data_utils.errors import InputError, raise_all
 from data_utils.feature_lines import EncodeAll, Job, encoders
 from data_utils.features import feature_path
+from data_utils.fingerprints import MANIFEST
 from data_utils.manifest import (
-    MANIFEST_NAME,
     Manifest,
     SplitRecord,
     TaskRecord,
@@ -123,11 +123,11 @@ def prepare_files(config: PreparationConfig, files: Sequence[SplitFile], staged:
             partial = staged.path(feature_path(out_dir, file.task.name, file.split))
             check = TextCheck(train_texts.setdefault(file.task.name, set()), training=is_train(file.split))
             rows = prepare_split(file, partial, encode_all, check)
-            made.setdefault(file.task.name, {})[file.split] = SplitRecord(rows, sha256_of(partial))
+            made.setdefault(file.task.name, {})[file.split] = SplitRecord.of(partial, rows)
     tasks = {file.task.name: file.task for file in files}
     records = {name: _record(task, made[name]) for name, task in tasks.items()}
     manifest = dataclasses.replace(known, tasks={**known.tasks, **records})
-    write_manifest(staged.path(out_dir / MANIFEST_NAME), manifest)  # last in, so last to be moved into place
+    write_manifest(staged.path(out_dir / MANIFEST), manifest)  # last in, so last to be moved into place
     return out_dir
 
 

@@ -65,6 +65,11 @@ def parse_json(text: str) -> Any:
         raise InputError(str(error)) from None
 
 
+def to_json(value: Any) -> str:
+    """JSON text as files here have it, a value a line; ValueError for numbers that are not finite."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:

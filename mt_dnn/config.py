@@ -14,12 +14,13 @@ from typing import Any
 
 import yaml
 
+from data_utils.atomic import write_text
 from data_utils.errors import raise_all
 from data_utils.strict import read_yaml_mapping
 from module.optim import OPTIMIZERS, OWN_NAME, PATSConfig, SAGEConfig, is_own, parse_options, spec_of
+from module.optim.noisytune import NOISYTUNE_LAMBDA
 from mt_dnn.flags import build, convert, flags_of, option, parse_flags
 from mt_dnn.places import PLACES, STARTED_IN, from_here
-from mt_dnn.record.durable import write_text
 from mt_dnn.record.results import MEAN
 from mt_dnn.sampling import MAIN_TASK, SamplingConfig
 
@@ -27,8 +28,6 @@ GLUE_TASKS = "experiments/glue/glue_task_def.yml"
 """Below the repository's root, from wherever a command is started."""
 
 BASELINES = ("none", "sage", "noisytune")
-NOISYTUNE_LAMBDA = 0.15
-"""NoisyTune's own choice (Wu et al. 2022), used by `--baseline noisytune`."""
 
 FREE_ON_RESUME = frozenset(
     """resume dry_run device fsdp on_nonfinite replica_check_per_updates tensorboard log_per_updates save_per_updates
@@ -84,11 +83,6 @@ class DataConfig:
     def trained_names(self) -> list[str]:
         """The task that each name of `train_datasets` stands for."""
         return [name.strip().partition("_")[0] for name in self.train_datasets.split(",") if name.strip()]
-
-    @property
-    def test_split_names(self) -> list[str]:
-        """The names in `test_splits`, each once."""
-        return list(dict.fromkeys(name.strip() for name in (self.test_splits or "").split(",") if name.strip()))
 
     def problems(self) -> list[str]:
         """What is wrong with these values, a line each."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from module.encoder import PACKABLE, Encoder
 from module.rows import try_rows
 from mt_dnn.config import DataConfig
 from mt_dnn.subset import share_of
+from mt_dnn.tasks import test_split_names
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 """A folder with one of these has a tokenizer that must load; other kinds may want packages that training does not."""
@@ -56,7 +57,7 @@ def load_data(config: DataConfig, trained: Sequence[TaskDef], tested: Sequence[T
         ]
         dev = {split: load_features(config.data_dir, task, split) for split in task.dev_splits if task in tested}
         shares = tuple(share_of(file, config.train_fraction, config.data_seed) for file in files)
-        scored = [split for split in config.test_split_names if task in tested and split in task.split_names]
+        scored = [split for split in test_split_names(config) if task in tested and split in task.split_names]
         test = {split: load_features(config.data_dir, task, split) for split in scored}
         data[task.name] = TaskData(task, shares, dev, test)
     raise_all([problem for item in data.values() for problem in _label_problems(item)])
@@ -73,28 +74,50 @@ def _label_problems(item: TaskData) -> list[str]:
     ]
 
 
-def check_fits_encoder(
+def check_data(
     config: DataConfig,
-    data: dict[str, TaskData],
+    data: Mapping[str, TaskData],
     encoder: Encoder,
     tokenizer: transformers.PreTrainedTokenizerBase | None,
 ) -> None:
-    """Raise `InputError` unless the features were made with this encoder's tokenizer and fit its embeddings."""
-    manifest = read_manifest(config.data_dir)
+    """Do `check_fits_encoder` for all that a run has loaded."""
+    check_fits_encoder(
+        [split for item in data.values() for split in item.splits],
+        encoder,
+        tokenizer,
+        data_dir=config.data_dir,
+        init_checkpoint=config.init_checkpoint,
+        max_seq_len=config.max_seq_len,
+    )
+
+
+def check_fits_encoder(
+    splits: Sequence[FeatureSet],
+    encoder: Encoder,
+    tokenizer: transformers.PreTrainedTokenizerBase | None,
+    *,
+    data_dir: str,
+    init_checkpoint: str,
+    max_seq_len: int,
+) -> None:
+    """Raise `InputError` unless the features were made with this encoder's tokenizer and fit its embeddings.
+
+    `data_dir` is where they lie, `init_checkpoint` what the encoder is called, `max_seq_len` the longest rows to take.
+    """
+    manifest = read_manifest(data_dir)
     if manifest is not None:
-        _check_tokenizer(config, manifest, encoder, tokenizer)
-    splits = [split for item in data.values() for split in item.splits]
+        _check_tokenizer(manifest, encoder, tokenizer, data_dir, init_checkpoint)
     for features in splits:
-        check_added_tokens(features, encoder, tokenizer, config.init_checkpoint)
-    longest = min(encoder.max_length, config.max_seq_len)
+        check_added_tokens(features, encoder, tokenizer, init_checkpoint)
+    longest = min(encoder.max_length, max_seq_len)
     bad = []
     for features in splits:
-        bad += cutting_problems(features, config.max_seq_len)
-        bad += _range_problems(config, features, encoder)
-    if longest < config.max_seq_len and any(int(split.lengths.max()) > longest for split in splits):
-        bad.append(f"--max_seq_len {config.max_seq_len}: the encoder takes at most {longest} tokens; ask for that")
+        bad += cutting_problems(features, max_seq_len)
+        bad += _range_problems(features, encoder, data_dir, init_checkpoint)
+    if longest < max_seq_len and any(int(split.lengths.max()) > longest for split in splits):
+        bad.append(f"--max_seq_len {max_seq_len}: the encoder takes at most {longest} tokens; ask for that")
     raise_all(bad)
-    try_length(encoder, min(longest, max(int(split.lengths.max()) for split in splits)), config.init_checkpoint)
+    try_length(encoder, min(longest, max(int(split.lengths.max()) for split in splits)), init_checkpoint)
 
 
 def check_added_tokens(
@@ -121,7 +144,7 @@ def try_length(encoder: Encoder, length: int, name: str) -> None:
         raise InputError(f"--init_checkpoint {name}: {error}") from None
 
 
-def _range_problems(config: DataConfig, features: FeatureSet, encoder: Encoder) -> list[str]:
+def _range_problems(features: FeatureSet, encoder: Encoder, data_dir: str, init_checkpoint: str) -> list[str]:
     """A line for token ids, and one for type ids, that the encoder has no embedding for; each names the first row."""
     ids = {"token_id": (features.token_ids, encoder.config.vocab_size)}
     if encoder.uses_type_ids:
@@ -132,44 +155,45 @@ def _range_problems(config: DataConfig, features: FeatureSet, encoder: Encoder) 
             continue
         sequence = int(np.searchsorted(features.offsets, beyond[0], side="right")) - 1
         uid = features.uids[int(np.searchsorted(features.starts, sequence, side="right")) - 1]
-        path = feature_path(config.data_dir, features.origin or features.task.name, features.split)
+        path = feature_path(data_dir, features.origin or features.task.name, features.split)
         bad.append(
             f"{path}: the row with uid {shown(uid)} has {key} {values[beyond[0]]}, but the encoder "
-            f"{config.init_checkpoint} takes 0 to {count - 1}: the features were made with another tokenizer"
+            f"{init_checkpoint} takes 0 to {count - 1}: the features were made with another tokenizer"
         )
     return bad
 
 
 def _check_tokenizer(
-    config: DataConfig,
     manifest: Manifest,
     encoder: Encoder,
     tokenizer: transformers.PreTrainedTokenizerBase | None,
+    data_dir: str,
+    init_checkpoint: str,
 ) -> None:
     """Compare the features' tokenizer with the encoder's own, or with its vocabulary where it comes without one."""
     made = manifest.tokenizer
-    cure = f"run prepro_std.py --model {config.init_checkpoint}, or choose the encoder the features were made for"
+    cure = f"run prepro_std.py --model {init_checkpoint}, or choose the encoder the features were made for"
     if tokenizer is not None:
-        own = describe_tokenizer(config.init_checkpoint, tokenizer)
+        own = describe_tokenizer(init_checkpoint, tokenizer)
         if added := added_tokens(made, tokenizer):
             raise InputError(
-                f"{config.data_dir}: features made with the tokenizer of {made.name} ({made.vocab_size} tokens), to "
-                f"which {config.init_checkpoint} has added {len(added)} ({listed(added)}): {cure}"
+                f"{data_dir}: features made with the tokenizer of {made.name} ({made.vocab_size} tokens), to "
+                f"which {init_checkpoint} has added {len(added)} ({listed(added)}): {cure}"
             )
         if own.fingerprint != made.fingerprint:
             raise InputError(
-                f"{config.data_dir}: features made with the tokenizer of {made.name} ({made.tokenizer_class}, "
-                f"{made.vocab_size} tokens), but {config.init_checkpoint} has another ({own.tokenizer_class}, "
+                f"{data_dir}: features made with the tokenizer of {made.name} ({made.tokenizer_class}, "
+                f"{made.vocab_size} tokens), but {init_checkpoint} has another ({own.tokenizer_class}, "
                 f"{own.vocab_size} tokens): {cure}"
             )
     elif made.vocab_size > encoder.config.vocab_size:
         raise InputError(
-            f"{config.data_dir}: features made with the tokenizer of {made.name} ({made.vocab_size} tokens), but "
-            f"{config.init_checkpoint} embeds {encoder.config.vocab_size}: {cure}"
+            f"{data_dir}: features made with the tokenizer of {made.name} ({made.vocab_size} tokens), but "
+            f"{init_checkpoint} embeds {encoder.config.vocab_size}: {cure}"
         )
-    elif made.name != model_short_name(config.init_checkpoint):
+    elif made.name != model_short_name(init_checkpoint):
         raise InputError(
-            f"{config.data_dir}: features made for {made.name}; {config.init_checkpoint} has no tokenizer to compare "
+            f"{data_dir}: features made for {made.name}; {init_checkpoint} has no tokenizer to compare "
             f"with, and its name differs: {cure}"
         )
 

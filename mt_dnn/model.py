@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError, StoppedError, raise_all
+from data_utils.fingerprints import damage
 from data_utils.hub import earlier_download, model_source
 from data_utils.model_folder import ENCODER, TASKS_FILE, encoder_source, exported_model
 from data_utils.task_def import TaskDef, listed
@@ -19,7 +20,6 @@ from module.encoder import Encoder, load_encoder, quiet_transformers
 from module.headless import sign, stoppers
 from module.heads import HEADS
 from module.pretrained import check_place
-from mt_dnn.record.durable import damage
 from mt_dnn.seeding import stream_seed
 
 HEADS_FILE = "heads.safetensors"

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError
 from data_utils.features import FeatureSet, features_in_memory
+from data_utils.fingerprints import damage
 from data_utils.kinds.kind import Predictions
 from data_utils.model_folder import exported_model
 from data_utils.row_checks import TextCheck
@@ -27,7 +28,6 @@ from mt_dnn.distributed import ALONE
 from mt_dnn.evaluate import Evaluator
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model, exported_tasks
 from mt_dnn.precision import Precision, pick_device
-from mt_dnn.record.durable import damage
 from mt_dnn.texts import read_text_rows
 
 

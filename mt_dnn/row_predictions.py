@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from dataclasses import dataclass
 
-from data_utils.errors import InputError
+from data_utils.errors import InputError, raise_all
 from data_utils.features import FeatureSet, load_features
 from data_utils.row_checks import TextCheck
 from data_utils.tables.options import STANDARD
 from data_utils.tables.writing import text_output
-from data_utils.task_def import TaskDef
-from mt_dnn.config import DataConfig, LoopConfig
-from mt_dnn.data import TaskData, check_fits_encoder, shortened
+from data_utils.task_def import TaskDef, name_problems
+from mt_dnn.config import LoopConfig
+from mt_dnn.data import check_fits_encoder, shortened
 from mt_dnn.predict import TrainedModel, check_uids, scores_in_words, write_predictions
 from mt_dnn.soft_labels import check_soft_labels, soft_label_lines
 
@@ -80,15 +79,19 @@ def _features(job: RowJob, trained: TrainedModel, task: TaskDef) -> FeatureSet:
     if job.data_dir is None or job.split is None:
         raise InputError("expected --data_dir and --split")
     if job.features_of is not None:
-        other = dataclasses.replace(task, name=job.features_of, split_names=(job.split,))
-        features = dataclasses.replace(load_features(job.data_dir, other, job.split), task=task)
+        raise_all([f"--features_of: {problem}" for problem in name_problems("name", job.features_of)])
+        features = load_features(job.data_dir, task, job.split, origin=job.features_of)
     elif job.split in task.split_names:
         features = load_features(job.data_dir, task, job.split)
     else:
         raise InputError(f"--split {job.split}: {task.name} has {', '.join(task.split_names)}")
     longest = min(job.max_seq_len, trained.model.encoder.max_length)
-    config = DataConfig(
-        data_dir=job.data_dir, init_checkpoint=str(trained.folder), train_datasets=task.name, max_seq_len=longest
+    check_fits_encoder(
+        [features],
+        trained.model.encoder,
+        trained.tokenizer,
+        data_dir=job.data_dir,
+        init_checkpoint=str(trained.folder),
+        max_seq_len=longest,
     )
-    check_fits_encoder(config, {task.name: TaskData(task, (features,), {})}, trained.model.encoder, trained.tokenizer)
     return features

@@ -15,7 +15,7 @@ from data_utils.task_def import TaskDef
 from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_, parse_options
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import GLUE_TASKS, DataConfig, TrainConfig
-from mt_dnn.data import TaskData, check_fits_encoder, load_data, own_tokenizer
+from mt_dnn.data import TaskData, check_data, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE, Ranks
 from mt_dnn.head_rates import head_rates, with_head_rates
 from mt_dnn.model import MTDNN, build_model
@@ -111,7 +111,7 @@ def load_model(
     model = build_model(init, trained, dropout_p=config.data.dropout_p, seed=seed, weights=weights, **own)
     tokenizer = own_tokenizer(init)
     if weights:
-        check_fits_encoder(config.data, data, model.encoder, tokenizer)
+        check_data(config.data, data, model.encoder, tokenizer)
     if weights and method.noisytune_intensity:
         pretrained, stream = model.encoder.pretrained_parameters(), stream_seed(seed, "noisytune")
         noisytune_(pretrained, intensity=method.noisytune_intensity, seed=stream)

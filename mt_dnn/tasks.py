@@ -52,10 +52,15 @@ def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
     return trained, tested
 
 
+def test_split_names(config: DataConfig) -> list[str]:
+    """The names in `--test_splits`, each once."""
+    return list(dict.fromkeys(name.strip() for name in (config.test_splits or "").split(",") if name.strip()))
+
+
 def _test_split_problems(config: DataConfig, tested: Sequence[TaskDef]) -> list[str]:
     """A line for each of `--test_splits` that chooses models, or that no evaluated task has."""
     bad = []
-    for name in config.test_split_names:
+    for name in test_split_names(config):
         having = [task for task in tested if name in task.split_names]
         if not having:
             splits = ", ".join(dict.fromkeys(split for task in tested for split in task.split_names))

@@ -11,7 +11,9 @@ from typing import Any
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from data_utils.atomic import write_folder
 from data_utils.errors import InputError, SignalledError, StoppedError
+from data_utils.fingerprints import damage
 from data_utils.task_def import TaskDef
 from mt_dnn.batching import Collator
 from mt_dnn.config import TrainConfig
@@ -21,7 +23,6 @@ from mt_dnn.model import export_model, exported_state, exported_tasks
 from mt_dnn.objectives import plain
 from mt_dnn.record.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.record.dev_predictions import Splits, add_dev_predictions
-from mt_dnn.record.durable import damage, write_folder, writing
 from mt_dnn.record.growing_file import NOTHING
 from mt_dnn.record.interrupt import InterruptedRun, RunSignals
 from mt_dnn.record.report import Report
@@ -29,6 +30,7 @@ from mt_dnn.record.results import write_results
 from mt_dnn.record.run_folder import claim_folder, clear_folder, device_name, release_folder, versions
 from mt_dnn.record.run_log import RunLog, say
 from mt_dnn.record.run_state import RunState
+from mt_dnn.record.writing import writing
 from mt_dnn.sampling import Draw, MultiTaskSampler
 from mt_dnn.update import Updated, Updater
 
@@ -170,6 +172,7 @@ class Trainer:
                 where, to_come = f"{label}  update {at.position}/{len(draws)}", self._to_come()
                 if at.step % output.log_per_updates == 0 or at.position == len(draws):
                     self.report.updates(updated, where, to_come)
+                    self.state.losses.clear()
                 else:
                     self.report.alive(where, to_come)
                 if output.sensitivity_per_updates and at.step % output.sensitivity_per_updates == 0:

@@ -36,6 +36,7 @@ from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError, entry_point
 from module.kernels.mode import interpreted
 from module.optim import AdamaxW, PATSAdamax, PATSAdamW, PATSConfig, SAGEAdamax, encoder_param_groups
+from module.optim.adamax import ListAdamax
 from module.optim.backends import why_not_triton
 from module.optim.noise import Draws
 from mt_dnn.record.run_folder import device_name
@@ -282,7 +283,7 @@ def without_mathematics(sizes: list[int]) -> Iterator[None]:
         for name in ("sensitivity_", "mean_sensitivities", "perturb_", "perturb_some_")
     }
     with (
-        mock.patch.object(AdamaxW, "rule", staticmethod(lambda *lists, **options: None)),
+        mock.patch.object(ListAdamax, "rule", staticmethod(lambda *lists, **options: None)),
         mock.patch.multiple(
             "module.optim.pats",
             keyed_noise=lambda *spans, **options: noise,
@@ -304,7 +305,7 @@ def measure_overhead(device: torch.device) -> None:
         for row, optimizer in optimizers.items():
             optimizer.step()
             times[row, "step"] += host_milliseconds(optimizer, device)
-            if isinstance(optimizer, AdamaxW) and row.backend == "foreach":
+            if isinstance(optimizer, ListAdamax) and row.backend == "foreach":
                 with without_mathematics([SMALL_SIZE] * SMALL_TENSORS):
                     times[row, "bare"] += host_milliseconds(optimizer, device)
     medians = {key: 1e3 * statistics.median(values) for key, values in times.items() if values}

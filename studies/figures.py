@@ -10,7 +10,7 @@
     lambda            score against PATS's λ
 
 Each makes a file for every encoder, and every set of varied flags: `seeds_minilm.svg`, `seeds_minilm.png`, and the
-caption in `seeds_minilm.txt`. A figure without data is left out, and said what it needs.
+caption in `seeds_minilm.txt`. A figure without data is skipped, with a note that says what it needs.
 """
 
 from __future__ import annotations

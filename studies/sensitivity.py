@@ -25,21 +25,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data_utils.atomic import sha256_of
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, StoppedError, entry_point, raise_all
+from data_utils.fingerprints import MANIFEST, damage, sha256_of
 from data_utils.strict import read_yaml_mapping
 from module.optim import encoder_param_groups
 from module.optim.sensitivity import sensitivity_
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import TrainConfig, load_config
-from mt_dnn.data import TaskData, check_fits_encoder, load_data, own_tokenizer
+from mt_dnn.data import TaskData, check_data, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model
 from mt_dnn.objectives import task_loss
 from mt_dnn.precision import pick_device
 from mt_dnn.record.checkpoint import Checkpoints
-from mt_dnn.record.durable import MANIFEST, damage
 from mt_dnn.record.run_log import say
 from mt_dnn.sampling import MultiTaskSampler, SamplingConfig
 from mt_dnn.setup import make_deterministic
@@ -92,7 +91,7 @@ class Measurement:
         _check_best(folder / "best", data)
         model = build_model(str(folder / "best"), trained, dropout_p=0.0, seed=BATCHES_SEED)
         tokenizer = own_tokenizer(str(folder / "best"))
-        check_fits_encoder(config.data, data, model.encoder, tokenizer)
+        check_data(config.data, data, model.encoder, tokenizer)
         if self.which == "last":
             _load_last(model, folder)
         packing = pick_packing(config.data.packing, model.encoder)

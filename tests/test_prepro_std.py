@@ -197,6 +197,21 @@ def test_features_changed_after_the_manifest_do_not_load(models: dict[str, Path]
         load_features(data_dir, TASKS["rte"], "extra")
 
 
+def test_features_of_an_older_version_are_extended_and_load(models: dict[str, Path], root_dir: Path) -> None:
+    """Their manifest has no sizes; what is made now has them beside."""
+    assert main(flags(root_dir, models["bert"], "--tasks", "rte")) == 0
+    data_dir = root_dir / "tinybert"
+    raw = json.loads((data_dir / "manifest.json").read_text())
+    size = (data_dir / "rte_train.json").stat().st_size
+    assert raw["tasks"]["rte"]["splits"]["train"].pop("bytes") == size
+    (data_dir / "manifest.json").write_text(json.dumps(raw))
+    assert main(flags(root_dir, models["bert"], "--tasks", "cola")) == 0
+    manifest = read_manifest(data_dir)
+    assert manifest is not None and manifest.tasks["rte"].splits["train"].bytes is None
+    assert manifest.tasks["cola"].splits["train"].bytes == (data_dir / "cola_train.json").stat().st_size
+    assert len(load_features(data_dir, TASKS["rte"], "train")) == manifest.tasks["rte"].splits["train"].rows
+
+
 def test_tasks_without_files_and_test_splits_are_skipped_aloud(
     models: dict[str, Path], root_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -331,6 +346,8 @@ DAMAGE = {
     "a number without end": ("512", "1e999", "damaged (the file: max_seq_len must be of type int, got inf)"),
     "a fraction": ('"rows": 3', '"rows": 3.7', "split 'train': rows must be of type int, got 3.7)"),
     "less than nothing": ('"rows": 3', '"rows": -3', "split 'train': rows must not be negative, got -3)"),
+    "less than an empty file": ('"rows": 3', '"rows": 3, "bytes": -1', "bytes must not be negative, got -1)"),
+    "a size in words": ('"rows": 3', '"rows": 3, "bytes": "9"', "bytes must be of type int, got '9')"),
     "a text for a number": ("9", '"9"', "tokenizer: vocab_size must be of type int, got '9')"),
     "a number for a text": ('"fingerprint": "ab"', '"fingerprint": 7', "fingerprint must be of type str, got 7)"),
     "a text for a list": ('["0", "1"]', '"01"', "task 'cola': labels must be of type list, got '01')"),

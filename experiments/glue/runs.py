@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_utils.atomic import sha256_of
 from data_utils.errors import InputError, raise_all
+from data_utils.fingerprints import sha256_of
 from data_utils.model_folder import BEST, TASKS_FILE
 from data_utils.strict import read_yaml_mapping
 from data_utils.task_def import TaskDef

@@ -22,10 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_utils.atomic import StagedFiles, sha256_of
+from data_utils.atomic import StagedFiles
 from data_utils.cli import Parser, columns, path_text
 from data_utils.errors import InputError, entry_point, raise_all
 from data_utils.features import feature_path, load_features
+from data_utils.fingerprints import sha256_of
 from data_utils.manifest import read_manifest
 from data_utils.strict import listed
 from data_utils.task_def import load_task_defs

@@ -1,4 +1,4 @@
-"""From a bucket of tensors to launches of the kernels."""
+"""From a bucket of tensors and a step's gradients to launches of the kernels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .sensitivity import sensitivity_kernel, sums_kernel
 from .tables import Shape, Tables
 
 if TYPE_CHECKING:
-    from ..optim.buckets import Bucket
+    from ..optim.buckets import Bucket, Factor, Gradients
 
 BLOCK = 4096
 WARPS = 8
@@ -44,40 +44,45 @@ class Kernels:
     def __init__(self) -> None:
         self._tables: OrderedDict[tuple[Shape, torch.device], Tables] = OrderedDict()
 
-    def descend(self, rule: str, bucket: Bucket, group: dict[str, Any], averages: tuple[str, str]) -> None:
+    def descend(
+        self, rule: str, bucket: Bucket, gradients: Gradients, group: dict[str, Any], averages: tuple[str, str]
+    ) -> None:
         """Do a plain step of `rule`: "adamax" or "adamw"."""
-        tables, types = self._enter(bucket, averages)
-        _descend(tables, types, rule, bucket, group, first=0, programs=tables.programs)
+        tables, types = self._enter(bucket, gradients, averages)
+        _descend(tables, types, rule, gradients.factor, group, first=0, programs=tables.programs)
 
     def descend_with_noise(
         self,
         rule: str,
         bucket: Bucket,
+        gradients: Gradients,
         group: dict[str, Any],
         averages: tuple[str, str],
         peak: float | Tensor | None = None,
     ) -> None:
         """Do a step of PATS on `rule`; with `peak`, a learning rate, the noise is scaled by rate / `peak`."""
-        tables, types = self._enter(bucket, (*averages, "sensitivity"))
+        tables, types = self._enter(bucket, gradients, (*averages, "sensitivity"))
         if bucket.sharding is None and tables.most_partials <= MOST_PARTIALS:
             for window in tables.windows:
-                _average_sensitivity(tables, types, bucket, group, *window)
-                _descend(tables, types, rule, bucket, group, *window, noise=group["noise_form"], peak=peak)
+                _average_sensitivity(tables, types, gradients.factor, group, *window)
+                _descend(tables, types, rule, gradients.factor, group, *window, noise=group["noise_form"], peak=peak)
             return
         everything = (0, tables.programs)
-        _average_sensitivity(tables, types, bucket, group, *everything)
+        _average_sensitivity(tables, types, gradients.factor, group, *everything)
         sums = torch.zeros(tables.tensors, device=tables.partials.device)
         sums_kernel[(tables.tensors,)](tables.spans, tables.partials, sums, tables.tensors)
         if bucket.sharding is not None:
             bucket.sharding.sum_over_shards(sums)
-        _descend(tables, types, rule, bucket, group, *everything, noise=group["noise_form"], peak=peak, sums=sums)
+        _descend(
+            tables, types, rule, gradients.factor, group, *everything, noise=group["noise_form"], peak=peak, sums=sums
+        )
 
     def descend_by_sensitivity(
-        self, rule: str, bucket: Bucket, group: dict[str, Any], averages: tuple[str, str]
+        self, rule: str, bucket: Bucket, gradients: Gradients, group: dict[str, Any], averages: tuple[str, str]
     ) -> None:
         """Do a step of SAGE: `rule` is "sage_adamax" or "sage_adamw"."""
         adapts = bool(group["perturb"])
-        tables, types = self._enter(bucket, (*averages, "sensitivity") if adapts else averages)
+        tables, types = self._enter(bucket, gradients, (*averages, "sensitivity") if adapts else averages)
         if not tables.programs:
             return
         beta0 = group["sensitivity_beta"]
@@ -87,25 +92,24 @@ class Kernels:
             tables.addresses,
             0,
             tables.tensors,
-            *_base_arguments(bucket, group),
+            *_base_arguments(gradients.factor, group),
             1 - beta0,
             _log(beta0),
             group["eps"] ** 2,
             **types,
             RULE=rule,
             ADAPTS=adapts,
-            **_flags(bucket, group),
+            **_flags(gradients.factor, group),
             BLOCK=tables.block,
             num_warps=WARPS,
         )
 
-    def _enter(self, bucket: Bucket, averages: tuple[str, ...]) -> tuple[Tables, dict[str, Any]]:
+    def _enter(self, bucket: Bucket, gradients: Gradients, averages: tuple[str, ...]) -> tuple[Tables, dict[str, Any]]:
         """Count the step; return the tables, with this step's addresses, and the storage types for the kernels."""
         torch._foreach_add_(bucket.counters, 1.0)
         copies = bucket.params if "master_param" in bucket.state else []
         params = bucket.state.get("master_param", bucket.params)
-        grads = bucket.grads = [grad.contiguous() for grad in bucket.grads]
-        starts = bucket.starts
+        grads, starts = gradients.tensors, bucket.starts
         shape = Shape(
             starts=tuple(starts),
             ends=tuple(start + param.numel() for start, param in zip(starts, params, strict=True)),
@@ -158,12 +162,12 @@ def triton_noise(like: Tensor, p: float, *, seed: int, step: int, position: int)
 
 
 def _average_sensitivity(
-    tables: Tables, types: dict[str, Any], bucket: Bucket, group: dict[str, Any], first: int, programs: int
+    tables: Tables, types: dict[str, Any], factor: Factor, group: dict[str, Any], first: int, programs: int
 ) -> None:
     """PATS's first pass over the programs from `first` on."""
     if not programs:
         return
-    flags = _flags(bucket, group)
+    flags = _flags(factor, group)
     sensitivity_kernel[(programs,)](
         tables.blocks,
         tables.spans,
@@ -171,7 +175,7 @@ def _average_sensitivity(
         tables.partials,
         first,
         tables.tensors,
-        _factor(bucket),
+        _number(factor),
         1 - group["sensitivity_beta"],
         **{name: value for name, value in types.items() if name != "copy_dtype"},
         SIGNED=group["sensitivity"] == "signed",
@@ -185,7 +189,7 @@ def _descend(
     tables: Tables,
     types: dict[str, Any],
     rule: str,
-    bucket: Bucket,
+    factor: Factor,
     group: dict[str, Any],
     first: int,
     programs: int,
@@ -210,7 +214,7 @@ def _descend(
         tables.partials if sums is None else sums,
         first,
         tables.tensors,
-        *_base_arguments(bucket, group),
+        *_base_arguments(factor, group),
         *noisy,
         **types,
         RULE=rule,
@@ -218,31 +222,33 @@ def _descend(
         SIGNED=signed,
         FOLLOWS_RATE=peak is not None,
         PEAK_ON_DEVICE=isinstance(peak, Tensor),
-        **_flags(bucket, group),
+        **_flags(factor, group),
         BLOCK=tables.block,
         num_warps=WARPS,
     )
 
 
-def _base_arguments(bucket: Bucket, group: dict[str, Any]) -> tuple[Any, ...]:
+def _base_arguments(factor: Factor, group: dict[str, Any]) -> tuple[Any, ...]:
     """What every step needs: gradient factor, rate, averages' weights, eps, decay."""
     beta1, beta2 = group["betas"]
     # 1 - β is taken here: in float32, 1 - 0.999 would be off by 5e-5.
     betas = (1 - beta1, beta2, 1 - beta2, _log(beta1), _log(beta2))
     lr = group["lr"] if isinstance(group["lr"], Tensor) else float(group["lr"])
-    return (_factor(bucket), lr, *betas, float(group["eps"]), float(group["weight_decay"]))
+    return (_number(factor), lr, *betas, float(group["eps"]), float(group["weight_decay"]))
 
 
-def _flags(bucket: Bucket, group: dict[str, Any]) -> dict[str, bool]:
+def _flags(factor: Factor, group: dict[str, Any]) -> dict[str, bool]:
     return {
-        "FACTOR_ON_DEVICE": isinstance(bucket.grad_factor, Tensor),
+        "FACTOR_ON_DEVICE": isinstance(factor, Tensor),
         "LR_ON_DEVICE": isinstance(group["lr"], Tensor),
     }
 
 
-def _factor(bucket: Bucket) -> float | Tensor:
-    factor = 1.0 if bucket.grad_factor is None else bucket.grad_factor
-    return factor if isinstance(factor, Tensor) else float(factor)
+def _number(factor: Factor) -> float | Tensor:
+    """The factor as kernels take it: 1 where there is none."""
+    if isinstance(factor, Tensor):
+        return factor
+    return 1.0 if factor is None else float(factor)
 
 
 def _log(beta: float) -> float:

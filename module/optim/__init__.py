@@ -1,7 +1,7 @@
 """Optimizers: PATS and SAGE on Adamax and AdamW, their plain bases, NoisyTune, groups and schedule."""
 
 from .adamax import AdamaxW
-from .base import ListOptimizer
+from .base import ListOptimizer, SensitivityOptimizer
 from .noisytune import noisytune_
 from .own import OWN_NAME, is_own, parse_options
 from .param_groups import encoder_param_groups
@@ -9,7 +9,7 @@ from .pats import PATSAdamax, PATSAdamW, PATSConfig
 from .registry import OPTIMIZERS, build_optimizer, spec_of
 from .sage import SAGEAdamax, SAGEAdamW, SAGEConfig
 from .schedule import linear_schedule
-from .summary import SensitivityOptimizer, TensorSummary
+from .summary import TensorSummary
 
 __all__ = [
     "OPTIMIZERS",

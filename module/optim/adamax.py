@@ -43,17 +43,21 @@ def update_exp_infs_(exp_infs: list[Tensor], grads: list[Tensor], *, beta2: floa
     torch._foreach_maximum_(exp_infs, norms)
 
 
-class AdamaxW(TwoAverageOptimizer):
+class ListAdamax(TwoAverageOptimizer):
+    """The base of `AdamaxW` and `PATSAdamax`: the step, without a constructor of its own."""
+
+    averages = ("exp_avg", "exp_inf")
+    rule = staticmethod(adamax_)
+    kernel = "adamax"
+
+
+class AdamaxW(ListAdamax):
     """Adamax with decoupled weight decay; with `weight_decay` 0 equal to `torch.optim.Adamax` to the last bit.
 
     Arguments are those of `torch.optim.Adamax`. `weight_decay` shrinks the parameters by `lr·wd` a step instead of
     adding to the gradient (as AdamW does to Adam). `backend`, `capturable`, `state_dtype` and `master_weights` are
     explained at `ListOptimizer`. Raises ValueError for values out of range.
     """
-
-    averages = ("exp_avg", "exp_inf")
-    rule = staticmethod(adamax_)
-    kernel = "adamax"
 
     def __init__(
         self,

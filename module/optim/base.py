@@ -17,8 +17,9 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from ..kernels.mode import WARM_UP
 from .backends import BACKENDS, load_kernels, pick_backend
-from .buckets import Bucket, arithmetic_dtype, bucket_limit
+from .buckets import Bucket, Gradients, Lists, arithmetic_dtype, bucket_limit
 from .sharding import is_sharded, sharded_like, sharding_of, whole
+from .summary import Sensitive, TensorSummary, sample_magnitudes, summarize
 
 if TYPE_CHECKING:
     from ..kernels.launch import Kernels
@@ -90,14 +91,14 @@ class ListOptimizer(Optimizer):
         """Return the names of the per-element averages that a step of this group needs."""
         raise NotImplementedError
 
-    def _prepare(self, bucket: Bucket, group: Group) -> None:
+    def _prepare(self, lists: Lists, group: Group) -> None:
         """Do what needs whole tensors before the elementwise update; nothing, for most."""
 
-    def _update(self, bucket: Bucket, group: Group) -> None:
-        """Update `bucket.params` and the state in place, element by element."""
+    def _update(self, lists: Lists, group: Group) -> None:
+        """Update `lists.params` and the state in place, element by element."""
         raise NotImplementedError
 
-    def _launch(self, kernels: Kernels, bucket: Bucket, group: Group) -> None:
+    def _launch(self, kernels: Kernels, bucket: Bucket, gradients: Gradients, group: Group) -> None:
         """Do the whole step with Triton."""
         raise NotImplementedError
 
@@ -128,14 +129,8 @@ class ListOptimizer(Optimizer):
         if isinstance(grad_factor, Tensor):
             grad_factor = grad_factor.reshape(())
         for number, group in enumerate(self.param_groups):
-            buckets = self._buckets(number, group, position)
-            try:
-                for bucket in buckets:
-                    bucket.grad_factor = _at_hand(grad_factor, bucket.params[0].device)
-                    self._step_bucket(bucket, group)
-            finally:
-                for bucket in buckets:
-                    bucket.drop()
+            for bucket in self._buckets(number, group, position):
+                self._step_bucket(bucket, bucket.gradients(group, grad_factor), group)
             position += sum([param.numel() for param in group["params"]])
         return loss
 
@@ -147,20 +142,20 @@ class ListOptimizer(Optimizer):
         if not all("step" in self.state.get(param, {}) for param in having):
             raise RuntimeError(WARM_UP)
 
-    def _step_bucket(self, bucket: Bucket, group: Group) -> None:
+    def _step_bucket(self, bucket: Bucket, gradients: Gradients, group: Group) -> None:
         """Count the step and update: with the kernels, or list-wise, a piece at a time."""
-        device = bucket.params[0].device
-        if isinstance(group["lr"], Tensor) and (not group["capturable"] or group["lr"].device != device):
+        if isinstance(group["lr"], Tensor) and (not group["capturable"] or group["lr"].device != bucket.device):
             group = {**group, "lr": float(group["lr"])}
-        if not bucket.step:
+        if bucket.for_kernels:
             self._kernels = self._kernels or load_kernels()
             with torch.cuda.device_of(bucket.params[0]):  # type: ignore[no-untyped-call]  # where Triton launches
-                self._launch(self._kernels, bucket, group)
+                self._launch(self._kernels, bucket, gradients, group)
             return
+        lists = bucket.lists(gradients)
         # A tensor for the addend, wrapped once: adding a number would wrap it again for each counter.
         torch._foreach_add_(bucket.counters, torch.tensor(1.0, device="cpu"), alpha=1.0)
-        self._prepare(bucket, group)
-        for piece in bucket.pieces():
+        self._prepare(lists, group)
+        for piece in lists.pieces():
             working = piece.working()
             self._update(working, group)
             piece.store(working)
@@ -177,7 +172,7 @@ class ListOptimizer(Optimizer):
         layout = self._layouts.get(key)
         if layout is not None:
             same = layout.sight == self._sight(group, grads, position)
-            if same and all([bucket.take(grads) for bucket in layout.buckets]):
+            if same and all([bucket.in_step() for bucket in layout.buckets]):
                 return layout.buckets
             self._layouts.clear()  # the others may hold what has been replaced, too
         buckets = self._collect(group, grads, position)
@@ -211,16 +206,16 @@ class ListOptimizer(Optimizer):
             counted_on = param.device if kernels else CPU
             if counter is None or counter.device != counted_on:
                 state["step"] = counter = _counter(counter, counted_on)
-            step = 0 if kernels else int(counter.item()) + 1
+            count = None if kernels else counter.item()  # the kernels look at each parameter's own
             sharding = sharding_of(param) if is_sharded(param) else None
             # The kernels load four elements at a time where all tensors of a launch have whole lots of them.
-            key = (param.device, param.dtype, grad.dtype, step, sharding, kernels and param.numel() % 16 == 0)
+            key = (param.device, param.dtype, grad.dtype, count, sharding, kernels and param.numel() % 16 == 0)
             bucket = filling.get(key)
-            if bucket is None or (step and bucket.elements + param.numel() > bucket.limit):
+            if bucket is None or not bucket.has_room(param.numel()):
                 state_dtypes = self._state_dtypes(param.dtype, group)
-                bucket = filling[key] = Bucket(step, bucket_limit(param.device), state_dtypes, sharding)
+                bucket = filling[key] = Bucket(kernels, bucket_limit(param.device), state_dtypes, sharding)
                 buckets.append(bucket)
-            bucket.add(place, first, param, grad, state)
+            bucket.add(place, first, param, state)
         return buckets
 
     def _state_dtypes(self, param_dtype: torch.dtype, group: Group) -> dict[str, torch.dtype]:
@@ -276,11 +271,6 @@ class ListOptimizer(Optimizer):
                 group.setdefault(name, value)
 
 
-def _at_hand(factor: float | Tensor | None, device: torch.device) -> float | Tensor | None:
-    """Return a factor that can be used on a device: what lies on another is read back."""
-    return float(factor) if isinstance(factor, Tensor) and factor.device != device else factor
-
-
 def _counter(old: Tensor | None, device: torch.device) -> Tensor:
     """Return a step counter on this device, with the old one's count."""
     return torch.zeros((), dtype=torch.float32, device=device) if old is None else old.to(device)
@@ -299,17 +289,52 @@ class TwoAverageOptimizer(ListOptimizer):
     def _state_names(self, group: Group) -> tuple[str, ...]:
         return self.averages
 
-    def _update(self, bucket: Bucket, group: Group) -> None:
+    def _update(self, lists: Lists, group: Group) -> None:
         type(self).rule(
-            bucket.params,
-            bucket.grads,
-            *(bucket.state[name] for name in self.averages),
-            step=bucket.step,
+            lists.params,
+            lists.grads,
+            *(lists.state[name] for name in self.averages),
+            step=lists.step,
             lr=group["lr"],
             betas=group["betas"],
             eps=group["eps"],
             weight_decay=group["weight_decay"],
         )
 
-    def _launch(self, kernels: Kernels, bucket: Bucket, group: Group) -> None:
-        kernels.descend(self.kernel, bucket, group, self.averages)
+    def _launch(self, kernels: Kernels, bucket: Bucket, gradients: Gradients, group: Group) -> None:
+        kernels.descend(self.kernel, bucket, gradients, group, self.averages)
+
+
+class SensitivityOptimizer(ListOptimizer):
+    """Base of the optimizers that keep sensitivities: PATS and SAGE."""
+
+    @torch.no_grad()
+    def sensitivity_summary(self) -> dict[str, TensorSummary]:
+        """Summarize each tensor that has sensitivities, by name or, where the groups have none, by `group.place`.
+
+        It costs a few passes over them and one read-back from the device: nothing beside a hundred steps. Empty before
+        the first step. Every rank must call it when parameters are sharded.
+        """
+        return summarize(self._sensitive(), self._noise_scales)
+
+    @torch.no_grad()
+    def sensitivity_sample(self, size: int = 2**16) -> Tensor:
+        """Return the magnitudes of some `size` sensitivities, spread evenly over all elements: for a histogram.
+
+        One-dimensional, float32, on the CPU; of sharded tensors this rank's. Empty before the first step.
+        """
+        return sample_magnitudes(self._sensitive(), size)
+
+    def _noise_scales(self, average: Tensor, mean: Tensor, size: int, group: Group) -> Tensor | None:
+        """Return each element's σ, None where there is no noise; `mean` and `size` are the whole tensor's."""
+        return None
+
+    def _sensitive(self) -> list[Sensitive]:
+        # "names" are `encoder_param_groups`'s, "param_names" are torch's own, which all groups must have or none.
+        return [
+            Sensitive(names[i] if names else f"{number}.{i}", param, self.state[param]["sensitivity"], group)
+            for number, group in enumerate(self.param_groups)
+            for names in [group.get("names") or group.get("param_names")]
+            for i, param in enumerate(group["params"])
+            if "sensitivity" in self.state.get(param, {}) and param.numel()
+        ]

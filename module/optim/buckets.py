@@ -1,9 +1,14 @@
-"""Aligned tensor lists, which the mathematics works on, and their splitting and widening."""
+"""What a step works on: buckets, the layout that stays from step to step, and the aligned tensor lists of one step.
+
+A bucket has the tensors, and each step brings its `Gradients`. Kernels take the two as they are; for the mathematics
+over lists they become `Lists`, which can be cut into pieces and widened to the arithmetic's dtype.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +20,10 @@ from .sharding import Region, Sharding, local, region_of, sharded_like
 # operation to the next; on a GPU they are as large as saves launches, but bound the memory of the temporaries.
 CPU_BUCKET_ELEMENTS = 2**19
 DEVICE_BUCKET_ELEMENTS = 2**25
+
+
+Factor = float | Tensor | None
+"""What multiplies all gradients of a step, None for nothing."""
 
 
 def bucket_limit(device: torch.device) -> int:
@@ -29,60 +38,75 @@ def arithmetic_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+class Gradients(NamedTuple):
+    """What a step brings to a bucket: a gradient a parameter, and what multiplies them all.
+
+    Of sharded parameters they are the local shards, for the kernels they are contiguous.
+    """
+
+    tensors: list[Tensor]
+    factor: Factor
+
+
 @dataclass
 class Bucket:
-    """Aligned lists over parameters of one group.
+    """The layout of some parameters of one group, kept from step to step: which tensors, and where they belong.
 
     Each field is a list with an entry a parameter, `state` has such a list for each name of `state_dtypes`:
-    - `params`, `grads`, `counters`: of sharded parameters the local shard; the counts of steps.
+    - `params`, `counters`: of sharded parameters the local shard; the counts of steps.
     - `places`: in the group; `positions`: where their first elements stand among all elements of the optimizer;
       `sizes`: elements of the whole tensors.
     - `starts`: where in the whole the local shard begins; `regions`: the box that it is, where it is no span.
-    - `spans`: the positions whose noise is needed; `means`: PATS's s̄, once it is known.
+    - `spans`: the positions whose noise is needed.
 
-    `step` is `t`, counted from 1 for the first update, and 0 for the kernels, which may update parameters of different
-    steps. `limit` is how many elements it should hold at most. `grad_factor` multiplies the gradients.
+    `for_kernels` says what updates them: Triton's kernels, each parameter by its own count of steps, or lists of
+    tensors, which share one. Of those it should hold `limit` elements at most.
     """
 
-    step: int
+    for_kernels: bool
     limit: int
-    state_dtypes: dict[str, torch.dtype] = field(default_factory=dict)
+    state_dtypes: dict[str, torch.dtype]
     sharding: Sharding | None = None
     params: list[Tensor] = field(default_factory=list)
-    grads: list[Tensor] = field(default_factory=list)
     counters: list[Tensor] = field(default_factory=list)
-    state: dict[str, list[Tensor]] = field(default_factory=dict)
+    state: dict[str, list[Tensor]] = field(init=False)
     places: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     regions: list[Region | None] = field(default_factory=list)
-    means: list[Tensor] = field(default_factory=list)
-    grad_factor: float | Tensor | None = None
     elements: int = 0
 
     def __post_init__(self) -> None:
-        self.state = self.state or {name: [] for name in self.state_dtypes}
+        self.state = {name: [] for name in self.state_dtypes}
 
-    def add(self, place: int, position: int, param: Tensor, grad: Tensor, state: dict[str, Tensor]) -> None:
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.params[0].device
+
+    def has_room(self, elements: int) -> bool:
+        """Whether so many more elements fit in; the kernels take any number."""
+        return self.for_kernels or self.elements + elements <= self.limit
+
+    def add(self, place: int, position: int, param: Tensor, state: dict[str, Tensor]) -> None:
         """Append one parameter: its place in the group, where its first element stands; state that it lacks is made."""
         for name, values in self.state.items():
             value, dtype = state.get(name), self.state_dtypes[name]
             if value is not None and (value.shape != param.shape or value.device != param.device):
                 its, here = (f"{tuple(tensor.shape)} on {tensor.device}" for tensor in (value, param))
                 raise RuntimeError(f"the state {name!r} is {its}, and its parameter {here}")
-            if value is None or value.dtype is not dtype or (not self.step and not value.is_contiguous()):
+            if value is None or value.dtype is not dtype or (self.for_kernels and not value.is_contiguous()):
                 value = state[name] = _made_to_fit(name, value, param, dtype)
             values.append(local(value) if self.sharding else value)
         self.counters.append(state["step"])
         region, start, size = None, 0, param.numel()
         if self.sharding:
             region = region_of(param)
-            param, grad = local(param), local(sharded_like(grad, param))
+            param = local(param)
             region, start = (region, 0) if region.start is None else (None, region.start)
         self.params.append(param)
-        self.grads.append(grad)
         self.places.append(place)
         self.positions.append(position)
         self.sizes.append(size)
@@ -91,20 +115,62 @@ class Bucket:
         self.regions.append(region)
         self.elements += size
 
-    def take(self, grads: list[Tensor | None]) -> bool:
-        """Begin another step with these gradients of the group; False if the parameters' steps have come to differ."""
-        self.grads = [grads[place] for place in self.places]  # type: ignore[misc]  # who has none has not changed
-        if self.step:
-            steps = {counter.item() for counter in self.counters}
-            self.step = int(min(steps)) + 1
-            return len(steps) == 1
-        return True
+    def in_step(self) -> bool:
+        """Whether the parameters have taken equally many steps, where that matters: the lists have one count for all.
 
-    def drop(self) -> None:
-        """Let go of what belongs to one step: gradients would stay in memory."""
-        self.grads, self.means, self.grad_factor = [], [], None
+        Heads that take turns come to differ from what they share. Nothing is read back from a GPU.
+        """
+        return self.for_kernels or len({counter.item() for counter in self.counters}) == 1
 
-    def pieces(self) -> Iterator[Bucket]:
+    def gradients(self, group: dict[str, Any], factor: Factor) -> Gradients:
+        """Take up the group's gradients for a step; a factor that lies on another device is read back."""
+        members = group["params"]
+        grads = [members[place].grad for place in self.places]
+        if self.sharding:
+            grads = [local(sharded_like(grad, members[i])) for i, grad in zip(self.places, grads, strict=True)]
+        if self.for_kernels:
+            grads = [grad.contiguous() for grad in grads]
+        if isinstance(factor, Tensor) and factor.device != self.device:
+            factor = float(factor)
+        return Gradients(grads, factor)
+
+    def lists(self, gradients: Gradients) -> Lists:
+        """The lists of the step that `counters` are about to count."""
+        return Lists(
+            step=int(self.counters[0].item()) + 1,
+            limit=self.limit,
+            params=self.params,
+            grads=gradients.tensors,
+            grad_factor=gradients.factor,
+            state=self.state,
+            sizes=self.sizes,
+            spans=self.spans,
+            regions=self.regions,
+            sharding=self.sharding,
+        )
+
+
+@dataclass
+class Lists:
+    """Aligned lists that the mathematics of one step works on: of a bucket, or of slices of one large tensor.
+
+    `step` is `t`, counted from 1 for the first update. `grad_factor` multiplies the gradients. `means` are PATS's s̄,
+    empty until they are known. The other fields are those of `Bucket`.
+    """
+
+    step: int
+    limit: int
+    params: list[Tensor]
+    grads: list[Tensor]
+    grad_factor: Factor
+    state: dict[str, list[Tensor]]
+    sizes: list[int]
+    spans: list[Span]
+    regions: list[Region | None]
+    sharding: Sharding | None
+    means: list[Tensor] = field(default_factory=list)
+
+    def pieces(self) -> Iterator[Lists]:
         """Cut a single large tensor into slices of bucket size; anything else stays whole."""
         limit = self.limit
         whole = len(self.params) > 1 or self.params[0].numel() <= limit or self.regions != [None]
@@ -115,24 +181,18 @@ class Bucket:
         params, grads = (torch.split(tensor.view(-1), limit) for tensor in (self.params[0], self.grads[0]))
         state = {name: torch.split(values[0].view(-1), limit) for name, values in self.state.items()}
         for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
-            yield Bucket(
-                step=self.step,
-                limit=limit,
+            yield replace(
+                self,
                 params=[param],
                 grads=[grad],
                 state={name: [slices[i]] for name, slices in state.items()},
-                sizes=self.sizes,
                 spans=[(self.spans[0][0] + i * limit, param.numel())],
-                regions=self.regions,
-                means=self.means,
-                grad_factor=self.grad_factor,
-                elements=param.numel(),
             )
 
-    def working(self) -> Bucket:
+    def working(self) -> Lists:
         """Return the lists that the mathematics may change: in the arithmetic's dtype, gradients scaled.
 
-        They are the bucket's own tensors where those will do; `store` brings the others home.
+        They are these tensors themselves where those will do; `store` brings the others home.
         """
         dtype = arithmetic_dtype(self.params[0].dtype)
         self.grads = _in_dtype(self.grads, dtype)
@@ -142,7 +202,7 @@ class Bucket:
         params = state.pop("master_param", None) or _in_dtype(self.params, dtype)
         return replace(self, params=params, state=state)
 
-    def store(self, working: Bucket) -> None:
+    def store(self, working: Lists) -> None:
         """Round what was computed in working copies into the tensors that they are copies of."""
         pairs = [(self.params, working.params), *((self.state[name], values) for name, values in working.state.items())]
         for stored, computed in pairs:

@@ -9,9 +9,12 @@ from torch import Tensor
 
 from .noise import noise_key
 
+NOISYTUNE_LAMBDA = 0.15
+"""The paper's own choice of λ, and `--baseline noisytune`'s."""
+
 
 @torch.no_grad()
-def noisytune_(params: Iterable[Tensor], *, intensity: float = 0.15, seed: int = 0) -> int:
+def noisytune_(params: Iterable[Tensor], *, intensity: float = NOISYTUNE_LAMBDA, seed: int = 0) -> int:
     """Perturb tensors in place: `W ← W + U(-λ/2, λ/2) · std(W)` (Wu et al. 2022, Eq. 1), λ being `intensity`.
 
     Tensors of one element have no spread and are left alone. The noise is keyed by `seed` and a tensor's place in

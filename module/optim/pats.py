@@ -26,14 +26,13 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from .adamax import AdamaxW
+from .adamax import ListAdamax
 from .adamw import ListAdamW
-from .base import Group, ListOptimizer, TwoAverageOptimizer
-from .buckets import Bucket
+from .base import Group, SensitivityOptimizer, TwoAverageOptimizer
+from .buckets import Bucket, Gradients, Lists
 from .hyperparameters import Hyperparameters, hyperparameter
 from .noise import Draws, keyed_draws, keyed_noise
 from .sensitivity import mean_sensitivities, sensitivity_
-from .summary import SensitivityOptimizer
 from .twins import note_draw
 
 if TYPE_CHECKING:
@@ -240,11 +239,11 @@ def noise_scale(group: Group) -> float:
     return share * lambda_factor(group["noise_lambda"], group["noise_form"])
 
 
-def _on_cpu_in_one_piece(bucket: Bucket) -> bool:
+def _on_cpu_in_one_piece(lists: Lists) -> bool:
     """Whether elements can be picked by their places: no GPU, no shards that are boxes, nothing transposed."""
-    if bucket.params[0].device.type != "cpu" or any(bucket.regions):
+    if lists.params[0].device.type != "cpu" or any(lists.regions):
         return False
-    return all(tensor.is_contiguous() for tensor in [*bucket.params, *bucket.state["sensitivity"]])
+    return all(tensor.is_contiguous() for tensor in [*lists.params, *lists.state["sensitivity"]])
 
 
 class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
@@ -265,11 +264,10 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
         master_weights: bool = False,
         **pats: Any,
     ) -> None:
-        # Past the base class's constructor, which knows nothing of these options.
         base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         how = {"backend": backend, "capturable": capturable, "state_dtype": state_dtype}
         own = {**asdict(PATSConfig(**pats)), "seed": seed, "perturb": True}
-        ListOptimizer.__init__(self, params, {**base, **own, **how, "master_weights": master_weights})
+        super().__init__(params, {**base, **own, **how, "master_weights": master_weights})
 
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
@@ -307,39 +305,39 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
             note_draw(self, group["seed"])
         return super()._buckets(number, group, position)
 
-    def _prepare(self, bucket: Bucket, group: Group) -> None:
+    def _prepare(self, lists: Lists, group: Group) -> None:
         if not self._perturbs(group):
             return
         signed = group["sensitivity"] == "signed"
-        for piece in bucket.pieces():
+        for piece in lists.pieces():
             working = piece.working()
             averages = working.state["sensitivity"]
             sensitivity_(averages, working.params, working.grads, beta=group["sensitivity_beta"], signed=signed)
             piece.store(working)
-        averages = bucket.state["sensitivity"]
-        bucket.means = mean_sensitivities(averages, bucket.sizes, bucket.sharding, finite=True)
+        averages = lists.state["sensitivity"]
+        lists.means = mean_sensitivities(averages, lists.sizes, lists.sharding, finite=True)
 
-    def _update(self, bucket: Bucket, group: Group) -> None:
-        super()._update(bucket, group)
+    def _update(self, lists: Lists, group: Group) -> None:
+        super()._update(lists, group)
         if not self._perturbs(group):
             return
-        how = {"seed": group["seed"], "step": bucket.step, "dtype": bucket.params[0].dtype}
-        averages, options = bucket.state["sensitivity"], {name: group[name] for name in READING}
+        how = {"seed": group["seed"], "step": lists.step, "dtype": lists.params[0].dtype}
+        averages, options = lists.state["sensitivity"], {name: group[name] for name in READING}
         options |= {"scale": noise_scale(group)}
-        if _on_cpu_in_one_piece(bucket):
-            draws = keyed_draws(bucket.spans, group["noise_p"], **how)
-            perturb_some_(bucket.params, averages, bucket.means, draws, bucket.sizes, **options)
+        if _on_cpu_in_one_piece(lists):
+            draws = keyed_draws(lists.spans, group["noise_p"], **how)
+            perturb_some_(lists.params, averages, lists.means, draws, lists.sizes, **options)
         else:
-            noises = self._noises(bucket, group["noise_p"], how)
-            perturb_(bucket.params, averages, bucket.means, noises, bucket.sizes, **options)
+            noises = self._noises(lists, group["noise_p"], how)
+            perturb_(lists.params, averages, lists.means, noises, lists.sizes, **options)
 
     @staticmethod
-    def _noises(bucket: Bucket, p: float, how: dict[str, Any]) -> list[Tensor]:
+    def _noises(lists: Lists, p: float, how: dict[str, Any]) -> list[Tensor]:
         """Draw each parameter's `z ⊙ n`; for a shard that is no span, the whole tensor's, and cut."""
-        noises = keyed_noise(bucket.spans, p, device=bucket.params[0].device, **how)
-        if any(bucket.regions):
-            noises = [region.of(one) if region else one for region, one in zip(bucket.regions, noises, strict=True)]
-        return [noise.view_as(param) for noise, param in zip(noises, bucket.params, strict=True)]
+        noises = keyed_noise(lists.spans, p, device=lists.params[0].device, **how)
+        if any(lists.regions):
+            noises = [region.of(one) if region else one for region, one in zip(lists.regions, noises, strict=True)]
+        return [noise.view_as(param) for noise, param in zip(noises, lists.params, strict=True)]
 
     def _noise_scales(self, average: Tensor, mean: Tensor, size: int, group: Group) -> Tensor | None:
         if not self._perturbs(group):
@@ -347,14 +345,14 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
         reading = {name: group[name] for name in READING}
         return unit_scales([average], [mean], [size], **reading)[0] * noise_scale(group)
 
-    def _launch(self, kernels: Kernels, bucket: Bucket, group: Group) -> None:
+    def _launch(self, kernels: Kernels, bucket: Bucket, gradients: Gradients, group: Group) -> None:
         if not self._perturbs(group):
-            super()._launch(kernels, bucket, group)
+            super()._launch(kernels, bucket, gradients, group)
             return
         peak = peak_rate(group) if group["noise_schedule"] == "lr" else None
-        if isinstance(peak, Tensor) and peak.device != bucket.params[0].device:
+        if isinstance(peak, Tensor) and peak.device != bucket.device:
             peak = float(peak)
-        kernels.descend_with_noise(self.kernel, bucket, group, self.averages, peak)
+        kernels.descend_with_noise(self.kernel, bucket, gradients, group, self.averages, peak)
 
 
 def _full_signature() -> inspect.Signature:
@@ -367,7 +365,7 @@ def _full_signature() -> inspect.Signature:
 _Perturbed.__init__.__signature__ = _full_signature()  # type: ignore[attr-defined]  # every function takes one
 
 
-class PATSAdamax(_Perturbed, AdamaxW):
+class PATSAdamax(_Perturbed, ListAdamax):
     """PATS on Adamax, the paper's optimizer; the defaults are the paper's values.
 
     `lr`, `betas`, `eps`, the decoupled `weight_decay`, `backend`, `capturable`, `state_dtype` and `master_weights` are

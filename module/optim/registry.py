@@ -22,10 +22,9 @@ BETAS = (0.9, 0.999)
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec:
-    """One optimizer: its class, its default eps, and which of the method settings it takes."""
+    """One optimizer: its class, and which of the method settings it takes."""
 
     factory: Callable[..., Optimizer]
-    eps: float = 1e-8
     perturbs: bool = False
     adapts: bool = False
 
@@ -33,8 +32,8 @@ class OptimizerSpec:
 OPTIMIZERS: dict[str, OptimizerSpec] = {
     "adamax": OptimizerSpec(factory=AdamaxW),
     "adamw": OptimizerSpec(factory=torch.optim.AdamW),
-    "sage_adamax": OptimizerSpec(factory=SAGEAdamax, eps=1e-6, adapts=True),
-    "sage_adamw": OptimizerSpec(factory=SAGEAdamW, eps=1e-6, adapts=True),
+    "sage_adamax": OptimizerSpec(factory=SAGEAdamax, adapts=True),
+    "sage_adamw": OptimizerSpec(factory=SAGEAdamW, adapts=True),
     "pats_adamax": OptimizerSpec(factory=PATSAdamax, perturbs=True),
     "pats_adamw": OptimizerSpec(factory=PATSAdamW, perturbs=True),
 }
@@ -68,8 +67,9 @@ def build_optimizer(
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}; choose from {', '.join(OPTIMIZERS)}, or package.module:Class")
     spec = OPTIMIZERS[name]
-    values: dict[str, Any] = {"lr": lr, "betas": BETAS, "eps": spec.eps if eps is None else eps}
-    values["weight_decay"] = weight_decay
+    values: dict[str, Any] = {"lr": lr, "betas": BETAS, "weight_decay": weight_decay}
+    if eps is not None:
+        values["eps"] = eps
     if spec.perturbs:
         values |= {**asdict(pats or PATSConfig()), "seed": seed}
     if spec.adapts:

@@ -18,11 +18,10 @@ from torch.optim.optimizer import ParamsT
 
 from .adamax import update_exp_infs_
 from .adamw import update_adam_moments_
-from .base import Group
-from .buckets import Bucket
+from .base import Group, SensitivityOptimizer
+from .buckets import Bucket, Gradients, Lists
 from .hyperparameters import Hyperparameters, hyperparameter
 from .sensitivity import sensitivity_
-from .summary import SensitivityOptimizer
 
 if TYPE_CHECKING:
     from ..kernels.launch import Kernels
@@ -80,15 +79,15 @@ class _Sage(SensitivityOptimizer):
     def _state_names(self, group: Group) -> tuple[str, ...]:
         return (*self.averages, "sensitivity") if group["perturb"] else self.averages
 
-    def _launch(self, kernels: Kernels, bucket: Bucket, group: Group) -> None:
-        kernels.descend_by_sensitivity(self.kernel, bucket, group, self.averages)
+    def _launch(self, kernels: Kernels, bucket: Bucket, gradients: Gradients, group: Group) -> None:
+        kernels.descend_by_sensitivity(self.kernel, bucket, gradients, group, self.averages)
 
-    def _factors(self, bucket: Bucket, group: Group, correction: float) -> list[Tensor] | None:
+    def _factors(self, lists: Lists, group: Group, correction: float) -> list[Tensor] | None:
         """Fold in this step's sensitivity and return the factors; None for groups that get the base step."""
         if not group["perturb"]:
             return None
-        averages = bucket.state["sensitivity"]
-        fresh = sensitivity_(averages, bucket.params, bucket.grads, beta=group["sensitivity_beta"])
+        averages = lists.state["sensitivity"]
+        fresh = sensitivity_(averages, lists.params, lists.grads, beta=group["sensitivity_beta"])
         return sage_factors(fresh, averages, correction=correction, eps=group["eps"])
 
 
@@ -102,18 +101,18 @@ class SAGEAdamax(_Sage):
     averages = ("exp_avg", "exp_inf")
     kernel = "sage_adamax"
 
-    def _update(self, bucket: Bucket, group: Group) -> None:
-        factors = self._factors(bucket, group, correction=1.0)
-        exp_avgs, exp_infs, eps = bucket.state["exp_avg"], bucket.state["exp_inf"], group["eps"]
+    def _update(self, lists: Lists, group: Group) -> None:
+        factors = self._factors(lists, group, correction=1.0)
+        exp_avgs, exp_infs, eps = lists.state["exp_avg"], lists.state["exp_inf"], group["eps"]
         beta1, beta2 = group["betas"]
-        torch._foreach_lerp_(exp_avgs, bucket.grads, 1 - beta1)
-        update_exp_infs_(exp_infs, bucket.grads, beta2=beta2, eps=eps)
+        torch._foreach_lerp_(exp_avgs, lists.grads, 1 - beta1)
+        update_exp_infs_(exp_infs, lists.grads, beta2=beta2, eps=eps)
         directions = torch._foreach_div(exp_avgs, torch._foreach_add(exp_infs, eps))
         if group["weight_decay"] != 0:
-            torch._foreach_add_(directions, bucket.params, alpha=group["weight_decay"])
+            torch._foreach_add_(directions, lists.params, alpha=group["weight_decay"])
         if factors is not None:
             torch._foreach_mul_(directions, factors)
-        torch._foreach_add_(bucket.params, directions, alpha=-group["lr"])
+        torch._foreach_add_(lists.params, directions, alpha=-group["lr"])
 
 
 class SAGEAdamW(_Sage):
@@ -126,17 +125,17 @@ class SAGEAdamW(_Sage):
     averages = ("exp_avg", "exp_avg_sq")
     kernel = "sage_adamw"
 
-    def _update(self, bucket: Bucket, group: Group) -> None:
-        factors = self._factors(bucket, group, correction=1 - group["sensitivity_beta"] ** bucket.step)
-        exp_avgs, exp_avg_sqs, lr = bucket.state["exp_avg"], bucket.state["exp_avg_sq"], group["lr"]
+    def _update(self, lists: Lists, group: Group) -> None:
+        factors = self._factors(lists, group, correction=1 - group["sensitivity_beta"] ** lists.step)
+        exp_avgs, exp_avg_sqs, lr = lists.state["exp_avg"], lists.state["exp_avg_sq"], group["lr"]
         beta1, beta2 = group["betas"]
-        update_adam_moments_(exp_avgs, exp_avg_sqs, bucket.grads, betas=(beta1, beta2))
+        update_adam_moments_(exp_avgs, exp_avg_sqs, lists.grads, betas=(beta1, beta2))
         denominators = torch._foreach_sqrt(exp_avg_sqs)
         torch._foreach_add_(denominators, group["eps"])
         directions = torch._foreach_div(exp_avgs, denominators)
         if factors is not None:
             torch._foreach_mul_(directions, factors)
-        rate = lr * (1 - beta2**bucket.step) ** 0.5 / (1 - beta1**bucket.step)
-        torch._foreach_add_(bucket.params, directions, alpha=-rate)
+        rate = lr * (1 - beta2**lists.step) ** 0.5 / (1 - beta1**lists.step)
+        torch._foreach_add_(lists.params, directions, alpha=-rate)
         if group["weight_decay"] != 0:
-            torch._foreach_mul_(bucket.params, 1 - lr * group["weight_decay"])
+            torch._foreach_mul_(lists.params, 1 - lr * group["weight_decay"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .base import Group, ListOptimizer
 from .sensitivity import mean_sensitivities
 from .sharding import is_sharded, local, sharding_of
 
@@ -41,70 +42,58 @@ class TensorSummary:
     noise_quantiles: tuple[float, ...] | None = None
 
 
-class SensitivityOptimizer(ListOptimizer):
-    """Base of the optimizers that keep sensitivities."""
+class Sensitive(NamedTuple):
+    """A parameter that has sensitivities: its name, their averages of its shape, and the options of its group."""
 
-    @torch.no_grad()
-    def sensitivity_summary(self) -> dict[str, TensorSummary]:
-        """Summarize each tensor that has sensitivities, by name or, where the groups have none, by `group.place`.
+    name: str
+    param: Tensor
+    average: Tensor
+    group: dict[str, Any]
 
-        It costs a few passes over them and one read-back from the device: nothing beside a hundred steps. Empty before
-        the first step. Every rank must call it when parameters are sharded.
-        """
-        sensitive = self._sensitive()
-        if not sensitive:
-            return {}
-        rows = [self._statistics(param, group) for _, param, group in sensitive]
-        values = torch.stack([row.to(rows[0].device) for row in rows]).tolist()
-        return {name: _summary(param.numel(), row) for (name, param, _), row in zip(sensitive, values, strict=True)}
 
-    @torch.no_grad()
-    def sensitivity_sample(self, size: int = 2**16) -> Tensor:
-        """Return the magnitudes of some `size` sensitivities, spread evenly over all elements: for a histogram.
+NoiseScales = Callable[[Tensor, Tensor, int, dict[str, Any]], "Tensor | None"]
+"""From averages, their mean and elements over the whole tensor, and the group: each element's σ, or None for none."""
 
-        One-dimensional, float32, on the CPU; of sharded tensors this rank's. Empty before the first step.
-        """
-        flat = [local(self.state[param]["sensitivity"]).flatten() for _, param, _ in self._sensitive()]
-        stride = max(1, sum(map(len, flat)) // size)
-        return torch.cat(
-            [torch.empty(0, device="cpu"), *(values[::stride].float().abs().cpu() for values in flat if len(values))]
-        )
 
-    def _noise_scales(self, average: Tensor, mean: Tensor, size: int, group: Group) -> Tensor | None:
-        """Return each element's σ, None where there is no noise; `mean` and `size` are the whole tensor's."""
-        return None
+def summarize(sensitive: Sequence[Sensitive], noise_scales: NoiseScales) -> dict[str, TensorSummary]:
+    """Summarize each tensor, by name; {} for none. Every rank must call it when parameters are sharded."""
+    if not sensitive:
+        return {}
+    rows = [_statistics(one, noise_scales) for one in sensitive]
+    values = torch.stack([row.to(rows[0].device) for row in rows]).tolist()
+    return {one.name: _summary(one.param.numel(), row) for one, row in zip(sensitive, values, strict=True)}
 
-    def _sensitive(self) -> list[tuple[str, Tensor, Group]]:
-        # "names" are `encoder_param_groups`'s, "param_names" are torch's own, which all groups must have or none.
-        return [
-            (names[i] if names else f"{number}.{i}", param, group)
-            for number, group in enumerate(self.param_groups)
-            for names in [group.get("names") or group.get("param_names")]
-            for i, param in enumerate(group["params"])
-            if "sensitivity" in self.state.get(param, {}) and param.numel()
-        ]
 
-    def _statistics(self, param: Tensor, group: Group) -> Tensor:
-        """Means of |S̃|, of its square, of σ > 0, of the same times p, of σ; quantiles of |S̃|, and of σ above zero.
+def sample_magnitudes(sensitive: Sequence[Sensitive], size: int) -> Tensor:
+    """Return |S̃| of some `size` elements, spread evenly over all: one-dimensional, float32, on the CPU."""
+    flat = [local(one.average).flatten() for one in sensitive]
+    stride = max(1, sum(map(len, flat)) // size)
+    return torch.cat(
+        [torch.empty(0, device="cpu"), *(values[::stride].float().abs().cpu() for values in flat if len(values))]
+    )
 
-        What is about σ is NaN without noise.
-        """
-        average = local(self.state[param]["sensitivity"]).float()
-        sharding = sharding_of(param) if is_sharded(param) else None
 
-        def mean(values: Tensor) -> Tensor:
-            return mean_sensitivities([values.double()], [param.numel()], sharding)[0]
+def _statistics(one: Sensitive, noise_scales: NoiseScales) -> Tensor:
+    """Means of |S̃|, of its square, of σ > 0, of the same times p, of σ; quantiles of |S̃|, and of σ above zero.
 
-        scales = self._noise_scales(average, mean(average).float(), param.numel(), group)
-        means = [mean(average.abs()), mean(average.double() ** 2)]
-        if scales is None:
-            means += [means[0].new_tensor(math.nan)] * 3
-            noise = average.new_full((len(QUANTILES),), math.nan)
-        else:
-            share = mean(scales > 0)
-            means += [share, group["noise_p"] * share, mean(scales)]
-            noise = _quantiles(_sample(scales), positive=True)
-        return torch.cat([torch.stack(means), _quantiles(_sample(average).abs()).double(), noise.double()])
+    What is about σ is NaN without noise.
+    """
+    average, elements = local(one.average).float(), one.param.numel()
+    sharding = sharding_of(one.param) if is_sharded(one.param) else None
+
+    def mean(values: Tensor) -> Tensor:
+        return mean_sensitivities([values.double()], [elements], sharding)[0]
+
+    scales = noise_scales(average, mean(average).float(), elements, one.group)
+    means = [mean(average.abs()), mean(average.double() ** 2)]
+    if scales is None:
+        means += [means[0].new_tensor(math.nan)] * 3
+        noise = average.new_full((len(QUANTILES),), math.nan)
+    else:
+        share = mean(scales > 0)
+        means += [share, one.group["noise_p"] * share, mean(scales)]
+        noise = _quantiles(_sample(scales), positive=True)
+    return torch.cat([torch.stack(means), _quantiles(_sample(average).abs()).double(), noise.double()])
 
 
 def _sample(values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from data_utils.atomic import write_folder
 from data_utils.errors import StoppedError
 from data_utils.task_def import TaskDef
 from mt_dnn.export.card import Card
@@ -18,7 +19,6 @@ from mt_dnn.export.onnx_file import ONNX_FILE, write_onnx
 from mt_dnn.export.onnx_file import TOLERANCE as ONNX_TOLERANCE
 from mt_dnn.export.source import Run
 from mt_dnn.predict import TrainedModel
-from mt_dnn.record.durable import write_folder
 
 
 @dataclass(frozen=True)

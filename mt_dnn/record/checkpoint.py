@@ -19,9 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from data_utils.atomic import RETIRED, remove_folder, write_folder
 from data_utils.errors import InputError
-from mt_dnn.record.durable import RETIRED, damage, remove_folder, to_json, write_folder, writing
-from mt_dnn.record.growing_file import NOTHING, Mark
+from data_utils.fingerprints import Fingerprint, damage
+from data_utils.strict import to_json
+from mt_dnn.record.growing_file import NOTHING
+from mt_dnn.record.writing import writing
 
 FORMAT = 3  # 3: with the events, tensors whole for any number of processes; 2: noise keyed by position; 1: by tensor
 NAME = re.compile(r"step_\d{8}")
@@ -48,7 +51,7 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, dict[str, Tensor]]
     state: dict[str, Any]
     events: str
-    sensitivities: Mark
+    sensitivities: Fingerprint
 
 
 class Checkpoints:
@@ -134,7 +137,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             found = found if isinstance(state, dict) else None
             raise InputError(f"--resume: {folder} has format {found}, this version reads {FORMAT}")
         tensors = {stem: load_file(folder / f"{stem}.safetensors") for stem in TENSORS}
-        mark = Mark.of(state.get("sensitivities", NOTHING._asdict()))
+        mark = Fingerprint.parse(state.get("sensitivities", NOTHING._asdict()))
         return Checkpoint(folder, tensors, state, (folder / EVENTS).read_bytes().decode(), mark)
     except InputError:
         raise

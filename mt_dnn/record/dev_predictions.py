@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from data_utils.atomic import write_text
 from mt_dnn.data import TaskData
-from mt_dnn.record.durable import write_text, writing
 from mt_dnn.record.run_folder import DEV_PREDICTIONS
+from mt_dnn.record.writing import writing
 
 Splits = Mapping[str, Any]
 """Predictions by dev split, one value a row, in the order of its rows."""

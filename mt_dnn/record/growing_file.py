@@ -9,31 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO
 
-from mt_dnn.record.durable import fsync
+from data_utils.atomic import fsync
+from data_utils.fingerprints import Fingerprint
 
 CHUNK = 2**20
-
-
-class Mark(NamedTuple):
-    """The beginning of a file: its length in bytes, and their SHA-256 in hexadecimal."""
-
-    bytes: int
-    sha256: str
-
-    @classmethod
-    def of(cls, value: Any) -> Mark:
-        """From what JSON made of `_asdict()`; ValueError for anything else."""
-        if not isinstance(value, dict) or value.keys() != set(cls._fields):
-            raise ValueError(f"no mark of a file: {value!r}")
-        mark = cls(**value)
-        if type(mark.bytes) is not int or mark.bytes < 0 or not isinstance(mark.sha256, str):
-            raise ValueError(f"no mark of a file: {value!r}")
-        return mark
-
-
-NOTHING = Mark(0, hashlib.sha256().hexdigest())
+NOTHING = Fingerprint(0, hashlib.sha256().hexdigest())
 """The mark of a file that is empty, or not there."""
 
 
@@ -42,7 +24,7 @@ class GrowingFile:
 
     Args:
         path: the file. What it holds beyond `mark` is removed.
-        mark: what it begins with.
+        mark: its beginning.
 
     Attributes:
         damage: what is wrong with the file's beginning, None if nothing. Its whole lines are kept all the same.
@@ -50,7 +32,7 @@ class GrowingFile:
     All methods raise OSError.
     """
 
-    def __init__(self, path: Path, mark: Mark = NOTHING) -> None:
+    def __init__(self, path: Path, mark: Fingerprint = NOTHING) -> None:
         self.path = path
         self.damage: str | None = None
         self._file: BinaryIO | None = None
@@ -58,7 +40,7 @@ class GrowingFile:
         self._size = 0
         self._cut(mark)
 
-    def _cut(self, mark: Mark) -> None:
+    def _cut(self, mark: Fingerprint) -> None:
         """Cut the file back to the mark, or to its last whole line before."""
         if self.path.exists():
             if not mark.bytes:
@@ -84,12 +66,12 @@ class GrowingFile:
         self._file.flush()
         self._take(data)
 
-    def sync(self) -> Mark:
+    def sync(self) -> Fingerprint:
         """Bring all lines to the disk; returns the mark of the file as it is."""
         if self._file:
             os.fsync(self._file.fileno())
             fsync(self.path.parent)  # it may have been made since the last time
-        return Mark(self._size, self._digest.hexdigest())
+        return Fingerprint(self._size, self._digest.hexdigest())
 
     def close(self) -> None:
         """Close the file."""

@@ -61,7 +61,6 @@ class Report:
         skipped = f"  {at.skipped} skipped" if at.skipped else ""
         skipped += f"  {at.overflows} overflowed" if at.overflows else ""
         self.say(f"{label}  loss {by_task}  lr {rate:.2e}  {speed:.0f} samples/s{skipped}{self._left(to_come)}")
-        self.state.losses.clear()
 
     def alive(self, label: str, to_come: int) -> None:
         """A sign of life between two training events, on the console alone."""

@@ -10,10 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from data_utils.atomic import write_text
 from data_utils.cli import columns
 from data_utils.errors import InputError
+from data_utils.strict import to_json
 from data_utils.task_def import TaskDef
-from mt_dnn.record.durable import to_json, write_text, writing
+from mt_dnn.record.writing import writing
 
 MEAN = "mean"
 """The value of `--best_by` that is no task."""

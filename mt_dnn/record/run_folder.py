@@ -14,9 +14,10 @@ from typing import TextIO
 import torch
 import transformers
 
+from data_utils.atomic import PARTIAL, fsync, settle
 from data_utils.errors import BusyError, InputError
 from mt_dnn.record.checkpoint import NAME as CHECKPOINT
-from mt_dnn.record.durable import PARTIAL, fsync, settle, writing
+from mt_dnn.record.writing import writing
 
 LOCK, DEV_PREDICTIONS = "run.lock", "dev_predictions.json"
 OURS = re.compile(r"best|config\.yaml|metrics\.jsonl|results\.json|dev_predictions\.json")
@@ -53,8 +54,7 @@ def claim_folder(folder: Path, *, resume: bool) -> TextIO:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(PermissionError):  # of a folder that may be entered, not listed
-            fsync(folder.parent)
+        fsync(folder.parent)
         while (lock := _lock(folder / LOCK)) is None:
             pass
     except OSError as error:

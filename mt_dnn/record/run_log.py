@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 from torch import Tensor
 from tqdm import tqdm
 
-from mt_dnn.record.durable import write_text, writing
-from mt_dnn.record.growing_file import NOTHING, GrowingFile, Mark
+from data_utils.atomic import write_text
+from data_utils.fingerprints import Fingerprint
+from mt_dnn.record.growing_file import NOTHING, GrowingFile
+from mt_dnn.record.writing import writing
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -42,7 +44,7 @@ class RunLog:
     """
 
     def __init__(
-        self, folder: Path | None, *, events: str, sensitivities: Mark = NOTHING, step: int, tensorboard: bool
+        self, folder: Path | None, *, events: str, sensitivities: Fingerprint = NOTHING, step: int, tensorboard: bool
     ) -> None:
         self._file: TextIO | None = None
         self._sensitivities: GrowingFile | None = None
@@ -79,7 +81,7 @@ class RunLog:
             with writing(self._path.parent / "tensorboard"):
                 self._tensorboard.add_histogram(name, values, step)
 
-    def sync(self) -> Mark:
+    def sync(self) -> Fingerprint:
         """Bring the events to the disk; returns the mark of those about sensitivities, for a checkpoint."""
         if not (self._file and self._sensitivities):
             return NOTHING
@@ -112,7 +114,7 @@ def _line(name: str, step: int, values: dict[str, Any]) -> str:
     return json.dumps({"event": name, "step": step, **values}, allow_nan=False)
 
 
-def _sensitivity_log(path: Path, mark: Mark) -> GrowingFile:
+def _sensitivity_log(path: Path, mark: Fingerprint) -> GrowingFile:
     """The file as it was at a checkpoint. Nothing that a run computes depends on it, so damage to it ends no run."""
     log = GrowingFile(path, mark)
     if log.damage:

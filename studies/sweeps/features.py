@@ -10,7 +10,8 @@ from pathlib import Path
 from data_utils.canonical import canonical_path
 from data_utils.errors import InputError
 from data_utils.features import feature_path
-from data_utils.manifest import MANIFEST_NAME, model_short_name
+from data_utils.fingerprints import MANIFEST
+from data_utils.manifest import model_short_name
 from data_utils.model_folder import BEST, ENCODER
 from data_utils.strict import read_yaml_mapping
 from data_utils.task_def import TaskDef, load_task_defs
@@ -25,7 +26,7 @@ PREPARE = ROOT / "prepro_std.py"
 def has_rows(folder: Path, tasks: Iterable[TaskDef]) -> bool:
     """Whether canonical training rows of one of the tasks lie in a folder, and no features."""
     rows = (canonical_path(folder, task.name, "train", task.data_format) for task in tasks)
-    return not (folder / MANIFEST_NAME).is_file() and any(path.is_file() for path in rows)
+    return not (folder / MANIFEST).is_file() and any(path.is_file() for path in rows)
 
 
 def trained_tasks(settings: Settings) -> list[TaskDef]:

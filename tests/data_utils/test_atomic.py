@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from data_utils.atomic import StagedFiles, sha256_of
+from data_utils.atomic import StagedFiles, write_text
 from data_utils.errors import InputError
 
 
@@ -40,6 +41,51 @@ def test_places_that_cannot_be_written_are_input_errors(tmp_path: Path) -> None:
         staged.path(tmp_path)
 
 
-def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"abc" * 1_000_000)
-    assert sha256_of(tmp_path / "file") == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
+def test_files_are_on_the_disk_before_any_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[str, str]] = []
+    replace = os.replace
+
+    def note_replace(source: Path, target: Path) -> None:
+        done.append(("replace", Path(target).name))
+        replace(source, target)
+
+    def note_fsync(descriptor: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        done.append(("fsync", name.split(".")[1] if name.endswith(".partial") else name))
+
+    monkeypatch.setattr(os, "replace", note_replace)
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    with StagedFiles() as staged:
+        for name in ("a", "b"):
+            staged.path(tmp_path / "new" / name).write_text(name)
+    assert done[:4] == [("fsync", "a"), ("fsync", "b"), ("replace", "a"), ("replace", "b")]
+    assert set(done[4:]) == {("fsync", "new"), ("fsync", tmp_path.name)}
+
+
+def test_a_disk_that_fails_at_the_end_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"), StagedFiles() as staged:
+        staged.path(tmp_path / "new" / "a").write_text("a")
+    with pytest.raises(OSError, match="No space left"):
+        write_text(tmp_path / "b", "b")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_may_not_be_listed_can_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list of names cannot be brought to the disk there; the file itself is."""
+    opened = os.open
+
+    def refuse(path: Path, flags: int) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, flags)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        write_text(tmp_path / "a", "whole")
+    assert (tmp_path / "a").read_text() == "whole"

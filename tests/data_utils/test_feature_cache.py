@@ -90,7 +90,7 @@ def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "fsync", lambda file: (done.append(f"fsync, {path.exists()}"), fsync(file)))
     monkeypatch.setattr(os, "replace", lambda *names: (done.append("replace"), replace(*names)))
     assert write_cache(path, TENSORS, KEY)
-    assert done == ["fsync, False", "replace"]
+    assert done == ["fsync, False", "replace", "fsync, True"]  # the last one is the folder's
 
 
 def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_file_that_may_not_be_read_is_an_input_error(tmp_path: Path, monkeypat
         raise PermissionError(13, "Permission denied")
 
     write(tmp_path, [ROW])
-    monkeypatch.setattr("data_utils.features.sha256_of", refuse)
+    monkeypatch.setattr("data_utils.features.Fingerprint.of", refuse)
     with pytest.raises(InputError, match="cola_train.json: cannot be read: Permission denied"):
         load_features(tmp_path, COLA, "train")
 

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 
 import train
 from data_utils.errors import InputError
+from data_utils.fingerprints import write_list
 from mt_dnn.record.checkpoint import TENSORS, Checkpoint, read_checkpoint
-from mt_dnn.record.durable import MANIFEST, _fingerprint, to_json
 from mt_dnn.trainer import Trainer
 from tests.conftest import Workshop
 
@@ -153,8 +153,7 @@ def test_the_command_line_says_it_in_one_message(
     tensors = load_file(folder / "optimizer.safetensors")
     del tensors[next(name for name in tensors if name.endswith("exp_inf"))]
     save_file(tensors, folder / "optimizer.safetensors")
-    files = [path for path in folder.iterdir() if path.name != MANIFEST]
-    (folder / MANIFEST).write_text(to_json({path.name: _fingerprint(path) for path in files}))
+    write_list(folder)
     capsys.readouterr()
     assert train.main(["--output_dir", str(copied), "--resume"]) == 2
     message = capsys.readouterr().err

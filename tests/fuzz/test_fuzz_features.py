@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from data_utils.errors import InputError
 from data_utils.features import FeatureSet, feature_path, load_features
+from data_utils.fingerprints import MANIFEST as MANIFEST_FILE
+from data_utils.fingerprints import Fingerprint
 from data_utils.kinds.regression import MAX_FLOAT32
 from data_utils.manifest import (
-    MANIFEST_NAME,
     Manifest,
     SplitRecord,
     TaskRecord,
@@ -116,6 +117,7 @@ def test_spoiled_features_are_read_as_they_stand_or_refused(name: str, data: st.
 
 
 names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=6)
+records = st.builds(SplitRecord, st.integers(1, 10**9), encodable, st.none() | st.integers(0, 10**12))
 manifests = st.builds(
     Manifest,
     st.builds(TokenizerInfo, encodable, encodable, st.integers(0, 10**6), encodable),
@@ -127,7 +129,11 @@ manifests = st.builds(
             st.sampled_from(["PremiseOnly", "PremiseAndOneHypothesis"]),
             st.sampled_from(["Classification", "Regression"]),
             st.lists(encodable, max_size=3).map(tuple),
-            st.dictionaries(names, st.builds(SplitRecord, st.integers(1, 10**9), encodable), max_size=2),
+            st.dictionaries(
+                names,
+                records,
+                max_size=2,
+            ),
         ),
         max_size=2,
     ),
@@ -136,7 +142,7 @@ manifests = st.builds(
 
 @given(manifests)
 def test_a_manifest_comes_back_as_written(tmp_path: Path, manifest: Manifest) -> None:
-    write_manifest(tmp_path / MANIFEST_NAME, manifest)
+    write_manifest(tmp_path / MANIFEST_FILE, manifest)
     assert read_manifest(tmp_path) == manifest
 
 
@@ -146,7 +152,7 @@ MANIFEST = Manifest(TokenizerInfo("tiny-bert", "BertTokenizer", 171, "cd" * 32),
 
 @given(data=st.data())
 def test_a_spoiled_manifest_is_whole_or_refused(data: st.DataObject, tmp_path: Path) -> None:
-    path = tmp_path / MANIFEST_NAME
+    path = tmp_path / MANIFEST_FILE
     write_manifest(path, MANIFEST)
     path.write_bytes(data.draw(mutated(path.read_bytes())))
     try:
@@ -162,6 +168,6 @@ def test_a_spoiled_manifest_is_whole_or_refused(data: st.DataObject, tmp_path: P
     assert read_manifest(tmp_path) == manifest
     for split in ("train", "dev"):  # whatever it says, comparing with it gives an answer
         try:
-            check_features(manifest, TASKS["classes"], split, path, "ab" * 32)
+            check_features(manifest, TASKS["classes"], "toy", split, path, Fingerprint(24, "ab" * 32))
         except InputError as error:
             assert str(error).startswith(f"{path}: ")

@@ -16,8 +16,7 @@ import train
 from data_utils.errors import InputError
 from data_utils.features import FeatureSet
 from module.encoder import Encoder
-from mt_dnn.config import DataConfig
-from mt_dnn.data import TaskData, check_fits_encoder
+from mt_dnn.data import check_fits_encoder
 from tests.conftest import Workshop
 from tests.tiny_models import SHAPE
 
@@ -33,10 +32,7 @@ def encoder(model_type: str = "roberta-prelayernorm") -> Encoder:
 
 
 def check(features: FeatureSet, tmp_path: Path, encoder: Encoder, max_seq_len: int) -> None:
-    config = DataConfig(
-        data_dir=str(tmp_path), init_checkpoint="x", train_datasets=features.task.name, max_seq_len=max_seq_len
-    )
-    check_fits_encoder(config, {features.task.name: TaskData(features.task, (features,), {})}, encoder, None)
+    check_fits_encoder([features], encoder, None, data_dir=str(tmp_path), init_checkpoint="x", max_seq_len=max_seq_len)
 
 
 def row(length: int) -> np.ndarray:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 import train
 from data_utils.errors import StoppedError
+from data_utils.fingerprints import damage
 from module.losses import LOSSES, Targets
 from mt_dnn import trainer
-from mt_dnn.record.durable import damage
 from tests.conftest import Workshop
 
 Criterion = Callable[[Tensor, Targets], Tensor]

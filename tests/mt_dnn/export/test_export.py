@@ -18,8 +18,8 @@ import yaml
 import export
 import predict
 import train
+from data_utils.atomic import write_folder
 from mt_dnn.predict import TrainedModel
-from mt_dnn.record.durable import write_folder
 from tests.conftest import Workshop
 from tests.tiny_models import FAMILIES
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import export
+from data_utils.atomic import write_folder
 from data_utils.errors import InputError
 from data_utils.kinds.kind import TOKEN
 from mt_dnn.export.folder import write_classifier
 from mt_dnn.export.onnx_file import ONNX_FILE, PACKAGES, SHAPES, check_packages, write_onnx
 from mt_dnn.model import MTDNN, export_model
-from mt_dnn.record.durable import write_folder
 from tests.mt_dnn.export.test_folder import TASKS, tiny
 
 CASES = [("bert", "mood"), ("distilbert", "mood"), ("bert", "mark"), ("bert", "choice")]

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 import torch
 
-import mt_dnn.record.durable
+import mt_dnn.record.checkpoint
 import train
+from data_utils.atomic import remove_folder, settle, write_folder, write_text
 from data_utils.errors import InputError, StoppedError
+from data_utils.fingerprints import Fingerprint, damage
 from mt_dnn.record.checkpoint import TENSORS, Checkpoint, Checkpoints
-from mt_dnn.record.durable import damage, remove_folder, settle, write_folder, write_text
 from mt_dnn.record.run_folder import OURS
 from tests.conftest import Workshop, flip_a_bit
 
@@ -66,7 +67,7 @@ def manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 def outside(folder: Path, name: str) -> None:
     """List a file of another folder as if it belonged here, with the right size and hash."""
     (folder.parent / "elsewhere").write_text("secret")
-    listed = mt_dnn.record.durable._fingerprint(folder.parent / "elsewhere")
+    listed = Fingerprint.of(folder.parent / "elsewhere")._asdict()
     manifest(folder, lambda content: content.update({name: listed}))
 
 
@@ -153,7 +154,7 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
 def test_a_mark_that_is_none_is_refused(tmp_path: Path, mark: object) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     checkpoints.save(1, {stem: {"x": torch.zeros(1)} for stem in TENSORS}, {"sensitivities": mark}, "")
-    with pytest.raises(InputError, match="step_00000001 is no checkpoint of this toolkit: no mark of a file"):
+    with pytest.raises(InputError, match="step_00000001 is no checkpoint of this toolkit: no size and SHA-256"):
         newest(checkpoints)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from data_utils.fingerprints import Fingerprint
 from mt_dnn.record import growing_file
-from mt_dnn.record.growing_file import NOTHING, GrowingFile, Mark
+from mt_dnn.record.growing_file import NOTHING, GrowingFile
 from tests.conftest import flip_a_bit
 
 
@@ -18,7 +19,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "log.jsonl"
 
 
-def write(path: Path, *lines: str, mark: Mark = NOTHING) -> Mark:
+def write(path: Path, *lines: str, mark: Fingerprint = NOTHING) -> Fingerprint:
     file = GrowingFile(path, mark)
     for line in lines:
         file.append(line)
@@ -32,7 +33,7 @@ def test_a_file_that_nothing_is_written_to_is_not_made(path: Path) -> None:
 
 
 def test_the_mark_is_of_what_the_file_holds(path: Path) -> None:
-    assert write(path, "one", "zwölf") == Mark(11, hashlib.sha256("one\nzwölf\n".encode()).hexdigest())
+    assert write(path, "one", "zwölf") == Fingerprint(11, hashlib.sha256("one\nzwölf\n".encode()).hexdigest())
 
 
 def test_what_came_after_the_mark_goes_and_the_rest_is_written_on(path: Path) -> None:
@@ -68,9 +69,3 @@ def test_damage_is_told_and_whole_lines_are_kept(
     assert path.read_text() == kept + "next\n"
     assert GrowingFile(path, file.sync()).damage is None
     file.close()
-
-
-@pytest.mark.parametrize("value", [None, {}, {"bytes": 1}, {"bytes": -1, "sha256": ""}, {"bytes": True, "sha256": ""}])
-def test_what_is_no_mark_is_refused(value: object) -> None:
-    with pytest.raises(ValueError, match="no mark of a file"):
-        Mark.of(value)
