@@ -47,7 +47,9 @@ def nested_score(outcome: Outcome, task: str) -> float:
             f"--which nested: {path} is not there; runs leave it with --dev_predictions, as recipes have it"
         ) from None
     except ScoresNeededError as error:
-        raise InputError(f"--which nested: {error}, and {path} has predictions alone") from None
+        raise InputError(
+            f"--which nested: {error}, and {path} has predictions alone; leave {task} out: --tasks has the others"
+        ) from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: cannot be read ({error!r})") from None
 
