@@ -7,8 +7,6 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 Compare = Callable[[str, str], float]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -34,14 +32,12 @@ def word_f1(predicted: str, gold: str) -> float:
     return 2 * shared / (len(ours) + len(theirs))
 
 
-def best_match(compare: Compare, predicted: str, gold: Sequence[str]) -> float:
-    """The best agreement with any of a question's answers.
+def best_agreements(compare: Compare, predicted: Sequence[str], gold: Sequence[Sequence[str]]) -> list[float]:
+    """Of each question the best agreement with any of its answers.
 
     Answers without a word that counts are left out; a question without any is answered rightly by "".
     """
-    return max(compare(predicted, right) for right in [answer for answer in gold if words(answer)] or [""])
-
-
-def mean_best(compare: Compare, predicted: Sequence[str], gold: Sequence[Sequence[str]]) -> float:
-    """The mean of `best_match` over questions."""
-    return float(np.mean([best_match(compare, ours, answers) for ours, answers in zip(predicted, gold, strict=True)]))
+    return [
+        max(compare(ours, right) for right in [answer for answer in answers if words(answer)] or [""])
+        for ours, answers in zip(predicted, gold, strict=True)
+    ]

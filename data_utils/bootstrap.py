@@ -6,20 +6,15 @@ computed anew, again and again; the interval runs from the 2.5th to the 97.5th p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from data_utils.kinds.kind import Predictions
-from data_utils.scoring import compute_metrics
+from data_utils.kinds.kind import Counted, Metric, Predictions
 from data_utils.task_def import TaskDef
 
-MOST_DRAWS, LEAST_DRAWS = 1000, 200
-ROWS_IN_ALL = 2_000_000
-"""Large splits are drawn less often: their metrics take longer, and a percentile of 200 draws is near enough."""
-
+DRAWS = 1000
 PERCENTILES = (2.5, 97.5)
 
 
@@ -36,22 +31,26 @@ def score_interval(
         seed: of the draws; the same one gives the same interval.
     """
     rng = np.random.default_rng(seed)
-    rows = sum(len(gold) for _, gold in parts)
-    draws = max(LEAST_DRAWS, min(MOST_DRAWS, ROWS_IN_ALL // rows))
-    only = replace(task, metric_meta=(task.primary_metric,))
-    scores = [np.mean([_redrawn(only, predicted, gold, rng) for predicted, gold in parts]) for _ in range(draws)]
-    low, high = np.percentile(scores, PERCENTILES)
+    metric = task.kind.metrics[task.primary_metric]
+    of_rows = [(_metric_of(metric, predicted, gold), len(gold)) for predicted, gold in parts]
+    scores = [np.mean([score(rng.integers(rows, size=rows)) for score, rows in of_rows]) for _ in range(DRAWS)]
+    low, high = 100 * np.percentile(scores, PERCENTILES)
     return float(low), float(high)
 
 
-def _redrawn(
-    task: TaskDef, predicted: Predictions, gold: Sequence[Any] | np.ndarray, rng: np.random.Generator
-) -> float:
-    """The metric of as many rows as there are, drawn with replacement."""
-    rows = rng.integers(len(gold), size=len(gold))
-    values = _taken(predicted.values, rows)
-    scores = None if predicted.scores is None else predicted.scores[rows]
-    return compute_metrics(task, Predictions(values, scores), _taken(gold, rows))[task.primary_metric]
+def _metric_of(
+    metric: Metric, predicted: Predictions, gold: Sequence[Any] | np.ndarray
+) -> Callable[[np.ndarray], float]:
+    """The metric as a function of some rows' indices; where it is a sum over rows, each is looked at once."""
+    if isinstance(metric, Counted):
+        counts, counted = metric.count(predicted, gold), metric
+        return lambda rows: counted.of_counts(counts[rows])
+
+    def of_rows(rows: np.ndarray) -> float:
+        scores = None if predicted.scores is None else predicted.scores[rows]
+        return metric(Predictions(_taken(predicted.values, rows), scores), _taken(gold, rows))
+
+    return of_rows
 
 
 def _taken(values: Sequence[Any] | np.ndarray, rows: np.ndarray) -> Sequence[Any] | np.ndarray:

@@ -54,7 +54,7 @@ def read_text_rows(source: str, task: TaskDef, check: TextCheck) -> list[Row]:
             problems.add(number, f"blank line; expected {shape.words}")
         elif not shape.least <= len(texts) <= shape.most:
             header = "; this looks like a header: leave it out" if number == 1 and looks_like_header(texts) else ""
-            problems.add(number, f"{len(texts)} texts, expected {shape.words}{header}")
+            problems.add(number, f"{len(texts)} text{'s' * (len(texts) > 1)}, expected {shape.words}{header}")
         else:
             check.see(str(number), texts)
             rows.append(_row(str(number), texts, task.data_format))

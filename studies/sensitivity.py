@@ -5,8 +5,8 @@
 
 One measure for every method, whether or not its optimizer keeps sensitivities: the same batches (they do not depend
 on the run's seed; a run on a share of the data has those of its share), the loss that training has (the mean over a
-batch's rows), and the tensors that PATS would perturb. Weights are those after the last epoch, as scores in tables
-are: how long a model was trained changes its sensitivities, and best epochs differ from run to run.
+batch's rows, or words), and the tensors that PATS would perturb. Weights are those after the last epoch, as scores in
+tables are: how long a model was trained changes its sensitivities, and best epochs differ from run to run.
 Each run's folder gets `sensitivity.safetensors` and `sensitivity.json` (see `sensitivity_record`); what was measured
 already with the same settings and weights is left as it is.
 """

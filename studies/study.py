@@ -127,9 +127,10 @@ class Outcome:
     results: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def collapsed(self) -> bool:
-        """Whether the model gave all rows of some task the same prediction at the end."""
-        return any(task["last"].get("constant", False) for task in self.results.get("tasks", {}).values())
+    def collapsed(self) -> tuple[str, ...]:
+        """The tasks of which the model gave all rows the same prediction at the end."""
+        tasks = self.results.get("tasks", {}).items()
+        return tuple(name for name, task in tasks if task["last"].get("constant", False))
 
     def score(self, task: str, which: str = "last") -> float:
         """A task's score in points, of the `last` or the `best` epoch, or of `test` splits, of a run that is done.

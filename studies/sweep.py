@@ -155,8 +155,9 @@ def summary(study: Study, board: Board) -> str:
     lines = [f"\n{board.counts()}"]
     for state in (State.FAILED, State.COLLAPSED):
         for run in [run for run, found in board.states.items() if found is state]:
-            why = study.outcome(run).message if state is State.FAILED else "the same prediction for all rows of a task"
-            lines.append(f"  {state.value}: {run.path}  {why}")
+            outcome = study.outcome(run)
+            same = f"the same prediction for all rows of {', '.join(outcome.collapsed)}"
+            lines.append(f"  {state.value}: {run.path}  {outcome.message if state is State.FAILED else same}")
     if State.FAILED in board.states.values():
         lines.append(f"logs: {study.folder / 'logs'}; once it is repaired: {_again(study.folder)} --retry_failed")
     if {State.CUT, State.ELSEWHERE, State.WAITING} & set(board.states.values()):

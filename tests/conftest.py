@@ -83,7 +83,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 @pytest.fixture(scope="session")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """Three kinds of task as features (`tests.miniature_kinds`); not to be written to."""
+    """All kinds of task as features (`tests.miniature_kinds`); not to be written to."""
     from tests.miniature_kinds import write_miniature_kinds
 
     return Workshop(*write_miniature_kinds(tmp_path_factory.mktemp("kinds")))

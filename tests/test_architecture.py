@@ -33,7 +33,8 @@ def project_files() -> Iterator[Path]:
     for folder, subfolders, names in os.walk(ROOT):
         skipped = CACHES | OUTSIDE if Path(folder) == ROOT else CACHES
         subfolders[:] = [name for name in subfolders if name not in skipped and not name.endswith(".egg-info")]
-        yield from (Path(folder, name) for name in names if Path(name).suffix in TEXT)
+        own = (name for name in names if name not in skipped)  # `.git` is a file in a linked worktree
+        yield from (Path(folder, name) for name in own if Path(name).suffix in TEXT)
 
 
 def named(path: Path) -> str:

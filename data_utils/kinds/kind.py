@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -52,6 +53,37 @@ class ScoresNeededError(ValueError):
 
 Metric = Callable[[Predictions, Any], float]
 """Predictions and what is right, one a row, to a share of 1 (or a correlation)."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A metric of what rows add up to, such as entities found. Rows that are counted once give it for any of them.
+
+    Attributes:
+        count: (rows, counts) float64: what each row adds.
+        score: the metric from the sums (counts,).
+    """
+
+    count: Callable[[Predictions, Any], np.ndarray]
+    score: Callable[[np.ndarray], float]
+
+    def __call__(self, predicted: Predictions, gold: Any) -> float:
+        """The metric of all rows."""
+        return self.of_counts(self.count(predicted, gold))
+
+    def of_counts(self, counts: np.ndarray) -> float:
+        """The metric of these rows' counts."""
+        return self.score(np.array([np.ascontiguousarray(column).sum() for column in counts.T]))
+
+
+def mean_of_rows(credit: Callable[[Predictions, Any], Sequence[float]]) -> Counted:
+    """The metric that is the mean of a credit a row."""
+
+    def count(predicted: Predictions, gold: Any) -> np.ndarray:
+        credits = np.array(credit(predicted, gold), dtype=np.float64)
+        return np.stack([credits, np.ones_like(credits)], axis=1)
+
+    return Counted(count, lambda sums: float(sums[0] / sums[1]))
 
 
 NO_MORE: Mapping[str, Any] = MappingProxyType({})

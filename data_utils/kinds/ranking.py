@@ -20,6 +20,7 @@ from data_utils.kinds.kind import (
     Metric,
     Predictions,
     ScoresNeededError,
+    mean_of_rows,
     softmax,
 )
 from data_utils.kinds.regression import MAX_FLOAT32
@@ -35,14 +36,13 @@ MOST_OPTIONS = 10_000
 NOT_IN_NAMES = ",\t\r\n"
 
 
-def _accuracy(predicted: Predictions, gold: Sequence[Sequence[float]]) -> float:
-    """Share of rows whose chosen option is as relevant as any."""
-    hits = [row[value] == max(row) for value, row in zip(predicted.values, gold, strict=True)]
-    return float(np.mean(hits))
+def _hits(predicted: Predictions, gold: Sequence[Sequence[float]]) -> list[float]:
+    """1 for rows whose chosen option is as relevant as any."""
+    return [float(row[value] == max(row)) for value, row in zip(predicted.values, gold, strict=True)]
 
 
-def _mean_reciprocal_rank(predicted: Predictions, gold: Sequence[Sequence[float]]) -> float:
-    """Mean of 1 / the rank of the first option that is as relevant as any.
+def _reciprocal_ranks(predicted: Predictions, gold: Sequence[Sequence[float]]) -> list[float]:
+    """1 / the rank of the first option that is as relevant as any.
 
     Options with one score stand in no order: the rank is what it is on average over their orders.
     """
@@ -54,7 +54,7 @@ def _mean_reciprocal_rank(predicted: Predictions, gold: Sequence[Sequence[float]
         best = own[right].max()
         ahead, tied = int((own > best).sum()), own == best
         found.append(1 / (ahead + (tied.sum() + 1) / ((tied & right).sum() + 1)))
-    return float(np.mean(found))
+    return found
 
 
 class Ranking(Kind):
@@ -68,7 +68,7 @@ class Ranking(Kind):
         "ruid": Column(SEQUENCE, np.str_),
     }
     nested = True
-    metrics: ClassVar[Mapping[str, Metric]] = {"ACC": _accuracy, "MRR": _mean_reciprocal_rank}
+    metrics: ClassVar[Mapping[str, Metric]] = {"ACC": mean_of_rows(_hits), "MRR": mean_of_rows(_reciprocal_ranks)}
     default_metrics = ("ACC",)
     default_loss = "RankCeCriterion"
 

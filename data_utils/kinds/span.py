@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from data_utils.answers import best_match, exact, mean_best, word_f1
+from data_utils.answers import best_agreements, exact, word_f1
 from data_utils.errors import InputError
-from data_utils.kinds.kind import ROW, TOKEN, Column, Feature, Kind, Layout, Metric, Predictions
+from data_utils.kinds.kind import ROW, TOKEN, Column, Feature, Kind, Layout, Metric, Predictions, mean_of_rows
 from data_utils.strict import encodable, parse_json, shown
 from data_utils.windows import answer_place, windows
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 LONGEST_ANSWER = 30
 """Tokens, as in BERT's and SQuAD's usual settings."""
+
+LEAST = float(np.finfo(np.float32).min)
+"""The score of an answer from a passage that has no token: a number, as files of numbers need one."""
 
 
 class Span(Kind):
@@ -48,8 +51,8 @@ class Span(Kind):
         "answers": Column(ROW, np.str_),
     }
     metrics: ClassVar[Mapping[str, Metric]] = {
-        "EmF1": lambda predicted, gold: mean_best(word_f1, list(predicted.values), gold),
-        "EM": lambda predicted, gold: mean_best(exact, list(predicted.values), gold),
+        "EmF1": mean_of_rows(lambda predicted, gold: best_agreements(word_f1, list(predicted.values), gold)),
+        "EM": mean_of_rows(lambda predicted, gold: best_agreements(exact, list(predicted.values), gold)),
     }
     default_metrics = ("EmF1", "EM")
     default_loss = "SpanCeCriterion"
@@ -157,10 +160,10 @@ class Span(Kind):
         margins, gains = [], []
         for features, outputs in parts:
             texts, margin = _candidates(features, outputs)
-            for text, answers in zip(texts, self.gold(features), strict=True):
-                gains.append(best_match(compare, text, answers) - best_match(compare, "", answers))
+            gold, none = self.gold(features), [""] * len(texts)
+            gains.append(np.subtract(best_agreements(compare, texts, gold), best_agreements(compare, none, gold)))
             margins.append(margin[:, 0])
-        return replace(task, null_threshold=_best_threshold(np.concatenate(margins), np.array(gains)))
+        return replace(task, null_threshold=_best_threshold(np.concatenate(margins), np.concatenate(gains)))
 
     def gold(self, features: FeatureSet) -> Sequence[Any]:
         """The texts that answer each question; none where it has no answer."""
@@ -179,11 +182,11 @@ class Span(Kind):
         return Predictions([""] * len(_first_windows(features))) if features.task.unanswerable else None
 
     def table(self, features: FeatureSet, predicted: Predictions) -> Iterator[Sequence[str]]:
-        """The answers, in one line each, and by how much each scores above no answer."""
+        """The answers, in one line each, and by how much each scores above no answer: -inf where there is no word."""
         yield ["uid", "prediction", "score"]
         scores = np.full(len(predicted.values), np.nan) if predicted.scores is None else predicted.scores[:, 0]
         for uid, text, score in zip(self.uids(features), predicted.values, scores, strict=True):
-            yield [uid, " ".join(text.split()), f"{score:.6f}"]
+            yield [uid, " ".join(text.split()), f"{score:.6f}" if score > LEAST else "-inf"]
 
 
 def _characters(row: Mapping[str, Any], name: str, tokens: int, most: int) -> list[int]:
@@ -205,7 +208,7 @@ def _candidates(features: FeatureSet, outputs: np.ndarray) -> tuple[list[str], n
         row = int(a + np.argmax(score[a:b]))
         begin, end = features.numbers("char_start")[start[row]], features.numbers("char_stop")[stop[row]]
         texts.append(features.columns["passage"][row][begin:end].strip())
-        margins[i] = max(float(score[row] - null[i]), float(np.finfo(np.float32).min))
+        margins[i] = max(float(score[row] - null[i]), LEAST)
     return texts, margins
 
 

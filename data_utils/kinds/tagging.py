@@ -14,8 +14,8 @@ import numpy as np
 
 from data_utils.errors import InputError
 from data_utils.kinds.classification import class_of
-from data_utils.kinds.kind import TOKEN, UNSCORED, Column, Feature, Kind, Layout, Metric, Predictions
-from data_utils.metrics import entity_f1, of_entities
+from data_utils.kinds.kind import TOKEN, UNSCORED, Column, Counted, Feature, Kind, Layout, Metric, Predictions
+from data_utils.metrics import entity_counts, entity_f1, of_entities
 from data_utils.strict import shown
 
 if TYPE_CHECKING:
@@ -30,14 +30,15 @@ PIECE, FIRST, LAST = "X", "CLS", "SEP"
 OUTSIDE = "O"
 
 
-def _accuracy(predicted: Predictions, gold: Sequence[Sequence[str]]) -> float:
-    """Share of words with the right tag."""
-    pairs = [pair for ours, right in zip(predicted.values, gold, strict=True) for pair in zip(ours, right, strict=True)]
-    return float(np.mean([a == b for a, b in pairs])) if pairs else 0.0
+def _right_words(predicted: Predictions, gold: Sequence[Sequence[str]]) -> np.ndarray:
+    """(rows, 2): how many words have the right tag, and how many words there are."""
+    rows = zip(predicted.values, gold, strict=True)
+    hits = [[a == b for a, b in zip(ours, right, strict=True)] for ours, right in rows]
+    return np.array([[sum(row), len(row)] for row in hits], dtype=np.float64)
 
 
-def _entity_f1(predicted: Predictions, gold: Sequence[Sequence[str]]) -> float:
-    return entity_f1(list(predicted.values), gold)
+def _share(sums: np.ndarray) -> float:
+    return float(sums[0] / sums[1]) if sums[1] else 0.0
 
 
 class Tagging(Kind):
@@ -48,7 +49,10 @@ class Tagging(Kind):
     level = TOKEN
     label = Column(TOKEN, np.int32)
     predicts_cut_words = True
-    metrics: ClassVar[Mapping[str, Metric]] = {"SeqEval": _entity_f1, "ACC": _accuracy}
+    metrics: ClassVar[Mapping[str, Metric]] = {
+        "SeqEval": Counted(lambda predicted, gold: entity_counts(list(predicted.values), gold), entity_f1),
+        "ACC": Counted(_right_words, _share),
+    }
     default_metrics = ("SeqEval",)
     default_loss = "SeqCeCriterion"
 

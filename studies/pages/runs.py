@@ -38,7 +38,7 @@ def state(outcome: Outcome) -> str:
 def counts(outcomes: Iterable[Outcome]) -> str:
     """How many runs there are, by where they stand."""
     found = Counter(outcome.status for outcome in outcomes)
-    collapsed = sum(outcome.collapsed for outcome in outcomes)
+    collapsed = sum(bool(outcome.collapsed) for outcome in outcomes)
     parts = [f"{found[status]} {status.value}" for status in reversed(Status) if found[status]]
     if collapsed:
         parts[0] += f" ({collapsed} of them collapsed)"  # what is done stands first
@@ -60,8 +60,7 @@ def odd_runs(study: Study, outcomes: Sequence[Outcome], page: Path) -> list[Html
 
 def _why(outcome: Outcome) -> str:
     if outcome.collapsed:
-        tasks = outcome.results["tasks"].items()
-        return COLLAPSED + ", ".join(name for name, task in tasks if task["last"].get("constant", False))
+        return COLLAPSED + ", ".join(outcome.collapsed)
     if outcome.status is Status.FAILED:
         return outcome.message.strip() or "no message"
     return CUT if outcome.status is Status.CUT else "not started"

@@ -26,7 +26,7 @@ METHODS = {
     "pats_magnitude": "PATS, |θg|, σ = r",
     "pats_magnitude_variance": "PATS, |θg|, σ = √r",
 }
-METRICS = {"ACC": "Accuracy", "MCC": "Matthews corr."}
+METRICS = {"ACC": "Accuracy", "MCC": "Matthews corr.", "SeqEval": "Entity F1", "EmF1": "Answer F1", "EM": "Exact match"}
 VARIED = {"pats_lambda": "λ", "train_fraction": "data share"}
 Names: TypeAlias = Mapping[str, str]
 """What figures call each task: see `Suite.labels`."""

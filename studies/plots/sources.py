@@ -176,7 +176,7 @@ def seeds(outcomes: Sequence[Outcome], names: Names) -> Collected:
             "prediction), and counts in the mean."
         )
         if table.majority:
-            caption += " A dotted line, where it is in sight: always giving the most frequent label."
+            caption += f" A dotted line, where it is in sight: always giving the most frequent {table.majority_words}."
         figures.append(FigureData(file_stem("seeds", group), caption, in_rows(panels)))
     return Collected(tuple(figures), "results.json of finished runs; studies.sweep finishes them")
 

@@ -21,6 +21,8 @@ BASELINE = "adamax"
 EPOCHS = ("last", "best")
 NESTED = "nested"
 """The best epoch as rows see it that did not choose it; see `nested_score`."""
+MAJORITY = {"SeqEval": "tag", "MRR": "place of the right option", "EmF1": "no answer", "EM": "no answer"}
+"""What stands for the most frequent label, by metrics of tasks without labels; see `Kind.majority`."""
 
 PaperScores = Mapping[str, Mapping[str, Mapping[str, float]]]
 
@@ -97,6 +99,12 @@ class StudyTable:
     def paper_average(self, method: str) -> float | None:
         """The same for the paper's scores of these tasks."""
         return _mean([self.paper.get((method, task)) for task in self.tasks])
+
+    @property
+    def majority_words(self) -> str:
+        """What always gives the `majority` scores: a label, and what it is of these tasks that have none."""
+        others = [f"{task} {MAJORITY[metric]}" for task in self.majority if (metric := self.metrics[task]) in MAJORITY]
+        return f"label ({', '.join(others)})" if others else "label"
 
     @property
     def majority_average(self) -> float | None:

@@ -106,7 +106,10 @@ def notes(table: StudyTable) -> list[str]:
     if table.which == "best":
         found.append("Each run's best epoch on each task is chosen by the dev scores shown: unseen data gives less.")
     if table.majority:
-        found.append("majority: what always giving the most frequent training label scores." + _not_learned(table))
+        found.append(
+            f"majority: what always giving the most frequent training {table.majority_words} scores."
+            + _not_learned(table)
+        )
     if table.paper:
         found.append(
             "paper: its Table 1, means of five seeds, of last or best epochs, which it does not say; its average is "

@@ -8,14 +8,14 @@ score rests on half of the rows, so it is compared with scores of its own kind a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from data_utils.errors import InputError
 from data_utils.kinds import KINDS
-from data_utils.kinds.kind import Metric, Predictions, ScoresNeededError
+from data_utils.kinds.kind import Counted, Metric, Predictions, ScoresNeededError
 from studies.study import Outcome
 
 HALVES = 200
@@ -25,6 +25,9 @@ FILE = "dev_predictions.json"
 
 Split = Mapping[str, Any]
 """Labels, and predictions by step."""
+
+Scorer = Callable[[np.ndarray], float]
+"""The metric of some rows, by their places."""
 
 
 def nested_score(outcome: Outcome, task: str) -> float:
@@ -44,21 +47,26 @@ def nested_score(outcome: Outcome, task: str) -> float:
             f"--which nested: {path} is not there; runs leave it with --dev_predictions, as recipes have it"
         ) from None
     except ScoresNeededError as error:
-        raise InputError(f"--which nested: {error}, and {path} has predictions alone") from None
+        raise InputError(
+            f"--which nested: {error}, and {path} has predictions alone; leave {task} out: --tasks has the others"
+        ) from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: cannot be read ({error!r})") from None
 
 
 def _over_halves(splits: Sequence[Split], metric: Metric) -> float:
     labels = [_rows(split["labels"]) for split in splits]
-    predicted = [[_rows(values) for values in split["predictions"].values()] for split in splits]  # by evaluation
+    by_split = [
+        [_scorer(metric, _rows(values), truth) for values in split["predictions"].values()]  # by evaluation
+        for split, truth in zip(splits, labels, strict=True)
+    ]
     generator = np.random.default_rng(SEED)
     found = []
     for _ in range(HALVES):
         orders = [generator.permutation(len(one)) for one in labels]
         first = [order[: len(order) // 2] for order in orders]
         second = [order[len(order) // 2 :] for order in orders]
-        scores = [_scores(labels, predicted, rows, metric) for rows in (first, second)]
+        scores = [_scores(by_split, rows) for rows in (first, second)]
         found += [scores[1][scores[0].argmax()], scores[0][scores[1].argmax()]]
     return 100 * float(np.mean(found))
 
@@ -72,12 +80,15 @@ def _rows(values: Sequence[Any]) -> np.ndarray:
     return rows
 
 
-def _scores(
-    labels: Sequence[np.ndarray], predicted: Sequence[Sequence[np.ndarray]], rows: Sequence[np.ndarray], metric: Metric
-) -> np.ndarray:
+def _scorer(metric: Metric, predicted: np.ndarray, truth: np.ndarray) -> Scorer:
+    """The metric of one evaluation. Where rows can be counted, all of them are, once: halves are hundreds."""
+    if isinstance(metric, Counted):
+        counts = metric.count(Predictions(predicted), truth)
+        return lambda chosen: metric.of_counts(counts[chosen])
+    return lambda chosen: metric(Predictions(predicted[chosen]), truth[chosen])
+
+
+def _scores(by_split: Sequence[Sequence[Scorer]], rows: Sequence[np.ndarray]) -> np.ndarray:
     """The metric of each evaluation over some rows of each split, mean over splits; (evaluations,)."""
-    by_split = [
-        [metric(Predictions(one[chosen]), truth[chosen]) for one in evaluations]
-        for truth, evaluations, chosen in zip(labels, predicted, rows, strict=True)
-    ]
-    return np.mean(by_split, axis=0)
+    found = [[score(chosen) for score in scorers] for scorers, chosen in zip(by_split, rows, strict=True)]
+    return np.mean(found, axis=0)

@@ -24,9 +24,9 @@ CONTINUOUS = ("--pats_sensitivity", "magnitude", "--pats_noise_form", "std")
 """The reading of PATS that runs are compared with but for rounding: its noise changes as little as the gradients do. A
 signed sensitivity of about zero may change its sign, and with it whether an element gets much noise or none."""
 
-UNSEEN = re.compile(r"\b(key|k|k_lin)\.bias$|^heads\.pick\.linear\.bias$")
-"""Attention does not see a bias of its keys, nor a softmax over options one that all of their scores have: the gradient
-is zero but for rounding, and so is what moves it."""
+UNSEEN = re.compile(r"\b(key|k|k_lin)\.bias$|^heads\.(pick|asked)\.linear\.bias$")
+"""Attention does not see a bias of its keys, nor a softmax over options or tokens one that all of their scores have.
+The gradient is zero but for rounding, and so is what moves it."""
 
 
 def newest_checkpoint(run: Path) -> Path:

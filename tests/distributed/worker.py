@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -34,6 +35,7 @@ import train
 from data_utils.features import FeatureSet
 from mt_dnn.distributed import ALONE
 from mt_dnn.evaluate import Evaluator, Predictions
+from mt_dnn.record.dev_predictions import as_json
 from mt_dnn.record.run_log import RunLog
 from mt_dnn.update import Updater
 
@@ -185,17 +187,18 @@ def predictions_compared(notes: Notes, batch_sizes: list[int]) -> Iterator[None]
             together = predict(dataclasses.replace(self, batch_size=size), features)
             # All ranks do this at once, as a sharded model asks of them.
             alone = predict(dataclasses.replace(self, batch_size=size, ranks=ALONE), features)
-            equal = [_same(*pair) for pair in zip(together, alone, strict=True)]
-            distinct = len(set((together.values if together.scores is None else together.scores[:, 0]).tolist()))
-            notes.append([features.task.name, features.split, size, len(together.values), distinct, all(equal)])
+            equal = _bits(together) == _bits(alone)
+            shown = together.values if together.scores is None else together.scores[:, 0]
+            distinct = len(set(map(str, as_json(shown))))
+            notes.append([features.task.name, features.split, size, len(together.values), distinct, equal])
         return predict(self, features)
 
     with mock.patch.object(Evaluator, "predict", hooked):
         yield
 
 
-def _same(one: Any, other: Any) -> bool:
-    return (one is None and other is None) or one.tobytes() == other.tobytes()
+def _bits(predicted: Predictions) -> list[Any]:
+    return [column.tobytes() if isinstance(column, np.ndarray) else column for column in predicted]
 
 
 @trick

@@ -20,12 +20,12 @@ from mt_dnn.predict import TrainedModel
 from tests.conftest import Workshop
 from tests.test_train import results
 
-NAMES = "cola,ner,pick"
+NAMES = "cola,share,ner,pick,asked"
 
 
 @pytest.fixture(scope="module")
 def labelled(kinds: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workshop, Path]:
-    """Three kinds of task whose test splits have labels: more dev rows, as it happens."""
+    """All kinds of task, whose test splits have labels: more dev rows, as it happens."""
     root = tmp_path_factory.mktemp("labelled")
     shutil.copytree(kinds.data_dir, root / "features")
     (root / "features" / "manifest.json").unlink()
@@ -51,9 +51,11 @@ def test_the_scores_are_those_of_the_best_model(labelled: tuple[Workshop, Path],
     """And not of the last one: best/, loaded anew, predicts the same."""
     workshop, tasks = labelled
     assert results(trained)["best_model"]["step"] < results(trained)["updates"], "the last epoch is the best: no test"
-    for name, task in load_task_defs(tasks).items():
+    model = TrainedModel.load(str(trained))
+    assert list(model.tasks) == list(load_task_defs(tasks)) == NAMES.split(",")
+    for name, task in model.tasks.items():
         features = load_features(workshop.data_dir, task, "test")
-        predicted = TrainedModel.load(str(trained)).predict(features, LoopConfig(), 512)
+        predicted = model.predict(features, LoopConfig(), 512)
         gold = task.kind.gold(features)
         expected = {metric: 100 * task.kind.metrics[metric](predicted, gold) for metric in task.metric_meta}
         assert of_test(trained, name)["metrics"] == pytest.approx(expected, abs=1e-9)

@@ -210,6 +210,15 @@ def test_predictions_have_the_form_of_their_kind(room: Room, run: Path, tmp_path
     (tmp_path / "texts").write_text("".join(passages))
     asked = predicted("--task", "asked", "--texts", str(tmp_path / "texts"))
     assert [row[1:] for row in asked] == [row[1:] for row in [head, *rows]]
+    (tmp_path / "texts").write_text("\u200b\tWho is it?\n")
+    assert predicted("--task", "asked", "--texts", str(tmp_path / "texts"))[1] == ["1", "", "-inf"]
+
+
+def test_a_line_with_too_few_texts_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "texts").write_text("Kim drinks\n")
+    for task, expected in (("choice", "a text and its options"), ("asked", "a passage and a question")):
+        assert predict.main(["--checkpoint", str(run), "--task", task, "--texts", str(tmp_path / "texts")]) == 2
+        assert f"texts:1: 1 text, expected {expected}" in capsys.readouterr().err
 
 
 def test_the_best_epoch_is_scored_on_rows_that_did_not_choose_it(run: Path) -> None:
@@ -217,7 +226,9 @@ def test_the_best_epoch_is_scored_on_rows_that_did_not_choose_it(run: Path) -> N
     outcome.results["tasks"]["names"]["primary_metric"] = "SeqEval"
     assert 0 <= nested_score(outcome, "names") <= 100
     outcome.results["tasks"]["choice"] = {"primary_metric": "MRR"}
-    with pytest.raises(InputError, match="MRR needs the scores of the options"):
+    with pytest.raises(
+        InputError, match="MRR needs the scores of the options.*; leave choice out: --tasks has the others"
+    ):
         nested_score(outcome, "choice")
 
 

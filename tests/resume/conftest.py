@@ -21,6 +21,6 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="package")
 def pool(small_world: World) -> Iterator[ProcessPoolExecutor]:
     """Two processes that have imported everything; tests themselves may have threads, and must not fork."""
-    flags = small_world.flags(small_world.folder / "nothing", "--train_datasets share")
+    flags = small_world.flags(small_world.data_dir / "nothing", "--train_datasets share")
     with worker_pool(2, functools.partial(warm_up, flags)) as workers:
         yield workers

@@ -19,7 +19,9 @@ KILLS = 30
 def test_runs_killed_at_random_moments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--kills", str(KILLS), "--seed", "3", "--work_dir", str(tmp_path / "work")]
     assert torture.main(flags) == 0, capsys.readouterr().out
-    assert capsys.readouterr().out.splitlines()[-1] == f"{KILLS} kills, {KILLS} resumed, {KILLS} equal"
+    *_, scenarios, verdict = capsys.readouterr().out.splitlines()
+    assert verdict == f"{KILLS} kills, {KILLS} resumed, {KILLS} equal"
+    assert [name for name in SCENARIOS if name not in scenarios] == []
     results = json.loads((tmp_path / "work" / "reference_noisytune" / "run" / "results.json").read_text())
     assert results["epochs"] < 60, "no early stopping"
 
@@ -35,7 +37,7 @@ def reference(pool: Executor, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_command_line_that_is_killed(pool: Executor, reference: Path, tmp_path: Path) -> None:
     """`python train.py` itself, with each signal, and at an update that is known."""
-    world, futures = World(reference / "world"), {}
+    world, futures = World.below(reference / "world"), {}
     for sent in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
         run = tmp_path / sent.name
         argv = world.flags(run, SCENARIOS["pats"])

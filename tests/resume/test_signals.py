@@ -32,7 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="module")
 def reference(world: World, pool: Executor) -> Path:
     """A run that was left alone."""
-    run = world.folder.with_name("reference")
+    run = world.data_dir.with_name("reference")
     pool.submit(run_plainly, world.flags(run, FLAGS), run).result()
     return run
 

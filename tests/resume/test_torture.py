@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from mt_dnn.record.run_folder import DEV_PREDICTIONS
 from tests.conftest import flip_a_bit
 from tests.resume.attempts import run_plainly
 from tests.torture import kills as torture
@@ -23,7 +24,7 @@ from tests.torture.world import World
 def finished(small_world: World, pool: Executor, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that is done; not to be written to."""
     run = tmp_path_factory.mktemp("finished") / "run"
-    flags = "--train_datasets share --batch_size 4 --epochs 2 --optim pats_adamax"
+    flags = "--train_datasets share --batch_size 4 --epochs 2 --optim pats_adamax --dev_predictions"
     pool.submit(run_plainly, small_world.flags(run, flags), run).result()
     return run
 
@@ -42,6 +43,10 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "an event": (lambda run: flip_a_bit(run / "metrics.jsonl"), "metrics.jsonl, line "),
     "no events": (lambda run: (run / "metrics.jsonl").write_text(""), "metrics.jsonl, line 1: ''"),
     "a sensitivity": (lambda run: flip_a_bit(run / "sensitivity_log.jsonl"), "sensitivity_log.jsonl, line "),
+    "a dev prediction": (
+        lambda run: edit(run / DEV_PREDICTIONS, lambda value: value["share"]["dev"]["predictions"].pop("3")),
+        "dev_predictions.json, line 1: ",
+    ),
     "a score": (
         lambda run: edit(run / "results.json", lambda value: value["average"].update(best=0)),
         "results.json, line 3: '\"best\": 0,'",
@@ -109,9 +114,10 @@ KILL = torture.Kill(signal.SIGKILL, 0.5, False, 7, "between checkpoints")
 def chains_of(monkeypatch: pytest.MonkeyPatch, outcome: Callable[[torture.Plan], torture.Chain], kills: int) -> list:
     """The chains that are made until there are so many kills, with `outcome` for what becomes of each."""
     monkeypatch.setattr(torture, "run_chain", lambda plan, *where: outcome(plan))
-    references = {name: torture.Reference(Path(name), 1.0) for name in ("one", "other")}
+    world = World.below(Path("world"))
+    references = {name: torture.Reference(world, Path(name), 1.0) for name in ("one", "other")}
     with ThreadPoolExecutor(3) as pool:
-        return list(torture.run_chains(pool, World(Path("world")), references, kills=kills, seed=1, workers=3))
+        return list(torture.run_chains(pool, Path("work"), references, kills=kills, seed=1, workers=3))
 
 
 @pytest.mark.parametrize("kills", [1, 6, 50])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from data_utils.errors import InputError
+from data_utils.kinds import KINDS
+from data_utils.kinds.kind import Counted, Predictions
 from studies.tables.comparison import compare
 from studies.tables.layouts import markdown
 from studies.tables.nested import nested_score
@@ -46,6 +49,43 @@ def test_a_regression_is_scored_by_its_own_metric(tmp_path: Path) -> None:
     labels = np.linspace(0, 5, 60)
     outcome = with_predictions(tmp_path, np.stack([labels[::-1], 2 * labels + 1]), labels, task="stsb")
     assert nested_score(outcome, "stsb") == pytest.approx(100)
+
+
+ANSWERS = {
+    "Span": ("EmF1", ["tea", "red tea", "", "the boat"], [["tea"], ["tea", "cat"], [], ["a boat", "boat"]]),
+    "SeqenceLabeling": (
+        "SeqEval",
+        [["B-a", "O"], ["B-a", "I-a"], ["O"], ["B-b"]],
+        [["B-a", "O"], ["O"] * 2, ["O"], ["B-a"]],
+    ),
+    "Ranking": ("ACC", [0, 1, 1, 0], [[1.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]),
+}
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_all_rows_are_looked_at_once_whatever_the_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A metric over words or entities takes its time: on SQuAD's dev set 400 halves would take minutes a run."""
+    metric, predicted, labels = ANSWERS[kind]
+    split = {"kind": kind, "labels": labels * 5, "predictions": {"1": predicted * 5, "2": predicted[:1] * 20}}
+    if kind == "SeqenceLabeling":
+        split["predictions"]["2"] = [["O"] * len(row) for row in split["labels"]]
+    (tmp_path / "dev_predictions.json").write_text(json.dumps({"task": {"dev": split}}))
+    outcome = replace(done("tiny/task", "pats", 1, task=50.0), folder=tmp_path)
+    outcome.results["tasks"]["task"]["primary_metric"] = metric
+    counted, looks = KINDS[kind].metrics[metric], []
+
+    def count(rows: Predictions, gold: Any) -> np.ndarray:
+        looks.append(len(gold))
+        return counted.count(rows, gold)
+
+    plain = {metric: lambda rows, gold: counted(rows, gold)}
+    monkeypatch.setattr(type(KINDS[kind]), "metrics", plain)
+    expected = nested_score(outcome, "task")
+    monkeypatch.setattr(type(KINDS[kind]), "metrics", {metric: Counted(count, counted.score)})
+    assert nested_score(outcome, "task") == pytest.approx(expected, abs=1e-9)
+    assert 0 < expected < 100 and looks == [20, 20]
 
 
 def test_the_table_says_how_it_was_scored(tmp_path: Path) -> None:

@@ -210,3 +210,15 @@ def test_csv_has_a_row_for_everything() -> None:
     together = by_key["bert_base", "all", "pats", "last"]
     assert (together["pairs"], together["n"], together["verdict"]) == ("10", "", "better")
     assert by_key["bert_base", "rte", "adamax", "last"]["verdict"] == ""
+
+
+def test_the_majority_of_tasks_without_labels_is_said_in_their_words() -> None:
+    outcomes = [done("tiny/mtl", "adamax", 1, rte=60.0, asked=30.0, pick=40.0, names=50.0)]
+    tasks = outcomes[0].results["tasks"]
+    for task, metric in {"asked": "EmF1", "pick": "MRR", "names": "SeqEval"}.items():
+        tasks[task]["primary_metric"] = metric
+    for task in tasks.values():
+        task["majority_score"] = 10.0
+    (note,) = [line for line in notes(compare(outcomes)[0]) if line.startswith("majority: ")]
+    words = "label (asked no answer, pick place of the right option, names tag)"
+    assert note == f"majority: what always giving the most frequent training {words} scores."

@@ -61,7 +61,10 @@ def test_runs_that_collapse_are_pointed_out(sweeper: Sweeper, capsys: pytest.Cap
     sweeper.behave(pats_2="collapse")
     assert sweeper() == 0
     told = capsys.readouterr().out
-    assert "COLLAPSED minilm/rte pats seed 2" in told and "collapsed: minilm/rte/pats/seed_2" in told
+    assert (
+        "COLLAPSED minilm/rte pats seed 2" in told
+        and "collapsed: minilm/rte/pats/seed_2  the same prediction for all rows of rte\n" in told
+    )
     assert "4 done (1 collapsed)" in told
 
 

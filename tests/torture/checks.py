@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from data_utils.errors import SignalledError
+from mt_dnn.record.run_folder import DEV_PREDICTIONS
 from mt_dnn.record.run_log import SENSITIVITY_LOG
 from tests.torture.runs import Attempt
 
@@ -87,7 +88,8 @@ def differences(reference: Path, run: Path) -> list[str]:
     newest, other = newest_checkpoint(reference), newest_checkpoint(run)
     if newest is None or other is None or newest.name != other.name:
         return [*found, f"last checkpoint {other and other.name}, the reference's {newest and newest.name}"]
-    names = {"results.json", "metrics.jsonl"} | {log for log in (SENSITIVITY_LOG,) if (reference / log).is_file()}
+    names = {"results.json", "metrics.jsonl"}
+    names |= {name for name in (SENSITIVITY_LOG, DEV_PREDICTIONS) if (reference / name).is_file()}
     for folder in (newest, reference / "best"):
         names |= {str(path.relative_to(reference)) for path in folder.rglob("*") if path.is_file()}
     here = (path for folder in (other, run / "best") for path in folder.rglob("*") if path.is_file())

@@ -2,12 +2,13 @@ r"""Kill runs at random moments, let them resume, and compare what they leave wi
 
     python -m tests.torture.kills --kills 500                        # about ten minutes on two cores
     python -m tests.torture.kills --kills 50 --scenario sage --seed 7 --work_dir runs/torture
+    python -m tests.torture.kills --kills 100 --scenario kinds       # all five kinds of task on one encoder
 
 A chain is one run that is killed up to five times, each time at a moment drawn evenly over the time that a whole run
 takes, so also while it starts, resumes, evaluates or writes; then it is left to finish and compared: every tensor of
-the last checkpoint, its other files, `metrics.jsonl`, `results.json` and `best/`, without times. Most kills are by
-SIGKILL; after SIGTERM and SIGINT the run must have saved where it was. Exit code 1 if any chain is not as it should be;
-its folder is kept.
+the last checkpoint, its other files, `metrics.jsonl`, `results.json`, dev predictions and `best/`, without times. Most
+kills are by SIGKILL; after SIGTERM and SIGINT the run must have saved where it was. Exit code 1 if any chain is not as
+it should be; its folder is kept.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pathlib import Path
 from data_utils.errors import InputError, StoppedError, entry_point
 from tests.torture.checks import attempt_problems, differences, last_event, leftovers, newest_checkpoint
 from tests.torture.runs import Attempt, Hook, warm_up, worker_pool
-from tests.torture.world import SCENARIOS, World, make_world
+from tests.torture.world import SCENARIOS, World, make_worlds
 
 KILLS_A_CHAIN = 5
 SIGNALS = (signal.SIGKILL,) * 8 + (signal.SIGTERM, signal.SIGINT)
@@ -51,8 +52,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Reference:
-    """A run that was not killed: its folder, and how long it took."""
+    """A run that was not killed: its world and folder, and how long it took."""
 
+    world: World
     folder: Path
     seconds: float
 
@@ -101,14 +103,14 @@ def run_reference(scenario: str, world: World, folder: Path) -> Reference:
     attempt = Attempt(world.flags(folder / "run", SCENARIOS[scenario]), folder / "attempt")
     if attempt.end() != 0:
         raise StoppedError(f"scenario {scenario} ended with exit code {attempt.code} without any kill\n{attempt.err}")
-    return Reference(folder / "run", time.monotonic() - started)
+    return Reference(world, folder / "run", time.monotonic() - started)
 
 
-def run_chain(plan: Plan, world: World, reference: Reference, folder: Path) -> Chain:
+def run_chain(plan: Plan, reference: Reference, folder: Path) -> Chain:
     """Kill a run until the plan's kills are spent or it ends, then compare it; `folder` goes if nothing is wrong."""
     rng, chain, run = random.Random(f"{plan.seed} {plan.number}"), Chain(plan), folder / "run"
     folder.mkdir()
-    argv = [*world.flags(run, SCENARIOS[plan.scenario]), "--resume"]
+    argv = [*reference.world.flags(run, SCENARIOS[plan.scenario]), "--resume"]
     # The second attempt at the latest: the third may not come about.
     of_its_own = rng.randrange(2) if plan.number % COMMAND_LINE_EVERY == COMMAND_LINE_EVERY - 1 else None
     while True:
@@ -152,7 +154,7 @@ def _place(run: Path, reference: Path) -> str:
 
 
 def run_chains(
-    pool: ProcessPoolExecutor, world: World, references: dict[str, Reference], *, kills: int, seed: int, workers: int
+    pool: ProcessPoolExecutor, work_dir: Path, references: dict[str, Reference], *, kills: int, seed: int, workers: int
 ) -> Iterator[Chain]:
     """Chains as they end, until together they have had exactly `kills` kills, or too many went wrong."""
     scenarios, running = list(references), dict[Future[Chain], int]()
@@ -160,8 +162,8 @@ def run_chains(
     while done < kills and failed < ENOUGH_FAILURES:
         while len(running) < workers and (room := kills - done - sum(running.values())) > 0:
             plan = Plan(seed, number, scenarios[number % len(scenarios)], min(room, KILLS_A_CHAIN))
-            folder = world.folder.with_name(f"chain_{number}")
-            running[pool.submit(run_chain, plan, world, references[plan.scenario], folder)] = plan.kills
+            folder = work_dir / f"chain_{number}"
+            running[pool.submit(run_chain, plan, references[plan.scenario], folder)] = plan.kills
             number += 1
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             del running[future]
@@ -174,18 +176,19 @@ def torture(
     work_dir: Path, *, kills: int, seed: int, workers: int, scenarios: Sequence[str], hook: Hook | None = None
 ) -> list[Chain]:
     """All chains; says how it goes on the way. `hook` is called in each process that runs are forked from."""
-    world, started, chains, done = make_world(work_dir / "world"), time.monotonic(), list[Chain](), 0
+    worlds, started, chains, done = make_worlds(work_dir / "world", scenarios), time.monotonic(), list[Chain](), 0
     say = functools.partial(print, flush=True)
-    dry = world.flags(work_dir / "nothing", SCENARIOS[scenarios[0]])
+    dry = worlds[scenarios[0]].flags(work_dir / "nothing", SCENARIOS[scenarios[0]])
     with worker_pool(workers, functools.partial(warm_up, dry, hook)) as pool:
-        futures = {name: pool.submit(run_reference, name, world, work_dir / f"reference_{name}") for name in scenarios}
+        folders = {name: work_dir / f"reference_{name}" for name in scenarios}
+        futures = {name: pool.submit(run_reference, name, worlds[name], folders[name]) for name in scenarios}
         references = {name: future.result() for name, future in futures.items()}
         say("without kills: " + ", ".join(f"{name} {one.seconds:.1f} s" for name, one in references.items()))
-        for chain in run_chains(pool, world, references, kills=kills, seed=seed, workers=workers):
+        for chain in run_chains(pool, work_dir, references, kills=kills, seed=seed, workers=workers):
             chains.append(chain)
             before, done = done, done + len(chain.kills)
             if chain.problems:
-                say(f"{chain}\n  kept: {world.folder.with_name(f'chain_{chain.plan.number}')}")
+                say(f"{chain}\n  kept: {work_dir / f'chain_{chain.plan.number}'}")
             if before // KILLS_A_LINE < done // KILLS_A_LINE:
                 wrong = sum(bool(one.problems) for one in chains)
                 say(f"{done} of {kills} kills, {len(chains)} chains, {wrong} wrong, {time.monotonic() - started:.0f} s")

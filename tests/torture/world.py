@@ -1,14 +1,17 @@
-"""A little world for runs that are killed: an encoder, three tasks and the runs to make on them, all from nothing.
+"""Little worlds for runs that are killed: an encoder, a few tasks and the runs to make on them, all from nothing.
 
 The encoder is a BERT of two layers with random weights and no tokenizer, the rows are random token ids whose labels
-follow from them by rules (one label in ten is wrong, so that scores keep moving). No network and no tests are needed.
+follow from them by rules (one label in ten is wrong, so that scores keep moving). A scenario of all kinds of task has a
+world of its own, `tests.miniature_kinds`. No network is needed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,7 @@ import yaml
 from transformers import BertConfig, BertModel
 
 from module.encoder import quiet_transformers
+from tests.miniature_kinds import write_miniature_kinds
 
 SHAPE = {
     "hidden_size": 32,
@@ -57,23 +61,33 @@ SCENARIOS = {
     "--grad_accumulation_step 3 --epochs 8 --eval_per_updates 3 --log_per_updates 3 --keep_checkpoints 1",
     "noisytune": "--train_datasets bright --baseline noisytune --batch_size 8 --epochs 60 --early_stopping 6 "
     "--eval_per_updates 4 --save_per_updates 5 --keep_checkpoints 2 --learning_rate 5e-3",
+    "kinds": "--train_datasets cola,share,ner,pick,asked --optim pats_adamax --pats_lambda 1e-5 --batch_size 6 "
+    "--epochs 2 --save_per_updates 5 --eval_per_updates 8 --keep_checkpoints 2 --dev_predictions",
 }
 """Runs by name, as flags: every method, sampler and layout of rows, with what happens inside epochs in several rhythms.
 
-Noise is strong enough to change what is learned, and `noisytune` stops early.
+Noise is strong enough to change what is learned, and `noisytune` stops early. `kinds` has all kinds of task.
 """
+KINDS = "kinds"
 
 
 @dataclass(frozen=True)
 class World:
-    """Where the encoder and the features lie."""
+    """Where the features, the encoder and the task file lie."""
 
-    folder: Path
+    data_dir: Path
+    encoder: Path
+    task_def: Path
+
+    @classmethod
+    def below(cls, folder: Path) -> World:
+        """What `make_world` leaves in a folder."""
+        return cls(folder, folder / "encoder", folder / "tasks.yml")
 
     def flags(self, output_dir: Path, wanted: str) -> list[str]:
         """The command line of a run with the flags in `wanted`, such as one of `SCENARIOS`."""
-        here = {"data_dir": self.folder, "init_checkpoint": self.folder / "encoder", "output_dir": output_dir}
-        fixed = [f"--{name}={path}" for name, path in here.items()] + [f"--task_def={self.folder / 'tasks.yml'}"]
+        here = {"data_dir": self.data_dir, "init_checkpoint": self.encoder, "task_def": self.task_def}
+        fixed = [f"--{name}={path}" for name, path in {**here, "output_dir": output_dir}.items()]
         common = ["--device", "cpu", "--learning_rate", "3e-3", "--log_per_updates", "1", "--no-tensorboard"]
         return [*fixed, *common, "--sensitivity_per_updates", "2", *wanted.split()]
 
@@ -91,7 +105,19 @@ def make_world(folder: Path, rows: dict[str, int] = ROWS) -> World:
             rng = random.Random(f"{task} {split}")
             lines = [json.dumps(_row(task, f"{split}{i}", rng)) for i in range(count)]
             (folder / f"{task}_{split}.json").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return World(folder)
+    return World.below(folder)
+
+
+def make_worlds(folder: Path, scenarios: Iterable[str]) -> dict[str, World]:
+    """The world of each scenario, in folders below `folder`; most share one."""
+    others = [scenario for scenario in scenarios if scenario != KINDS]
+    worlds = dict.fromkeys(others, make_world(folder / "texts")) if others else {}
+    if KINDS in scenarios:
+        root = folder / KINDS
+        root.mkdir(parents=True)
+        with quiet_transformers(), contextlib.redirect_stdout(io.StringIO()):  # what prepro_std.py says of the rows
+            worlds[KINDS] = World(*write_miniature_kinds(root), root / "tasks.yml")
+    return worlds
 
 
 def _row(task: str, uid: str, rng: random.Random) -> dict[str, object]:

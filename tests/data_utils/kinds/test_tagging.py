@@ -14,7 +14,7 @@ from data_utils.canonical import row_parser
 from data_utils.errors import InputError
 from data_utils.features import FeatureSet, features_in_memory, load_features
 from data_utils.kinds.kind import UNSCORED, Feature, Predictions
-from data_utils.metrics import entities, entity_f1
+from data_utils.metrics import entities, entity_counts, entity_f1
 from data_utils.scoring import compute_metrics
 from data_utils.task_def import DataFormat, TaskDef, TaskType
 from data_utils.tokenization import EncodedRow, EncoderSettings, RowEncoder, Text, load_tokenizer
@@ -72,8 +72,8 @@ def test_entities(tags: str, expected: set[tuple[str, int, int]]) -> None:
 def test_entity_f1_counts_over_all_rows() -> None:
     gold = ["B-a I-a O B-b".split(), "B-a O".split(), ["O"]]
     ours = ["B-a I-a O B-a".split(), "O B-a".split(), ["B-b"]]
-    assert entity_f1(ours, gold) == pytest.approx(2 * 1 / (4 + 3))
-    assert entity_f1([["O"]], [["O"]]) == 0
+    assert entity_f1(entity_counts(ours, gold).sum(0)) == pytest.approx(2 * 1 / (4 + 3))
+    assert entity_f1(entity_counts([["O"]], [["O"]]).sum(0)) == 0
 
 
 def test_entity_f1_is_seqevals() -> None:
@@ -87,7 +87,7 @@ def test_entity_f1_is_seqevals() -> None:
         gold.append(["B-a"])  # seqeval warns where there is no entity
         ours.append(["B-a"])
         expected = seqeval.f1_score(gold, ours, mode="strict", scheme=iob2)
-        assert entity_f1(ours, gold) == pytest.approx(expected), (gold, ours)
+        assert entity_f1(entity_counts(ours, gold).sum(0)) == pytest.approx(expected), (gold, ours)
 
 
 def one(definition: TaskDef, words: list[str], tags: list[str], encoder: RowEncoder) -> Feature:
