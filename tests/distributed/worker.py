@@ -125,14 +125,14 @@ def signal_to_torchrun(notes: Notes, update: int) -> Iterator[None]:
 @trick
 def signal_in_evaluation(notes: Notes, rank: int) -> Iterator[None]:
     """One rank gets SIGTERM at the beginning of its first evaluation."""
-    predict, sent = Evaluator.predict, []
+    checked_outputs, sent = Evaluator.checked_outputs, []
 
-    def hooked(self: Evaluator, features: FeatureSet) -> Predictions:
+    def hooked(self: Evaluator, features: FeatureSet) -> np.ndarray:
         if rank == RANK and not sent:
             sent.append(os.kill(os.getpid(), signal.SIGTERM))
-        return predict(self, features)
+        return checked_outputs(self, features)
 
-    with mock.patch.object(Evaluator, "predict", hooked):
+    with mock.patch.object(Evaluator, "checked_outputs", hooked):
         yield
 
 
@@ -180,9 +180,12 @@ def dropout_noted(notes: Notes) -> Iterator[None]:
 @trick
 def predictions_compared(notes: Notes, batch_sizes: list[int]) -> Iterator[None]:
     """Each evaluation, with several batch sizes, beside that of a process which does all of it by itself."""
-    predict = Evaluator.predict
+    checked_outputs = Evaluator.checked_outputs
 
-    def hooked(self: Evaluator, features: FeatureSet) -> Predictions:
+    def predict(evaluator: Evaluator, features: FeatureSet) -> Predictions:
+        return features.task.kind.decide(features, checked_outputs(evaluator, features))
+
+    def hooked(self: Evaluator, features: FeatureSet) -> np.ndarray:
         for size in batch_sizes:
             together = predict(dataclasses.replace(self, batch_size=size), features)
             # All ranks do this at once, as a sharded model asks of them.
@@ -191,9 +194,9 @@ def predictions_compared(notes: Notes, batch_sizes: list[int]) -> Iterator[None]
             shown = together.values if together.scores is None else together.scores[:, 0]
             distinct = len(set(map(str, as_json(shown))))
             notes.append([features.task.name, features.split, size, len(together.values), distinct, equal])
-        return predict(self, features)
+        return checked_outputs(self, features)
 
-    with mock.patch.object(Evaluator, "predict", hooked):
+    with mock.patch.object(Evaluator, "checked_outputs", hooked):
         yield
 
 
