@@ -21,7 +21,6 @@ from module.encoder import PACKABLE, Encoder
 from module.rows import try_rows
 from mt_dnn.config import DataConfig
 from mt_dnn.subset import share_of
-from mt_dnn.tasks import test_split_names
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 """A folder with one of these has a tokenizer that must load; other kinds may want packages that training does not."""
@@ -47,8 +46,13 @@ class TaskData:
         return [*self.train_files, *self.dev.values(), *self.test.values()]
 
 
-def load_data(config: DataConfig, trained: Sequence[TaskDef], tested: Sequence[TaskDef]) -> dict[str, TaskData]:
-    """Load the training rows of all tasks, or their share, and the dev rows of those to evaluate, by task name."""
+def load_data(
+    config: DataConfig, trained: Sequence[TaskDef], tested: Sequence[TaskDef], test_splits: Sequence[str] = ()
+) -> dict[str, TaskData]:
+    """Load the training rows of all tasks, or their share, by task name.
+
+    Of the tasks to evaluate the dev rows are loaded, too, and those of `test_splits`.
+    """
     data = {}
     for task in trained:
         files = [
@@ -57,7 +61,7 @@ def load_data(config: DataConfig, trained: Sequence[TaskDef], tested: Sequence[T
         ]
         dev = {split: load_features(config.data_dir, task, split) for split in task.dev_splits if task in tested}
         shares = tuple(share_of(file, config.train_fraction, config.data_seed) for file in files)
-        scored = [split for split in test_split_names(config) if task in tested and split in task.split_names]
+        scored = [split for split in test_splits if task in tested and split in task.split_names]
         test = {split: load_features(config.data_dir, task, split) for split in scored}
         data[task.name] = TaskData(task, shares, dev, test)
     raise_all([problem for item in data.values() for problem in _label_problems(item)])

@@ -28,7 +28,7 @@ from mt_dnn.record.run_folder import check_folder
 from mt_dnn.record.run_state import RunState
 from mt_dnn.sampling import MultiTaskSampler
 from mt_dnn.seeding import stream_seed
-from mt_dnn.tasks import choose_tasks
+from mt_dnn.tasks import choose_tasks, test_split_names
 from mt_dnn.trainer import Trainer
 
 
@@ -45,7 +45,7 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
             check_places(config.data)
         device = pick_device(config.loop, ranks)
         trained, tested = choose_tasks(config.data)
-        data = load_data(config.data, trained, tested)
+        data = load_data(config.data, trained, tested, test_split_names(config.data))
         model, tokenizer, packing = load_model(config, data, trained, weights=not resumes)
     seed = config.loop.seed
     # A stream for each process: their rows are different, so must be what dropout hides of them.
