@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -29,7 +30,28 @@ NAMES = ("uids", "uids_offsets", "labels", "token_ids", "type_ids", "offsets", "
 """The arrays of all kinds; a kind's own come on top."""
 
 
-class PackedStrings(Sequence[str]):
+class LazyStrings(Sequence[str]):
+    """A list of strings, each made when it is asked for by `at`."""
+
+    @abstractmethod
+    def at(self, index: int) -> str:
+        """The string of this number, 0 or more."""
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """One string, or a list of them for a slice."""
+        if isinstance(index, slice):
+            return [self.at(i) for i in range(*index.indices(len(self)))]
+        i = index + len(self) if index < 0 else index
+        if not 0 <= i < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        return self.at(i)
+
+
+class PackedStrings(LazyStrings):
     """A list of strings held as UTF-8 bytes, each decoded when it is asked for.
 
     Args:
@@ -43,18 +65,9 @@ class PackedStrings(Sequence[str]):
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """One string, or a list of them for a slice."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        i = index + len(self) if index < 0 else index
-        if not 0 <= i < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
-        return self._buffer[self._offsets[i] : self._offsets[i + 1]].tobytes().decode()
+    def at(self, index: int) -> str:
+        """Decode one."""
+        return self._buffer[self._offsets[index] : self._offsets[index + 1]].tobytes().decode()
 
 
 def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from data_utils.cutting import Text, cut_positions
 from data_utils.errors import InputError
-from data_utils.feature_cache import PackedStrings, offsets_of, read_cache, unpack, write_cache
+from data_utils.feature_cache import LazyStrings, PackedStrings, offsets_of, read_cache, unpack, write_cache
 from data_utils.feature_json import NO_TEXT, read_json_lines
 from data_utils.fingerprints import Fingerprint
 from data_utils.kinds.kind import ROW, SEQUENCE, Column, Feature
@@ -169,7 +169,7 @@ def features_in_memory(task: TaskDef, made: Sequence[Feature], split: str = "") 
     )
 
 
-class JoinedUids(Sequence[str]):
+class JoinedUids(LazyStrings):
     """The rows' names of several files, one after the other; each says which file it is from."""
 
     def __init__(self, parts: Sequence[FeatureSet]) -> None:
@@ -179,18 +179,11 @@ class JoinedUids(Sequence[str]):
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """One name, or a list of them for a slice."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        at = range(len(self))[index]
-        number = int(np.searchsorted(self._starts, at, side="right")) - 1
+    def at(self, index: int) -> str:
+        """The file's name and the row's."""
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
         part = self._parts[number]
-        return f"{part.stem}:{part.uids[at - int(self._starts[number])]}"
+        return f"{part.stem}:{part.uids[index - int(self._starts[number])]}"
 
 
 def joined(parts: Sequence[FeatureSet]) -> FeatureSet:

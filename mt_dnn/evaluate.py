@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,11 +24,11 @@ from mt_dnn.precision import Precision
 
 
 class Scored(NamedTuple):
-    """A task's scores, what was predicted by split, and the task as tuned on these rows, see `Kind.tuned`."""
+    """A task's scores, what was predicted by split, and a call that tunes the task on these rows, see `Kind.tuned`."""
 
     scores: dict[str, Any]
     predicted: dict[str, Predictions]
-    tuned: TaskDef
+    tune: Callable[[], TaskDef]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Evaluator:
         # Another processor may round a metric differently, and then choose another best model.
         score = sum(primary) / len(primary)
         scores = self.ranks.share({"score": score, "metrics": metrics, "constant": constant})
-        return Scored(scores, found, kind.tuned(task, [(splits[split], outputs[split]) for split in splits]))
+        return Scored(scores, found, partial(kind.tuned, task, [(splits[split], outputs[split]) for split in splits]))
 
     @torch.no_grad()
     def predict(self, features: FeatureSet) -> Predictions:

@@ -252,7 +252,7 @@ class Trainer:
         self.report.evaluation(improved)
         if improved:
             self.parallel.check_finite()
-            self._export({name: one.tuned for name, one in scored.items()})
+            self._export({name: one.tune() for name, one in scored.items()})
         at.wall_seconds += time.perf_counter() - started
 
     def _keep_predictions(self, predicted: Mapping[str, Splits]) -> None:

@@ -11,6 +11,7 @@ out of the memory of the operating system for all of them.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import statistics
 import sys
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from data_utils.cli import columns
-from data_utils.errors import entry_point
+from data_utils.errors import InputError, entry_point, raise_all
 from data_utils.features import FeatureSet, cache_path, feature_path, load_features, ranges
 from data_utils.task_def import load_task_defs, select_tasks
 
@@ -106,6 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batches", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args(argv)
+    raise_all(
+        [f"--{name} must be at least 1, got {n}" for name in ("batches", "rounds") if (n := getattr(args, name)) < 1]
+    )
+    if importlib.util.find_spec("pyarrow") is None:
+        raise InputError("Arrow and Parquet need pyarrow: pip install pyarrow")
     (task,) = select_tasks(load_task_defs(args.task_def), args.task, "--task")
     features = load_features(args.data_dir, task, "train")
     rows = np.random.default_rng(1).integers(len(features), size=(args.batches + 1, BATCH))

@@ -14,3 +14,9 @@ def test_it_prints_a_row_for_each_way(workshop: Workshop, capsys: pytest.Capture
     assert bench_features.main([*data, "--batches", "3", "--rounds", "1"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in rows[2:]] == ["way", "packed", "Arrow", "Parquet"]
+
+
+@pytest.mark.parametrize("flag", ["--batches", "--rounds"])
+def test_nothing_to_measure_is_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_features.main(["--data_dir", "x", "--task_def", "y", "--task", "sst", flag, "0"]) == 2
+    assert f"{flag} must be at least 1, got 0" in capsys.readouterr().err
