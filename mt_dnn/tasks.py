@@ -60,6 +60,8 @@ def test_split_names(config: DataConfig) -> list[str]:
 def _test_split_problems(config: DataConfig, tested: Sequence[TaskDef]) -> list[str]:
     """A line for each of `--test_splits` that chooses models, or that no evaluated task has."""
     bad = []
+    if config.test_splits is not None and not test_split_names(config):
+        bad.append(f"--test_splits: no split named, got {shown(config.test_splits)}; leave the flag out for none")
     for name in test_split_names(config):
         having = [task for task in tested if name in task.split_names]
         if not having:

@@ -116,6 +116,7 @@ def test_resume_of_a_run_that_was_cut_before_its_test(
 @pytest.mark.parametrize(
     ("splits", "said"),
     [
+        (",", "--test_splits: no split named, got ','; leave the flag out for none"),
         ("gone", "--test_splits: no evaluated task has a split 'gone'; there are: train, dev, test"),
         ("dev", "--test_splits: cola is evaluated on its split dev; a test split is one that chooses nothing"),
         ("train", "--test_splits: cola is trained on its split train; a test split is one that chooses nothing"),
