@@ -22,6 +22,6 @@ An objective with settings is a frozen dataclass with this call.
 """
 
 from mt_dnn.objectives.objective import Forward, Objective
-from mt_dnn.objectives.plain import plain, task_loss
+from mt_dnn.objectives.plain import criterion, plain, task_loss
 
-__all__ = ["Forward", "Objective", "plain", "task_loss"]
+__all__ = ["Forward", "Objective", "criterion", "plain", "task_loss"]

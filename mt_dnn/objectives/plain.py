@@ -12,10 +12,14 @@ from mt_dnn.batching import Batch
 from mt_dnn.objectives.objective import Forward
 
 
-def task_loss(forward: Forward, task: TaskDef, batch: Batch) -> Tensor:
-    """The task's loss on the batch, times its `loss_weight`; (), the sum over the batch's units."""
-    logits = forward(task.name, batch.inputs)
+def criterion(task: TaskDef, logits: Tensor, batch: Batch) -> Tensor:
+    """The task's loss of a batch's logits, times its `loss_weight`; (), the sum over the batch's units."""
     return LOSSES[task.loss](logits, batch.targets).sum() * task.loss_weight
+
+
+def task_loss(forward: Forward, task: TaskDef, batch: Batch) -> Tensor:
+    """The task's `criterion` on the batch: one forward pass."""
+    return criterion(task, forward(task.name, batch.inputs), batch)
 
 
 def plain(forward: Forward, task: TaskDef, batch: Batch) -> Iterator[Tensor]:
