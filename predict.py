@@ -23,9 +23,9 @@ from data_utils.mt_dnn_flags import PREDICT
 from data_utils.tables.examples import ColumnMap
 from data_utils.tables.options import STANDARD, add_option_flags, options_of
 from mt_dnn.bulk import TextRunner
-from mt_dnn.config import LoopConfig
 from mt_dnn.predict import TrainedModel
 from mt_dnn.row_predictions import RowJob, predict_rows
+from mt_dnn.sections import LoopConfig
 from mt_dnn.table_output import TableJob, check_job
 from mt_dnn.table_predictions import predict_table
 

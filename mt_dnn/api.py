@@ -15,8 +15,8 @@ from data_utils.strict import listed, shown
 from data_utils.tables.examples import one_line
 from data_utils.task_def import TaskDef
 from mt_dnn.bulk import TEXTS, WINDOW_ROWS, Outputs, TextRunner, check_takes_texts
-from mt_dnn.config import LoopConfig
 from mt_dnn.predict import TrainedModel
+from mt_dnn.sections import LoopConfig
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from data_utils.kinds.kind import Predictions
 from data_utils.strict import listed
 from data_utils.task_def import DataFormat, TaskDef, TaskType
 from data_utils.tokenization import RowEncoder
-from mt_dnn.config import LoopConfig
 from mt_dnn.data import check_added_tokens, shortened, try_length
 from mt_dnn.evaluate import batches_by_length
 from mt_dnn.predict import TrainedModel
+from mt_dnn.sections import LoopConfig
 from mt_dnn.texts import SHAPES
 
 TEXTS = {DataFormat.PremiseOnly: 1, DataFormat.PremiseAndOneHypothesis: 2}

@@ -19,7 +19,7 @@ from data_utils.task_def import TaskDef
 from data_utils.tokenization import load_tokenizer
 from module.encoder import PACKABLE, Encoder
 from module.rows import try_rows
-from mt_dnn.config import DataConfig
+from mt_dnn.sections import DataConfig
 from mt_dnn.subset import share_of
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")

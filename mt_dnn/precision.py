@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from data_utils.errors import InputError
-from mt_dnn.config import LoopConfig
 from mt_dnn.distributed import Ranks
+from mt_dnn.sections import LoopConfig
 
 
 class Precision:

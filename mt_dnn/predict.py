@@ -22,12 +22,12 @@ from data_utils.strict import listed, shown
 from data_utils.task_def import TaskDef
 from data_utils.tokenization import EncoderSettings, RowEncoder, check_special_tokens
 from mt_dnn.batching import Collator, pick_packing
-from mt_dnn.config import LoopConfig
 from mt_dnn.data import check_added_tokens, own_tokenizer, try_length
 from mt_dnn.distributed import ALONE
 from mt_dnn.evaluate import Evaluator
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model, exported_tasks
 from mt_dnn.precision import Precision, pick_device
+from mt_dnn.sections import LoopConfig
 from mt_dnn.texts import read_text_rows
 
 

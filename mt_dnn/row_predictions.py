@@ -11,9 +11,9 @@ from data_utils.row_checks import TextCheck
 from data_utils.tables.options import STANDARD
 from data_utils.tables.writing import text_output
 from data_utils.task_def import TaskDef, name_problems
-from mt_dnn.config import LoopConfig
 from mt_dnn.data import check_fits_encoder, shortened
 from mt_dnn.predict import TrainedModel, check_uids, scores_in_words, write_predictions
+from mt_dnn.sections import LoopConfig
 from mt_dnn.soft_labels import check_soft_labels, soft_label_lines
 
 

@@ -14,7 +14,7 @@ from data_utils.errors import InputError, raise_all
 from data_utils.task_def import TaskDef
 from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_, parse_options
 from mt_dnn.batching import Collator, pick_packing
-from mt_dnn.config import GLUE_TASKS, DataConfig, TrainConfig
+from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, check_data, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE, Ranks
 from mt_dnn.head_rates import head_rates, with_head_rates
@@ -27,6 +27,7 @@ from mt_dnn.record.checkpoint import Checkpoints
 from mt_dnn.record.run_folder import check_folder
 from mt_dnn.record.run_state import RunState
 from mt_dnn.sampling import MultiTaskSampler
+from mt_dnn.sections import GLUE_TASKS, DataConfig
 from mt_dnn.seeding import stream_seed
 from mt_dnn.tasks import choose_tasks, test_split_names
 from mt_dnn.trainer import Trainer

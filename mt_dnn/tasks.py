@@ -10,8 +10,8 @@ from data_utils.errors import InputError, raise_all
 from data_utils.scoring import unsupported_metrics
 from data_utils.strict import shown
 from data_utils.task_def import TaskDef, TaskFile, load_task_defs, select_tasks
-from mt_dnn.config import GLUE_TASKS, DataConfig
 from mt_dnn.record.results import MEAN
+from mt_dnn.sections import GLUE_TASKS, DataConfig
 
 
 def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:

@@ -16,12 +16,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from module.optim import ListOptimizer
 from module.optim.sharding import whole
 from mt_dnn.batching import Collator
-from mt_dnn.config import LoopConfig
 from mt_dnn.data import TaskData
 from mt_dnn.objectives import Objective
 from mt_dnn.parallel import Parallel
 from mt_dnn.precision import Precision
 from mt_dnn.sampling import Draw
+from mt_dnn.sections import LoopConfig
 
 
 class Updated(NamedTuple):

@@ -15,8 +15,8 @@ from data_utils.manifest import model_short_name
 from data_utils.model_folder import BEST, ENCODER
 from data_utils.strict import read_yaml_mapping
 from data_utils.task_def import TaskDef, load_task_defs
-from mt_dnn.config import GLUE_TASKS
 from mt_dnn.places import from_here
+from mt_dnn.sections import GLUE_TASKS
 from studies.study import Run, Settings, Study
 from studies.suite import ROOT
 

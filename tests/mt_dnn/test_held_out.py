@@ -15,8 +15,8 @@ from data_utils.bootstrap import score_interval
 from data_utils.features import load_features
 from data_utils.kinds.kind import Predictions
 from data_utils.task_def import TaskDef, load_task_defs
-from mt_dnn.config import LoopConfig
 from mt_dnn.predict import TrainedModel
+from mt_dnn.sections import LoopConfig
 from tests.conftest import Workshop
 from tests.test_train import results
 

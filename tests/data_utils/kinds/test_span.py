@@ -24,9 +24,9 @@ from data_utils.squad_json import iter_questions
 from data_utils.task_def import DataFormat, TaskDef, load_task_defs
 from module.losses import span_cross_entropy
 from mt_dnn.batching import Collator
-from mt_dnn.config import LoopConfig
 from mt_dnn.model import build_model
 from mt_dnn.predict import TrainedModel
+from mt_dnn.sections import LoopConfig
 from mt_dnn.subset import share_of
 from tests.tiny_models import write_tiny_bert
 
