@@ -8,7 +8,7 @@ on the run's seed; a run on a share of the data has those of its share), the los
 batch's rows, or words), and the tensors that PATS would perturb. Weights are those after the last epoch, as scores in
 tables are: how long a model was trained changes its sensitivities, and best epochs differ from run to run.
 Each run's folder gets `sensitivity.safetensors` and `sensitivity.json` (see `sensitivity_record`); what was measured
-already with the same settings and weights is left as it is.
+already with the same settings and weights is left as it is, and so is a record whose weights are gone.
 """
 
 from __future__ import annotations
@@ -104,25 +104,43 @@ class Measurement:
 
     def settings(self, folder: Path) -> dict[str, Any]:
         """What the outcome depends on; InputError where the run has no such weights."""
+        return self._choices() | {"weights_sha256": sha256_of(self._weights(folder))}
+
+    def is_done(self, folder: Path) -> bool:
+        """Whether the run has this measurement already; records without weights, as studies keep them, count as well.
+
+        Raises:
+            InputError: the run has neither.
+        """
+        before = Sensitivities.load(folder)
+        if before is None:
+            return False
+        if self._newest_weights(folder) is None and self._choices().items() <= before.settings.items():
+            return True
+        return before.settings == self.settings(folder)
+
+    def _choices(self) -> dict[str, Any]:
         return {
             "which": self.which,
             "batch_size": self.batch_size,
             "max_rows": self.max_rows,
             "data_dir": self.data_dir,
-            "weights_sha256": sha256_of(self._weights(folder)),
         }
 
-    def _weights(self, folder: Path) -> Path:
-        """The list of the hashes of the model's files; InputError where the run has no such weights."""
-        weights = folder / "best" / MANIFEST
+    def _newest_weights(self, folder: Path) -> Path | None:
+        """The list of the hashes of the model's files, where the run has such weights."""
         if self.which == "last":
-            found = sorted((folder / "checkpoints").glob(f"step_????????/{MANIFEST}"))
-            if not found:
-                raise InputError(f"--which last: {folder} has no checkpoint; --which best needs none")
-            weights = found[-1]
-        if not weights.is_file():
-            raise InputError(f"{folder}: no {weights.relative_to(folder)}; expected the --output_dir of a train.py run")
-        return weights
+            return max((folder / "checkpoints").glob(f"step_????????/{MANIFEST}"), default=None)
+        best = folder / "best" / MANIFEST
+        return best if best.is_file() else None
+
+    def _weights(self, folder: Path) -> Path:
+        """`_newest_weights`; InputError where the run has none."""
+        if (weights := self._newest_weights(folder)) is not None:
+            return weights
+        if self.which == "last":
+            raise InputError(f"--which last: {folder} has no checkpoint; --which best needs none")
+        raise InputError(f"{folder}: no best/{MANIFEST}; expected the --output_dir of a train.py run")
 
     def _config(self, folder: Path) -> TrainConfig:
         """The run's settings, for one process and in float32 whatever it was trained in."""
@@ -259,8 +277,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     measurement = Measurement(args.which, args.batch_size, args.max_rows, args.data_dir, args.device)
     for folder in _folders(args.checkpoint, args.study):
-        before = Sensitivities.load(folder)
-        if before is not None and before.settings == measurement.settings(folder):
+        if measurement.is_done(folder):
             print(f"measured before: {folder / SUMMARY_FILE}")
             continue
         found = measurement.run(folder)

@@ -143,6 +143,20 @@ def test_twice_the_same_files_and_the_second_time_nothing_is_measured(
     assert (settings["which"], settings["batch_size"], settings["max_rows"]) == ("last", 32, None)
 
 
+def test_a_record_whose_weights_are_gone_is_kept_and_other_settings_are_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--checkpoint", str(run)]) == 0
+    before = (run / "sensitivity.safetensors").read_bytes()
+    shutil.rmtree(run / "checkpoints")
+    capsys.readouterr()
+    assert main(["--checkpoint", str(run)]) == 0
+    assert "measured before" in capsys.readouterr().out
+    assert main(["--checkpoint", str(run), "--max_rows", "4"]) == 2
+    assert "has no checkpoint" in capsys.readouterr().err
+    assert (run / "sensitivity.safetensors").read_bytes() == before
+
+
 def test_other_settings_or_weights_are_measured_anew(run: Path, runs: dict[str, Path]) -> None:
     assert main(["--checkpoint", str(run), "--max_rows", "4"]) == 0
     few = Sensitivities.load(run)
