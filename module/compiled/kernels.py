@@ -6,11 +6,11 @@ order, so that results do not depend on the number of threads.
 
 Inner loops are functions of a few arrays, as LLVM uses vector instructions only where it can tell in a few comparisons
 that arrays do not overlap. Arithmetic is float32 and rounds as written: where torch's own step fuses a multiplication
-and an addition, `fma` is written out, so that results are equal to the last bit. Integers of 32 bits are cast back after
-each operation, as Numba widens them to 64.
+and an addition, `fma` is written out, so that Adamax equals torch's to the last bit. Integers of 32 bits are cast back
+after each operation, as Numba widens them to 64.
 
-All compiled code stands in this one file: Numba keeps what it has compiled for as long as the file is the same, and does
-not look at other files.
+All compiled code stands in this one file: Numba keeps what it has compiled for as long as the file is the same, and
+does not look at other files.
 """
 
 from __future__ import annotations

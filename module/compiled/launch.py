@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..optim.buckets import Bucket, Factor, Gradients
 
 ROW = 16 * 2 * PAIR_DISTANCE
-"""Elements of a row of work, which one thread does: a multiple of two pairs' distance. Part of how means are rounded."""
+"""Elements of a row of work, which one thread does: whole strips of pairs. A change alters how means are rounded."""
 
 TINY = float(np.finfo(np.float32).tiny)
 """The least that is divided by."""
@@ -88,7 +88,7 @@ class Compiled:
         adapts, bias_corrected = bool(group["perturb"]), rule == "sage_adamw"
         work, addresses, steps = _enter(bucket, gradients, (*averages, "sensitivity") if adapts else averages)
         lr, decay = float(group["lr"]), group["weight_decay"]
-        beta1, beta2, beta0 = *group["betas"], group["sensitivity_beta"]
+        (beta1, beta2), beta0 = group["betas"], group["sensitivity_beta"]
         counts = steps.astype(np.float64)
         rates, corrections = np.full(len(counts), lr), np.ones(len(counts))
         if bias_corrected:

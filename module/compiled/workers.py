@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,9 +28,10 @@ def run(step: Callable[..., None], work: np.ndarray, *arguments: Any) -> None:
     if threads == 1:
         step(work, 0, len(work), *arguments)
         return
-    others = [_pool(threads).submit(step, work, low, high, *arguments) for low, high in zip(edges[1:], edges[2:])]
+    ranges = list(itertools.pairwise(edges))
+    others = [_pool(threads).submit(step, work, *rows, *arguments) for rows in ranges[1:]]
     try:
-        step(work, edges[0], edges[1], *arguments)
+        step(work, *ranges[0], *arguments)
     finally:
         for other in others:
             other.result()

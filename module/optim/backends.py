@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import importlib.util
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "foreach", "triton", "numba")
 
+LOWEST_NUMBA = (0, 68)
 LOWEST_CAPABILITY = (8, 0)  # what Triton supports
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -76,6 +78,9 @@ def why_not_numba(param: Tensor, state_dtype: str = "float32") -> str | None:
 def _why_no_numba() -> str | None:
     if importlib.util.find_spec("numba") is None:
         return "Numba is not installed"
+    version = importlib.metadata.version("numba")
+    if tuple(int(part) for part in version.split(".")[:2]) < LOWEST_NUMBA:
+        return "Numba is {}, and must be {}.{} or newer".format(version, *LOWEST_NUMBA)
     try:
         from ..compiled import launch  # noqa: F401
     except ImportError as error:  # it refuses a NumPy that is newer than it knows
@@ -105,6 +110,11 @@ def pick_backend(requested: str, param: Tensor, *, capturable: bool, state_dtype
         kernels = "the Triton kernels" if requested == "triton" else "what Numba compiles"
         raise RuntimeError(f"backend={requested!r} needs {kernels}, but {reason}")
     return requested
+
+
+def described(backend: str) -> str:
+    """Return a backend's name with its library's version; torch's, for lists, goes without saying."""
+    return backend if backend == "foreach" else f"{backend} {importlib.metadata.version(backend)}"
 
 
 def load_kernels(backend: str) -> Launcher:

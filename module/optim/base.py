@@ -16,7 +16,7 @@ from torch._compile import _disable_dynamo  # as torch.compiler.disable, but wit
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from ..kernels.mode import WARM_UP
-from .backends import BACKENDS, load_kernels, pick_backend
+from .backends import BACKENDS, described, load_kernels, pick_backend
 from .buckets import Bucket, Gradients, Lists, arithmetic_dtype, bucket_limit
 from .sharding import is_sharded, sharded_like, sharding_of, whole
 from .summary import Sensitive, TensorSummary, sample_magnitudes, summarize
@@ -49,10 +49,11 @@ class ListOptimizer(Optimizer):
     what a compiler would make of it, and the noise must be the same.
 
     All subclasses take: `backend`, "foreach" (lists of tensors), "triton" or "numba" (kernels, RuntimeError where they
-    cannot be used) or "auto" (Triton's on a GPU and Numba's on a CPU where they can be used); `capturable`, whether steps may be captured in a
-    CUDA graph, which needs the kernels, and `lr` as a tensor where it is to change; `state_dtype`, "float32" or
-    "bfloat16" for the averages that forget fast; `master_weights`, whether bf16 and fp16 parameters get a float32 copy
-    in the state, which is updated and rounded into them (so weights are to be loaded together with the state).
+    cannot be used) or "auto" (Triton's on a GPU and Numba's on a CPU where they can be used, else lists); `capturable`,
+    whether steps may be captured in a CUDA graph, which needs Triton, and `lr` as a tensor where it is to change;
+    `state_dtype`, "float32" or "bfloat16" for the averages that forget fast; `master_weights`, whether bf16 and fp16
+    parameters get a float32 copy in the state, which is updated and rounded into them (so weights are to be loaded
+    together with the state).
     """
 
     # State that may be stored in bf16: averages that forget within some ten steps. The slow ones would stand still
@@ -90,6 +91,19 @@ class ListOptimizer(Optimizer):
     def _state_names(self, group: Group) -> tuple[str, ...]:
         """Return the names of the per-element averages that a step of this group needs."""
         raise NotImplementedError
+
+    def backends(self) -> list[str]:
+        """Return what steps are computed with, with versions: ["foreach", "numba 0.68.1"].
+
+        Each backend rounds in its own way, and lists draw other noise than kernels do. RuntimeError where a step would
+        raise it.
+        """
+        found = {
+            pick_backend(group["backend"], param, **_how(group))
+            for group in self.param_groups
+            for param in group["params"]
+        }
+        return sorted(described(backend) for backend in found)
 
     def _prepare(self, lists: Lists, group: Group) -> None:
         """Do what needs whole tensors before the elementwise update; nothing, for most."""
@@ -201,8 +215,7 @@ class ListOptimizer(Optimizer):
                 continue
             if grad.is_sparse:
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-            how = {name: group[name] for name in ("capturable", "state_dtype")}
-            backend = pick_backend(group["backend"], param, **how)
+            backend = pick_backend(group["backend"], param, **_how(group))
             kernels = backend != "foreach"
             state: dict[str, Tensor] = self.state[param]
             counter = state.get("step")
@@ -273,6 +286,11 @@ class ListOptimizer(Optimizer):
         for group, own in zip(self.param_groups, before, strict=True):
             for name, value in (self.defaults | own).items():
                 group.setdefault(name, value)
+
+
+def _how(group: Group) -> dict[str, Any]:
+    """The options that a backend must serve."""
+    return {name: group[name] for name in ("capturable", "state_dtype")}
 
 
 def _counter(old: Tensor | None, device: torch.device) -> Tensor:
