@@ -144,7 +144,8 @@ for name, param in whole.named_parameters():
     assert torch.equal(param, second.get_parameter(name)), name
     assert torch.equal(param, first.get_parameter(name)) is False, name
 assert (module.OWNER, experiments.OWNER) == ("theirs", "theirs")
-assert not TOOLKIT_NEEDS & set(sys.modules), TOOLKIT_NEEDS & set(sys.modules)
+by_numba = {"scipy", "yaml"} if "numba" in sys.modules else set()  # it imports them where they are there
+assert not (TOOLKIT_NEEDS - by_numba) & set(sys.modules), TOOLKIT_NEEDS & set(sys.modules)
 print(sys.modules["pats"].__file__, sys.modules["pats"].__version__)
 """
 
