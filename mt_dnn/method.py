@@ -9,7 +9,10 @@ from module.optim import OPTIMIZERS, OWN_NAME, is_own, parse_options
 from module.optim.noisytune import NOISYTUNE_LAMBDA
 from mt_dnn.flags import option
 
-BASELINES = ("none", "sage", "noisytune")
+MIXOUT = "mixout"
+"""The baseline that trains mixed weights, with any optimizer."""
+
+BASELINES = ("none", "sage", "noisytune", MIXOUT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,11 @@ class MethodConfig:
     optim_options: str | None = option(
         None, help="arguments of a class of your own, such as momentum=0.9,nesterov=true"
     )
-    baseline: str = option("none", choices=BASELINES, help="the paper's baselines: turns a plain --optim into them")
+    baseline: str = option(
+        "none",
+        choices=BASELINES,
+        help="another remedy: sage and noisytune turn a plain --optim into themselves, mixout goes with any",
+    )
     learning_rate: float = option(1e-4, help="peak learning rate")
     head_lr_factor: float = option(
         1.0, help="learning rate of heads, times --learning_rate; for tasks without a head_lr_factor of their own"
@@ -58,10 +65,8 @@ class MethodConfig:
         if self.optim_options is not None and not is_own(self.optim):
             bad.append("--optim_options would have no effect: it needs an --optim of the form package.module:Class")
         plain = self.optim in ("adamax", "adamw")
-        if self.baseline != "none" and not plain:
-            bad.append(
-                f"--baseline {self.baseline} contradicts --optim {self.optim}: a baseline goes with adamax or adamw"
-            )
+        if self.baseline in ("sage", "noisytune") and not plain:
+            bad.append(f"--baseline {self.baseline} contradicts --optim {self.optim}: it goes with adamax or adamw")
         if self.baseline == "sage" and self.noisytune_lambda is not None:
             bad.append("--baseline sage contradicts --noisytune_lambda: they are two baselines")
         return bad
@@ -80,5 +85,7 @@ class MethodConfig:
 
     @property
     def label(self) -> str:
-        """The method's name in tables: the optimizer, with NoisyTune where it is on."""
-        return self.optimizer_name + ("+noisytune" if self.noisytune_intensity else "")
+        """The method's name in tables: the optimizer, with Mixout and NoisyTune where they are on."""
+        return (
+            self.optimizer_name + "+mixout" * (self.baseline == MIXOUT) + "+noisytune" * bool(self.noisytune_intensity)
+        )

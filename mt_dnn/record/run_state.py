@@ -69,6 +69,8 @@ class RunState:
             "optimizer": self.parallel.gathered(optimizer_tensors),
             "random": random,
         }
+        if (mixout := self.parallel.model.mixout) is not None:
+            tensors["pretrained"] = self.parallel.gathered(mixout.pretrained())
         return tensors, {
             "data": self._data_identity(),
             "encoder": self.encoder,
@@ -104,6 +106,8 @@ class RunState:
             raise ValueError(f"losses of {', '.join(state['losses'])}")
         self.losses.load(state["losses"], self.precision.device)
         self.parallel.load_state_dict(checkpoint.tensors["model"])
+        if (mixout := self.parallel.model.mixout) is not None:
+            mixout.load_pretrained(checkpoint.tensors["pretrained"])
         self._restore_optimizer(checkpoint.tensors["optimizer"], state["groups"])
         _go_to(self.schedule, self.progress.applied)
         if self.precision.scaler.is_enabled():

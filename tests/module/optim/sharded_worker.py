@@ -42,7 +42,7 @@ from torch.distributed.tensor.placement_types import Placement, _StridedShard
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from module.optim import AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW
+from module.optim import AdamaxW, PATSAdamax, PATSAdamW, RecAdamax, SAGEAdamax, SAGEAdamW
 from module.optim.sharding import Sharding
 
 COLLECTIVE_TIMEOUT = timedelta(seconds=30)
@@ -86,6 +86,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "PATSAdamW": functools.partial(PATSAdamW, lr=1e-2, noise_lambda=1e-4, **NOISE),
     "SAGEAdamax": functools.partial(SAGEAdamax, lr=1e-2, weight_decay=1e-2),
     "SAGEAdamW": functools.partial(SAGEAdamW, lr=1e-2, weight_decay=1e-2),
+    "RecAdamax": functools.partial(RecAdamax, lr=1e-2, anneal_t0=2, pretrain_cof=20.0, weight_decay=1e-2),
 }
 KERNELS = "Triton kernels"  # in the names of the checks that need them
 NOISY = [name for name in OPTIMIZERS if name.startswith("PATS")]
