@@ -19,12 +19,17 @@ SHORTEST_LINE = 64
 the line, not the row), shorter ones leave gaps at their ends; 48 to 96 measured alike on CPU and best."""
 
 
+SOFT = "soft"
+"""Where a batch's targets have what a teacher says; see `mt_dnn.objectives.distill`."""
+
+
 class Batch(NamedTuple):
     """Rows of one task, ready for the model.
 
     Attributes:
         inputs: the encoder's keyword arguments.
-        targets: what the task's criterion needs, by name.
+        targets: what the task's criterion needs, by name; under `SOFT` a teacher's outputs, of the shape of the
+            model's, where there is a teacher.
         layout: where the rows lie among the features, in NumPy.
     """
 
@@ -114,6 +119,11 @@ class Collator:
         if kind.level == TOKEN:
             inputs["token_places"] = torch.from_numpy(layout.by_sequence(target, 0))
         targets = {name: torch.from_numpy(values) for name, values in kind.targets(features, layout).items()}
+        if features.soft is not None:
+            logits = features.soft.logits
+            by_sequence = kind.level == SEQUENCE
+            soft = logits[layout.sequences] if by_sequence else layout.by_sequence(logits[layout.source], 0)
+            targets[SOFT] = torch.from_numpy(soft)
         return Batch(inputs, targets, layout)
 
     def layout(self, features: FeatureSet, rows: np.ndarray) -> Layout:

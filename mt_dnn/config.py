@@ -21,6 +21,7 @@ from module.optim import PATSConfig, RecAdamConfig, SAGEConfig, spec_of
 from module.optim.hyperparameters import Hyperparameters
 from mt_dnn.flags import build, convert, flags_of, parse_flags
 from mt_dnn.method import MIXOUT, MethodConfig
+from mt_dnn.objectives.distill import DistillConfig
 from mt_dnn.places import PLACES, STARTED_IN, from_here
 from mt_dnn.sampling import MAIN_TASK, SamplingConfig
 from mt_dnn.sections import DataConfig, LoopConfig, OutputConfig
@@ -42,6 +43,7 @@ SECTIONS: dict[str, type] = {
     "sage": SAGEConfig,
     "recadam": RecAdamConfig,
     "mixout": MixoutConfig,
+    "distill": DistillConfig,
     "sampling": SamplingConfig,
     "loop": LoopConfig,
     "output": OutputConfig,
@@ -60,6 +62,7 @@ class TrainConfig:
     sage: SAGEConfig
     recadam: RecAdamConfig
     mixout: MixoutConfig
+    distill: DistillConfig
     sampling: SamplingConfig
     loop: LoopConfig
     output: OutputConfig
@@ -98,6 +101,11 @@ class TrainConfig:
                 ([f"--sampler {MAIN_TASK}"], "it needs several --train_datasets, of which the first is the main one")
             )
         return [f"{', '.join(flags)} would have no effect: {why}" for flags, why in idle if flags]
+
+    @property
+    def label(self) -> str:
+        """The method's name in tables, with `+distilled` where a teacher helps."""
+        return self.method.label + "+distilled" * (self.distill.distill_from is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """Flat, by flag name: what `config.yaml` holds."""

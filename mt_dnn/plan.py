@@ -16,6 +16,7 @@ from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, shortened, unused_keys
 from mt_dnn.method import MIXOUT
 from mt_dnn.model import MTDNN, holds_pooler
+from mt_dnn.objectives.distill import kd_loss
 from mt_dnn.record.results import MEAN
 from mt_dnn.sampling import STEADY, MultiTaskSampler
 
@@ -53,6 +54,7 @@ def describe(
         *_chosen_lines(config),
         *_head_lines(data, model),
         *_loss_lines(data),
+        *_teacher_lines(config, data),
         *_file_lines(data),
         *_test_lines(data),
         *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
@@ -89,7 +91,7 @@ def _values(config: TrainConfig, updates: int) -> list[str]:
         lines.append(f"         {', '.join(shown)}")
         if isinstance(record, RecAdamConfig) and record.anneal_t0 > updates / 2:
             lines.append(
-                f"note     of {updates:,} updates the first {record.anneal_t0:,} hold the encoder to its pretrained "
+                f"note     of {updates:,} updates the first {record.anneal_t0:,g} hold the encoder to its pretrained "
                 "weights; for so short a run take a lower --recadam_anneal_t0"
             )
     return lines
@@ -124,6 +126,18 @@ def _loss_lines(data: Mapping[str, TaskData]) -> list[str]:
     """A line with the tasks whose loss is weighted, if there are some."""
     weights = [f"{name} times {w:g}" for name, item in data.items() if (w := item.task.loss_weight) != 1]
     return [f"loss     {', '.join(weights)} (loss_weight)"] * bool(weights)
+
+
+def _teacher_lines(config: TrainConfig, data: Mapping[str, TaskData]) -> list[str]:
+    """A line on how a teacher's part is weighted, and one a task with where its soft labels come from."""
+    distill = config.distill
+    if distill.distill_from is None:
+        return []
+    lines = [f"teacher  weight {distill.distill_weight:g}, temperature {distill.distill_temperature:g}"]
+    for name, item in data.items():
+        soft = [file.soft.source for file in item.train_files if file.soft is not None]
+        lines.append(f"{'':9}{name}: " + (f"{kd_loss(item.task)}, {', '.join(soft)}" if soft else "labels alone"))
+    return lines
 
 
 def _file_lines(data: Mapping[str, TaskData]) -> list[str]:

@@ -21,6 +21,7 @@ from mt_dnn.distributed import ALONE, Ranks
 from mt_dnn.head_rates import head_rates, with_head_rates
 from mt_dnn.method import MIXOUT
 from mt_dnn.model import MTDNN, build_model
+from mt_dnn.objectives.distill import check_distillation
 from mt_dnn.parallel import parallel
 from mt_dnn.places import encoder_identity
 from mt_dnn.plan import describe
@@ -49,7 +50,8 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
             check_places(config.data)
         device = pick_device(config.loop, ranks)
         trained, tested = choose_tasks(config.data)
-        data = load_data(config.data, trained, tested, test_split_names(config.data))
+        data = load_data(config.data, trained, tested, test_split_names(config.data), config.distill.distill_from)
+        check_distillation(config.distill, [item.task for item in data.values() if item.train.soft is not None])
         model, tokenizer, packing = load_model(config, data, trained, weights=not resumes)
     seed = config.loop.seed
     # A stream for each process: their rows are different, so must be what dropout hides of them.

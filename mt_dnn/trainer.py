@@ -91,7 +91,7 @@ class Trainer:
             with self._open_log(checkpoint) as log:
                 self.report = Report(log, self.say, self.state)
                 if checkpoint is None:
-                    self.report.start(method=self.config.method.label, seed=self.config.loop.seed)
+                    self.report.start(method=self.config.label, seed=self.config.loop.seed)
                 return self._train()
         finally:
             if lock:
@@ -329,7 +329,7 @@ class Trainer:
         tested = self._score_test_splits()
         about = {
             "seed": self.config.loop.seed,
-            "optim": self.config.method.label,
+            "optim": self.config.label,
             "epochs": at.history.evaluations[-1]["epoch"],
             "updates": at.step,
             "skipped_updates": at.skipped,

@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output_dir", required=True, type=path_text, help="the study's folder, new or not")
     add = parser.add_argument_group("what to add to the study; none of these: go on with what is in it")
     add.add_argument("--recipes", help="such as bert_base/rte,bert_base/mrpc; all: python -m studies.recipes")
-    add.add_argument("--methods", help="such as adamax,sage,noisytune,pats")
+    add.add_argument("--methods", help="such as adamax,sage,noisytune,pats; all: all that the recipes have")
     add.add_argument("--seeds", help="such as 1-5 or 1,3,7")
     add_suite(add)
     add.add_argument("--data_dir", type=path_text, help="features or canonical rows; default: those the study has")

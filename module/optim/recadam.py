@@ -36,8 +36,8 @@ class RecAdamConfig(Hyperparameters):
     anneal_k: float = hyperparameter(
         0.5, symbol="k", flag="recadam_anneal_k", within="(0, ∞)", help="how fast the task takes over"
     )
-    anneal_t0: int = hyperparameter(
-        250,
+    anneal_t0: float = hyperparameter(
+        250.0,
         symbol="t0",
         flag="recadam_anneal_t0",
         within="[0, ∞)",
@@ -72,7 +72,7 @@ class _Recalling(TwoAverageOptimizer):
         weight_decay: float = 0.0,
         *,
         anneal_k: float = RecAdamConfig.anneal_k,
-        anneal_t0: int = RecAdamConfig.anneal_t0,
+        anneal_t0: float = RecAdamConfig.anneal_t0,
         pretrain_cof: float = RecAdamConfig.pretrain_cof,
         backend: str = "auto",
         state_dtype: str = "float32",

@@ -16,6 +16,7 @@ from data_utils.task_def import KEPT_ONLY, TaskDef
 from module.optim import ListOptimizer
 from module.optim.sharding import sharded_like
 from mt_dnn.data import TaskData
+from mt_dnn.objectives.distill import kd_loss
 from mt_dnn.parallel import Parallel
 from mt_dnn.places import encoder_changes
 from mt_dnn.precision import Precision
@@ -182,6 +183,8 @@ class RunState:
             bad += [f"--data_dir: the features of {name} changed"] * (before["sha256"] != now["sha256"])
             defined = any(before[key] != now[key] for key in ("definition", "label_names"))
             bad += [f"--task_def: the definition of {name} changed"] * defined
+            taught = before.get("teacher") != now.get("teacher")
+            bad += [f"--distill_from: the soft labels of {name}, or its kd_loss, changed"] * taught
         if "encoder" in checkpoint.state:  # an older one does not say
             changes = encoder_changes(checkpoint.state["encoder"], self.encoder)
             bad += [f"--init_checkpoint: the encoder changed: {', '.join(changes)}"] * bool(changes)
@@ -192,7 +195,10 @@ class RunState:
             )
 
     def _data_identity(self) -> dict[str, Any]:
-        """What a checkpoint belongs to: each task's definition, its label names in order, and its features' hashes."""
+        """What a checkpoint belongs to: each task's definition, its label names in order, and its features' hashes.
+
+        Of a task with a teacher the soft labels' hashes, too.
+        """
         return {
             name: {
                 "definition": _with_effect(item.task.to_dict()),
@@ -200,9 +206,16 @@ class RunState:
                 "sha256": {
                     features.stem if features.origin else features.split: features.sha256 for features in item.splits
                 },
+                **_teacher(item),
             }
             for name, item in self.data.items()
         }
+
+
+def _teacher(item: TaskData) -> dict[str, Any]:
+    """What a task learns from beside its labels; {} for nothing."""
+    soft = {file.stem: file.soft.sha256 for file in item.train_files if file.soft is not None}
+    return {"teacher": {"sha256": soft, "kd_loss": kd_loss(item.task)}} if soft else {}
 
 
 def _with_effect(definition: dict[str, Any]) -> dict[str, Any]:
