@@ -117,7 +117,7 @@ def test_an_objective_of_several_terms_is_the_sum_of_them(
     encoder = tmp_path / "encoder"
     flags = [*FLAGS, "--dropout_p", "0", "--init_checkpoint", str(without_dropout(workshop, encoder))]
     assert train.main(workshop.flags(tmp_path / "plain", *flags)) == 0
-    monkeypatch.setattr(trainer, "plain", thirds)
+    monkeypatch.setattr(trainer, "build_objective", lambda config: thirds)
     assert train.main(workshop.flags(tmp_path / "thirds", *flags)) == 0
     one, other = losses(tmp_path / "plain"), losses(tmp_path / "thirds")
     assert len(probes) == 3 * len(one)
