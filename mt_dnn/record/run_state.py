@@ -153,7 +153,9 @@ class RunState:
         ranks, random = self.parallel.ranks, checkpoint.tensors["random"]
         made_with, own = checkpoint.state["made_with"], self._made_with()
         if changed := [
-            f"{name} {made_with.get(name)}, now {own[name]}" for name in own if own[name] != made_with.get(name)
+            f"{name} {made_with.get(name, 'unknown')}, now {own[name]}"
+            for name in own
+            if own[name] != made_with.get(name)
         ]:
             say(f"saved with {'; '.join(changed)}: bits may differ from those of a run that never stopped")
         on_gpu = self.precision.device.type == "cuda"
@@ -165,13 +167,16 @@ class RunState:
             torch.cuda.set_rng_state(random[f"{ranks.rank}.cuda"], self.precision.device)
 
     def _made_with(self) -> dict[str, Any]:
-        """What bits depend on besides the settings."""
-        return {
+        """What bits depend on besides the settings; of our own optimizers, which kernels draw their noise."""
+        made_with = {
             "processes": self.parallel.ranks.size,
             "model": type(self.parallel).__name__,
             "device": device_name(self.precision.device),
             "torch": str(torch.__version__),
         }
+        if isinstance(self.optimizer, ListOptimizer):
+            made_with["optimizer steps by"] = ", ".join(self.optimizer.backends())
+        return made_with
 
     def _check_inputs(self, checkpoint: Checkpoint) -> None:
         """Raise `InputError` where features, task definitions or encoder are not those of the checkpoint."""

@@ -208,7 +208,15 @@ def test_another_encoder_is_another_file(own: Recipes) -> None:
     (own.folder / "mine.yml").write_text(f"init_checkpoint: runs/mine/best\nlearning_rates: {rates}\n")
     assert own.names() == ("mine/rte", "mine/cola")
     # no rate for PATS, and none is made up, but for the readings that have Adamax's
-    assert own.methods_of("mine/rte") == ("adamax", "sage", "noisytune", "mixout", "recadam", "pats_magnitude", "pats_magnitude_variance")
+    assert own.methods_of("mine/rte") == (
+        "adamax",
+        "sage",
+        "noisytune",
+        "mixout",
+        "recadam",
+        "pats_magnitude",
+        "pats_magnitude_variance",
+    )
     assert own.methods_of("mine/cola") == ("sage",)
     assert own.load("mine/rte", "sage").settings["learning_rate"] == 7e-5  # its own, not twice the plain one
     assert own.load("mine/rte", "noisytune").settings["init_checkpoint"] == "runs/mine/best"
