@@ -1,0 +1,36 @@
+"""One measurement, in a process of its own: `python -m scripts.gpu.measure NAME FOLDER [--rehearse]`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from scripts.gpu.records import Writer
+
+FUNCTIONS = {
+    "kernels": ("correctness", "measure"),
+    "steps": ("steps", "measure"),
+    "speed": ("training", "measure_speed"),
+    "pats": ("training", "measure_pats"),
+    "memory": ("training", "measure_memory"),
+    "resume": ("resume", "measure"),
+    "suite": ("suite", "measure"),
+}
+"""Where each measurement is: module and function; imported late, as what one needs may not be installed."""
+
+
+def run(name: str, folder: Path, *, tiny: bool) -> None:
+    """Run the measurement `name` and write its records to `NAME.jsonl` in `folder`; a failure is one, too."""
+    write = Writer(folder / f"{name}.jsonl", name)
+    module, function = FUNCTIONS[name]
+    try:
+        getattr(importlib.import_module(f"scripts.gpu.{module}"), function)(write, folder, tiny=tiny)
+    except ModuleNotFoundError as error:
+        write(name, status="skipped", note=f"{error.name} is not installed")
+    except Exception as error:  # the other measurements go on
+        write(name, status="FAILED", note=f"{type(error).__name__}: {error}"[:500])
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], Path(sys.argv[2]), tiny="--rehearse" in sys.argv[3:])
