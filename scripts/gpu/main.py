@@ -1,12 +1,13 @@
 """All measurements one after another, each in a process of its own with its share of eight minutes.
 
-A measurement that fails, hangs or takes the process with it is a line of the table, and the others go on. What it had
-written before stays.
+A measurement that fails, hangs or takes its process with it is a line of the table, and the others go on. Its figures
+are in `OUTPUT/NAME.jsonl` as they come, so what was measured before a cut stays.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import importlib.util
 import json
@@ -61,9 +62,12 @@ def environment(*, rehearse: bool) -> dict[str, str]:
     return os.environ | own
 
 
-def run(name: str, folder: Path, seconds: float, *, rehearse: bool) -> None:
-    """One measurement; its process and all it has started are ended when its time is up."""
-    command = [sys.executable, "-m", "scripts.gpu.measure", name, str(folder), *(["--rehearse"] if rehearse else [])]
+def run(name: str, output: Path, folder: Path, seconds: float, *, rehearse: bool) -> list[Record]:
+    """One measurement; its process and all it has started are ended when its time is up. Returns its records."""
+    file = output / f"{name}.jsonl"
+    file.unlink(missing_ok=True)  # of an earlier run
+    command = [sys.executable, "-m", "scripts.gpu.measure", name, str(output), str(folder)]
+    command += ["--rehearse"] if rehearse else []
     started = time.monotonic()
     process = subprocess.Popen(
         command, env=environment(rehearse=rehearse), stdin=subprocess.DEVNULL, start_new_session=True
@@ -75,17 +79,20 @@ def run(name: str, folder: Path, seconds: float, *, rehearse: bool) -> None:
     except subprocess.TimeoutExpired:
         note = f"cut after {time.monotonic() - started:.0f} s; the lines above stand"
     finally:
-        if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):  # no member is left; else what it started and did not end
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
     if note:
-        Writer(folder / f"{name}.jsonl", name)(name, status="FAILED", note=note)
+        Writer(file, name)(name, status="FAILED", note=note)
+    return read(file)
 
 
 def write_json(path: Path, about: dict[str, Any], records: list[Record]) -> None:
     """All there is so far; replaced as a whole, so that it can always be read."""
     fresh = path.with_suffix(".tmp")
-    fresh.write_text(json.dumps(about | {"records": [asdict(one) for one in records]}, indent=1) + "\n", encoding="utf-8")
+    fresh.write_text(
+        json.dumps(about | {"records": [asdict(one) for one in records]}, indent=1) + "\n", encoding="utf-8"
+    )
     fresh.replace(path)
 
 
@@ -94,7 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the measurements; 0 if none failed, else 1."""
     parser = argparse.ArgumentParser(prog="bench_gpu.sh", description="Tests and measurements on a GPU.")
     parser.add_argument("--output", type=Path, default=Path("runs/bench_gpu"), help="folder of bench_gpu.json")
-    parser.add_argument("--rehearse", action="store_true", help="everything in small on a CPU; its figures mean nothing")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="everything in small on a CPU; its figures mean nothing"
+    )
     parser.add_argument("--only", help=f"some of {','.join(BUDGET_SECONDS)}")
     args = parser.parse_args(argv)
     names = args.only.split(",") if args.only else list(BUDGET_SECONDS)
@@ -105,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = surroundings(rehearse=args.rehearse)
     if not args.rehearse and about["device"] == "cpu":
         raise InputError("torch finds no GPU here; --rehearse runs everything in small on the CPU")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no measurement outlives this process
     args.output.mkdir(parents=True, exist_ok=True)
     path, deadline = args.output / "bench_gpu.json", time.monotonic() + WHOLE_SECONDS
     print(", ".join([about["device"], *(f"{name} {found}" for name, found in about["versions"].items())]), flush=True)
@@ -116,8 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if seconds < 5:
                 records.append(Record(measurement=name, what=name, status="skipped", note="no time was left"))
             else:
-                run(name, folder, seconds, rehearse=args.rehearse)
-                records += read(folder / f"{name}.jsonl")
+                records += run(name, args.output, folder, seconds, rehearse=args.rehearse)
             write_json(path, about, records)
     print("\n" + "\n".join(record.line() for record in records) + f"\n\n{path}", flush=True)
     return int(any(record.status == "FAILED" for record in records))

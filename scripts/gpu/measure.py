@@ -1,4 +1,4 @@
-"""One measurement, in a process of its own: `python -m scripts.gpu.measure NAME FOLDER [--rehearse]`."""
+"""One measurement, in a process of its own: `python -m scripts.gpu.measure NAME OUTPUT FOLDER [--rehearse]`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ FUNCTIONS = {
 """Where each measurement is: module and function; imported late, as what one needs may not be installed."""
 
 
-def run(name: str, folder: Path, *, tiny: bool) -> None:
-    """Run the measurement `name` and write its records to `NAME.jsonl` in `folder`; a failure is one, too."""
-    write = Writer(folder / f"{name}.jsonl", name)
+def run(name: str, output: Path, folder: Path, *, tiny: bool) -> None:
+    """Run the measurement `name` and write its records to `NAME.jsonl` in `output`; a failure is one, too.
+
+    What it makes to measure lies in `folder`, which the later ones share.
+    """
+    write = Writer(output / f"{name}.jsonl", name)
     module, function = FUNCTIONS[name]
     try:
         getattr(importlib.import_module(f"scripts.gpu.{module}"), function)(write, folder, tiny=tiny)
@@ -33,4 +36,4 @@ def run(name: str, folder: Path, *, tiny: bool) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], Path(sys.argv[2]), tiny="--rehearse" in sys.argv[3:])
+    run(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), tiny="--rehearse" in sys.argv[4:])

@@ -46,7 +46,14 @@ class Writer:
     measurement: str
 
     def __call__(
-        self, what: str, value: float | None = None, unit: str = "", *, goal: str = "", status: str = "ok", note: str = ""
+        self,
+        what: str,
+        value: float | None = None,
+        unit: str = "",
+        *,
+        goal: str = "",
+        status: str = "ok",
+        note: str = "",
     ) -> None:
         """Write one record; it is on the disk when this returns, so that a measurement that is cut keeps it."""
         record = Record(

@@ -64,7 +64,14 @@ def measure(write: Writer, folder: Path, *, tiny: bool) -> None:
     encoder, features = prepare(folder, tiny=tiny)
     whole, cut, log = folder / "whole", folder / "cut", folder / "resume.log"
     how = ["--optim", "pats_adamax", "--epochs", "1", "--deterministic", "--seed", "3"]
-    how += ["--batch_size", "8" if tiny else "32", "--save_per_updates", "2" if tiny else "20", "--log_per_updates", "1"]
+    how += [
+        "--batch_size",
+        "8" if tiny else "32",
+        "--save_per_updates",
+        "2" if tiny else "20",
+        "--log_per_updates",
+        "1",
+    ]
     flags = {run: [*training_flags(encoder, features, "cola", run), *how] for run in (whole, cut)}
     finish(flags[whole], log)
     kill_after_a_checkpoint(flags[cut], cut, log)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from scripts.bench_optim import encoder_groups, measure as measure_steps
+from scripts.bench_optim import encoder_groups
+from scripts.bench_optim import measure as measure_steps
 from scripts.gpu.records import Writer
 from scripts.gpu.world import SHAPES
 

@@ -46,7 +46,9 @@ def write_encoder(shape: str, folder: Path) -> Path:
     BertModel(config).save_pretrained(folder)
     vocabulary = [*SPECIAL, *(f"w{i}" for i in range(config.vocab_size - len(SPECIAL)))]
     longest = config.max_position_embeddings
-    BertTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, model_max_length=longest).save_pretrained(folder)
+    BertTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, model_max_length=longest).save_pretrained(
+        folder
+    )
     return folder
 
 
@@ -59,9 +61,7 @@ def write_features(encoder: Path, folder: Path, rows: int, tasks: tuple[str, ...
             rng = random.Random(f"{task} {split}")
             lines = []
             for uid in range(count):
-                texts = [
-                    " ".join(f"w{rng.randrange(vocabulary)}" for _ in range(n)) for n in words_of_a_row(task, rng)
-                ]
+                texts = [" ".join(f"w{rng.randrange(vocabulary)}" for _ in range(n)) for n in words_of_a_row(task, rng)]
                 lines.append("\t".join([str(uid), str(rng.randrange(2)), *texts]) + "\n")
             (folder / f"{task}_{split}.tsv").write_text("".join(lines), encoding="utf-8")
     flags = ["--model", str(encoder), "--root_dir", str(folder), "--task_def", TASK_DEF, "--workers", "1"]
