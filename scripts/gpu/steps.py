@@ -1,4 +1,4 @@
-"""Optimizer steps beside the memory floor and torch's fused AdamW: `scripts.bench_optim` with its figures as records."""
+"""Optimizer steps beside the memory floor and torch's fused AdamW, by `scripts.bench_optim`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples a second beside Hugging Face Trainer, PATS beside Adamax, and peak memory, on encoders with random weights."""
+"""Samples a second beside Hugging Face Trainer, PATS beside Adamax, and peak memory, with random weights."""
 
 from __future__ import annotations
 
