@@ -121,7 +121,7 @@ def measure(write: Writer, folder: Path, *, tiny: bool) -> None:
     if reason is not None:
         write("kernels", status="skipped", note=reason)
         return
-    sizes, count = ([1, 1023], 3) if tiny else ([1, 130, 1023, 65536, 300_001], 12)  # the interpreter is slow
+    sizes, count = ([1, 1023], 3) if tiny else ([1, 130, 1023, 65536, 100_003], 12)  # the interpreter is slow
     for name, (kind, options, maker) in cases().items():
         try:
             excess = largest_excess(kind, options, maker, sizes, count)

@@ -6,8 +6,6 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-STATUSES = ("ok", "FAILED", "skipped")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
@@ -19,7 +17,7 @@ class Record:
         value: the figure, None where there is none.
         unit: of the figure; "x" for a ratio.
         goal: what the figure should be, in words, "" for no goal.
-        status: one of `STATUSES`.
+        status: "ok", "FAILED" (the measurement, not its goal) or "skipped".
         note: conditions, or why there is no figure.
     """
 
