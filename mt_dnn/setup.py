@@ -84,7 +84,11 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
         tokenizer=tokenizer,
         sampler=sampler,
         collator=Collator.for_encoder(
-            model.encoder, packing=packing, max_length=config.data.max_seq_len, tokenizer=tokenizer
+            model.encoder,
+            packing=packing,
+            max_length=config.data.max_seq_len,
+            tokenizer=tokenizer,
+            buckets=config.data.pad_to_buckets,
         ),
         plan=describe(config, data, model, optimizer, sampler, device, packing=packing, processes=ranks.size),
     )
