@@ -69,6 +69,7 @@ def attention(
         attention_mask: (lines, 1, length, length), true where a token is seen; or None.
         dropout: the rate, 0 outside of training.
         scaling: of the scores; None: 1/√width.
+        **kwargs: for torch's attention.
 
     Returns:
         (lines, length, heads, width), and no weights.
