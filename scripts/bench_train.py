@@ -17,9 +17,11 @@ first update. Trainer pads each batch to its longest row, with the settings that
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import dataclasses
 import datetime
+import io
 import itertools
 import statistics
 import subprocess
@@ -123,7 +125,8 @@ def theirs(flags: list[str], updates: int, setting: str) -> Iterator[float]:
     """The same of Hugging Face Trainer, with dynamic padding; `setting` is one of `TRAINERS`."""
     while True:
         trainer, watch = hugging_face(build_trainer(load_config(flags, "")), updates, setting)
-        trainer.train()
+        with contextlib.redirect_stdout(io.StringIO()):  # where it prints its own summary
+            trainer.train()
         yield updates * trainer.args.per_device_train_batch_size / watch.seconds
 
 
