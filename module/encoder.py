@@ -17,6 +17,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from .dropout import use_fast_dropout
 from .foreign import check_folder
 from .pretrained import check_config, check_files, check_place, check_weights, reason_of
 from .rows import check_rows, first_position, longest_row
@@ -91,6 +92,7 @@ class Encoder(nn.Module):
         self.remarks: list[str] = []
         attention = model.config._attn_implementation
         self.can_pack = model.config.model_type in PACKABLE and attention in ("sdpa", "eager")
+        use_fast_dropout(model, in_attention=self.can_pack)
         if new_pooler is not None:
             setattr(model, "pooler", None)  # noqa: B010 - a module there; None, so that it is neither trained nor saved
         self.untrained = untrained & {name for name, _ in model.named_parameters()}
@@ -171,7 +173,7 @@ class Encoder(nn.Module):
     def _block_mask(self, sequence_ids: Tensor) -> Tensor:
         """(lines, length) -> (lines, 1, length, length), true where two tokens belong to the same row."""
         same = sequence_ids[:, None, :, None] == sequence_ids[:, None, None, :]
-        if self.config._attn_implementation == "sdpa":
+        if self.config._attn_implementation != "eager":
             return same
         return torch.zeros(same.shape, device=same.device).masked_fill_(~same, torch.finfo(torch.float32).min)
 
