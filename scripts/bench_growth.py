@@ -29,14 +29,20 @@ Work = Callable[[], object]
 TEXT = "The old sailor told the children a story that nobody in the harbour had ever heard before ."
 
 
+def _done(code: int) -> None:
+    if code:
+        raise RuntimeError(f"it ended with exit code {code}: there is nothing to time")
+
+
 def prepare(size: int, folder: Path, model: str) -> Work:
     """Tokenise 2,000 rows."""
     import prepro_std
 
-    lines = (f"{i}\t{i % 2}\t{TEXT} {i}\n" for i in range(2_000 * size))
+    lines = [f"{i}\t{i % 2}\t{TEXT} {i}\n" for i in range(2_000 * size)]
     (folder / "cola_train.tsv").write_text("".join(lines))
+    (folder / "cola_dev.tsv").write_text("".join(lines[:20]))
     flags = ["--model", model, "--root_dir", str(folder), "--tasks", "cola", "--workers", "1"]
-    return lambda: prepro_std.main([*flags, "--task_def", "experiments/glue/glue_task_def.yml"])
+    return lambda: _done(prepro_std.main([*flags, "--task_def", "experiments/glue/glue_task_def.yml"]))
 
 
 def load(size: int, folder: Path, model: str) -> Work:
@@ -65,8 +71,7 @@ def step(size: int, folder: Path, model: str) -> Work:
 
 def tasks(size: int, folder: Path, model: str) -> Work:
     """Lay out an epoch of 10 tasks of 20,000 rows."""
-    from mt_dnn.sampling import MultiTaskSampler
-    from mt_dnn.sections import SamplingConfig
+    from mt_dnn.sampling import MultiTaskSampler, SamplingConfig
 
     sampler = MultiTaskSampler({f"t{i}": 20_000 for i in range(10 * size)}, 32, SamplingConfig(), 1)
     return lambda: sum(1 for _ in sampler.epoch(0))
@@ -108,7 +113,7 @@ def status(size: int, folder: Path, model: str) -> Work:
     from studies import sweep
 
     flags = ["--output_dir", *_study(folder, 10 * size, 10), "--devices", "cpu"]
-    return lambda: sweep.main(flags)
+    return lambda: _done(sweep.main(flags))
 
 
 def table(size: int, folder: Path, model: str) -> Work:
@@ -116,7 +121,7 @@ def table(size: int, folder: Path, model: str) -> Work:
     from studies import table
 
     flags = _study(folder, 10 * size, 10)
-    return lambda: table.main(flags)
+    return lambda: _done(table.main(flags))
 
 
 def report(size: int, folder: Path, model: str) -> Work:
@@ -124,7 +129,7 @@ def report(size: int, folder: Path, model: str) -> Work:
     from studies import report
 
     flags = _study(folder, 10 * size, 10)
-    return lambda: report.main(flags)
+    return lambda: _done(report.main(flags))
 
 
 def report_events(size: int, folder: Path, model: str) -> Work:
@@ -132,7 +137,7 @@ def report_events(size: int, folder: Path, model: str) -> Work:
     from studies import report
 
     flags = _study(folder, 4, 5_000 * size)
-    return lambda: report.main(flags)
+    return lambda: _done(report.main(flags))
 
 
 PARTS = {one.__name__: one for one in (prepare, load, step, tasks, resume, status, table, report, report_events)}
