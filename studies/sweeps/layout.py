@@ -133,13 +133,13 @@ def try_layout(flags: Sequence[str], slots: Sequence[Slot], updates: int = UPDAT
         if [_line(probe) for probe in probes] != ["ready"] * len(probes):
             return None
         start_up = time.perf_counter() - began
-        for probe in probes:
-            assert probe.stdin is not None
-            probe.stdin.write("\n")
-            probe.stdin.flush()
         try:
+            for probe in probes:
+                assert probe.stdin is not None
+                probe.stdin.write("\n")
+                probe.stdin.flush()
             said = [json.loads(_line(probe)) for probe in probes]
-        except ValueError:
+        except (BrokenPipeError, ValueError):  # one of them has died
             return None
     speed = sum(one["rows"] / one["seconds"] for one in said) / len(said)
     share = Share(slots[0].threads, int(SPARE * max(one["memory"] for one in said)))
