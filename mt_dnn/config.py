@@ -18,7 +18,10 @@ from data_utils.errors import raise_all
 from data_utils.strict import read_yaml_mapping
 from module.optim import PATSConfig, SAGEConfig, spec_of
 from mt_dnn.flags import build, convert, flags_of, parse_flags
-from mt_dnn.method import MethodConfig
+from mt_dnn.method import OBJECTIVES, MethodConfig
+from mt_dnn.objectives.freelb import FreeLBConfig
+from mt_dnn.objectives.rdrop import RDropConfig
+from mt_dnn.objectives.smart import SMARTConfig
 from mt_dnn.places import PLACES, STARTED_IN, from_here
 from mt_dnn.sampling import MAIN_TASK, SamplingConfig
 from mt_dnn.sections import DataConfig, LoopConfig, OutputConfig
@@ -38,6 +41,9 @@ SECTIONS: dict[str, type] = {
     "method": MethodConfig,
     "pats": PATSConfig,
     "sage": SAGEConfig,
+    "smart": SMARTConfig,
+    "freelb": FreeLBConfig,
+    "rdrop": RDropConfig,
     "sampling": SamplingConfig,
     "loop": LoopConfig,
     "output": OutputConfig,
@@ -54,13 +60,23 @@ class TrainConfig:
     method: MethodConfig
     pats: PATSConfig
     sage: SAGEConfig
+    smart: SMARTConfig
+    freelb: FreeLBConfig
+    rdrop: RDropConfig
     sampling: SamplingConfig
     loop: LoopConfig
     output: OutputConfig
 
     def __post_init__(self) -> None:
         problems = [problem for name in SECTIONS for problem in getattr(self, name).problems()]
-        raise_all(problems + self._without_effect())
+        raise_all(problems + self._contradictions() + self._without_effect())
+
+    def _contradictions(self) -> list[str]:
+        """Settings of different sections that do not go together."""
+        return [
+            "--baseline smart contradicts --fp16: the small gradients that find its perturbation vanish in float16; "
+            "use --bf16"
+        ] * (self.method.objective == "smart" and self.loop.fp16)
 
     def _without_effect(self) -> list[str]:
         """Flags of a method that does not run, and a main task that has no others beside it."""
@@ -71,6 +87,9 @@ class TrainConfig:
             idle.append((self.pats.changed(), why))
         if not spec.adapts:
             idle.append((self.sage.changed(), "it needs --optim sage_adamax, sage_adamw or --baseline sage"))
+        for name in OBJECTIVES:
+            if method.objective != name:
+                idle.append((getattr(self, name).changed(), f"they need --baseline {name}"))
         if self.sampling.sampler == MAIN_TASK and len(set(self.data.trained_names)) < 2:
             idle.append(
                 ([f"--sampler {MAIN_TASK}"], "it needs several --train_datasets, of which the first is the main one")

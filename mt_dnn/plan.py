@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import torch
 
 from data_utils.cli import columns
 from data_utils.model_folder import encoder_source
+from data_utils.task_def import TaskDef
 from module.encoder import Encoder
 from module.optim import spec_of
+from module.optim.hyperparameters import Hyperparameters
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, shortened, unused_keys
+from mt_dnn.method import OBJECTIVES
 from mt_dnn.model import MTDNN, holds_pooler
+from mt_dnn.objectives import Objective
+from mt_dnn.objectives.smart import measure
 from mt_dnn.record.results import MEAN
 from mt_dnn.sampling import STEADY, MultiTaskSampler
 
@@ -26,6 +31,7 @@ def describe(
     optimizer: torch.optim.Optimizer,
     sampler: MultiTaskSampler,
     device: torch.device,
+    objective: Objective,
     *,
     packing: bool,
     processes: int,
@@ -41,6 +47,7 @@ def describe(
         f"method   {method.optimizer_name}{noisytune}, learning rate {method.learning_rate:g}, "
         f"warmup {loop.warmup:g}, seed {loop.seed}",
         *_values(config),
+        *_objective_lines(config, objective, [item.task for item in data.values()]),
         f"encoder  {encoder_source(config.data.init_checkpoint)} ({encoder.config.model_type}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device.type}{spread}, {precision}, "
         f"rows {'packed' if packing else 'padded'}",
@@ -84,9 +91,30 @@ def _values(config: TrainConfig) -> list[str]:
     own = config.pats if spec.perturbs else config.sage if spec.adapts else None
     if own is None:
         return [f"         {config.method.optim_options}"] * (config.method.optim_options is not None)
+    return [f"         {_named(own)}"]
+
+
+def _named(own: Hyperparameters) -> str:
+    """Hyper-parameters with their flags' names, without what these begin with."""
     values = {field.metadata["flag"].partition("_")[2]: getattr(own, field.name) for field in fields(own)}
-    shown = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
-    return [f"         {', '.join(shown)}"]
+    return ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+    )
+
+
+def _objective_lines(config: TrainConfig, objective: Objective, tasks: Sequence[TaskDef]) -> list[str]:
+    """What is minimised and what that costs, where it is not the plain loss."""
+    name = config.method.objective
+    if name not in OBJECTIVES:
+        return []
+    own = getattr(config, name)
+    lines = [
+        f"{'loss':9}{(type(own).__doc__ or '').rstrip('.')}: {_named(own)}",
+        f"{'':9}{objective.passes} forward and backward passes an update, where plain fine-tuning has 1",
+    ]
+    if name == "smart":
+        lines.append(f"{'':9}measured by {', '.join(f'{measure(task)} ({task.name})' for task in tasks)} (adv_loss)")
+    return lines
 
 
 def _head_lines(data: Mapping[str, TaskData], model: MTDNN) -> list[str]:

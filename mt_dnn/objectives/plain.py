@@ -9,7 +9,7 @@ from torch import Tensor
 from data_utils.task_def import TaskDef
 from module.losses import LOSSES
 from mt_dnn.batching import Batch
-from mt_dnn.objectives.objective import Forward
+from mt_dnn.objectives.objective import Forward, Objective
 
 
 def criterion(task: TaskDef, logits: Tensor, batch: Batch) -> Tensor:
@@ -22,6 +22,9 @@ def task_loss(forward: Forward, task: TaskDef, batch: Batch) -> Tensor:
     return criterion(task, forward(task.name, batch.inputs), batch)
 
 
-def plain(forward: Forward, task: TaskDef, batch: Batch) -> Iterator[Tensor]:
+class Plain(Objective):
     """The objective of plain fine-tuning: one term, `task_loss`."""
-    yield task_loss(forward, task, batch)
+
+    def __call__(self, forward: Forward, task: TaskDef, batch: Batch) -> Iterator[Tensor]:
+        """See `Objective`."""
+        yield task_loss(forward, task, batch)
