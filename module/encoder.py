@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .dropout import use_fast_dropout
 from .foreign import check_folder
+from .perturbation import perturbed
 from .pretrained import check_config, check_files, check_place, check_weights, reason_of
 from .rows import check_rows, first_position, longest_row
 
@@ -140,6 +141,7 @@ class Encoder(nn.Module):
         sequence_ids: Tensor | None = None,
         first_tokens: Tensor | None = None,
         token_places: Tensor | None = None,
+        perturbation: Tensor | None = None,
     ) -> EncoderOutput:
         """Encode a batch; all token tensors have shape (lines, length).
 
@@ -152,6 +154,7 @@ class Encoder(nn.Module):
             first_tokens: packed layout: (rows,) index of each row's first token among all lines * length tokens.
             token_places: (sequences, longest) index of each token likewise, any one beyond a sequence's end; for heads
                 that look at all tokens.
+            perturbation: (lines, length, embedding width) to add to the word embeddings, see `perturbation`.
         """
         if sequence_ids is not None:
             attention_mask = self._block_mask(sequence_ids)
@@ -165,7 +168,8 @@ class Encoder(nn.Module):
             "global_attention_mask": sees_all,
         }
         given = {name: value for name, value in optional.items() if value is not None}
-        states = self.model(input_ids, attention_mask=attention_mask, **given).last_hidden_state
+        with perturbed(self.model, perturbation):
+            states = self.model(input_ids, attention_mask=attention_mask, **given).last_hidden_state
         first = states[:, 0] if first_tokens is None else states.flatten(0, 1)[first_tokens]
         by_sequence = None if token_places is None else states.flatten(0, 1)[token_places]
         return EncoderOutput(self._pool(first), states, by_sequence)

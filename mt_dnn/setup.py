@@ -21,6 +21,7 @@ from mt_dnn.distributed import ALONE, Ranks
 from mt_dnn.head_rates import head_rates, with_head_rates
 from mt_dnn.method import MIXOUT
 from mt_dnn.model import MTDNN, build_model
+from mt_dnn.objectives.choose import build_objective, idle_task_keys
 from mt_dnn.objectives.distill import check_distillation
 from mt_dnn.parallel import parallel
 from mt_dnn.places import encoder_identity
@@ -53,6 +54,7 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
         data = load_data(config.data, trained, tested, test_split_names(config.data), config.distill.distill_from)
         check_distillation(config.distill, [item.task for item in data.values() if item.train.soft is not None])
         model, tokenizer, packing = load_model(config, data, trained, weights=not resumes)
+        objective = build_objective(config, model, trained)
     seed = config.loop.seed
     # A stream for each process: their rows are different, so must be what dropout hides of them.
     torch.manual_seed(stream_seed(seed, "dropout", *([ranks.rank] if ranks.rank else [])))
@@ -80,6 +82,7 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
             updates=len(sampler),
             seed=seed,
             encoder=encoder_identity(model.encoder, tokenizer),
+            idle_keys=idle_task_keys(config),
         ),
         tokenizer=tokenizer,
         sampler=sampler,
@@ -90,7 +93,10 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
             tokenizer=tokenizer,
             buckets=config.data.pad_to_buckets,
         ),
-        plan=describe(config, data, model, optimizer, sampler, device, packing=packing, processes=ranks.size),
+        objective=objective,
+        plan=describe(
+            config, data, model, optimizer, sampler, device, objective, packing=packing, processes=ranks.size
+        ),
     )
 
 

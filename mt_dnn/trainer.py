@@ -20,7 +20,7 @@ from mt_dnn.config import TrainConfig
 from mt_dnn.evaluate import Evaluator, majority_score
 from mt_dnn.held_out import score_test
 from mt_dnn.model import export_model, exported_state, exported_tasks
-from mt_dnn.objectives.choose import build_objective
+from mt_dnn.objectives import Objective
 from mt_dnn.record.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.record.dev_predictions import Splits, add_dev_predictions
 from mt_dnn.record.growing_file import NOTHING
@@ -51,6 +51,7 @@ class Trainer:
     tokenizer: PreTrainedTokenizerBase | None
     sampler: MultiTaskSampler
     collator: Collator
+    objective: Objective
     plan: str
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class Trainer:
             state.precision,
             state.data,
             loop,
-            build_objective(self.config),
+            self.objective,
         )
         self.evaluator = Evaluator(
             self.parallel.model, self.collator, state.precision, self.ranks, loop.batch_size_eval, self.signals.heed

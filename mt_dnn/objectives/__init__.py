@@ -10,19 +10,16 @@ What an objective takes for the loss of a task's logits is its `criterion`. Dist
 criterion: soft labels are one more entry of `batch.targets`, and the task's loss against its labels is mixed with its
 `kd_loss` against them. So it goes with any objective.
 
-There is one objective, `Plain`. How others fit, without a change to the update:
-
-SMART (Jiang et al. 2020): the encoder takes one more input, a perturbation of the word embeddings, (lines, width,
-hidden). The objective finds it by extra forward passes and `torch.autograd.grad`, which leaves the parameters'
-gradients alone. It yields one term: `task_loss` plus the divergence of the two outputs.
-
-FreeLB (Zhu et al. 2020): the same input. Each ascent step yields its share of the loss. When the generator goes on, the
-perturbation has its gradient, up to a factor, and takes the next step.
-
-An objective with settings is a frozen dataclass with this call.
+An objective is a subclass of `Objective` in a file of its own, and a line in `choose.py`. It can do three things that
+`Plain` does not:
+- Look ahead. SMART finds a perturbation of the word embeddings by extra forward passes and `torch.autograd.grad`, which
+  leaves the parameters' gradients alone, and yields one term that depends on two outputs.
+- Take turns. FreeLB yields each ascent step's share of the loss. When it goes on, its perturbation has its gradient, up
+  to a factor, and takes the next step.
+- Change the batch. R-Drop runs its rows twice, side by side.
 """
 
 from mt_dnn.objectives.objective import Criterion, Forward, Objective
-from mt_dnn.objectives.plain import Plain, criterion, plain, task_loss
+from mt_dnn.objectives.plain import Plain, criterion, task_loss
 
-__all__ = ["Criterion", "Forward", "Objective", "Plain", "criterion", "plain", "task_loss"]
+__all__ = ["Criterion", "Forward", "Objective", "Plain", "criterion", "task_loss"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from data_utils.task_def import TaskDef
 from module.losses import LOSSES
 from mt_dnn.batching import Batch
-from mt_dnn.objectives.objective import Criterion, Forward
+from mt_dnn.objectives.objective import Criterion, Forward, Objective
 
 
 def criterion(task: TaskDef, logits: Tensor, batch: Batch) -> Tensor:
@@ -24,7 +24,7 @@ def task_loss(forward: Forward, task: TaskDef, batch: Batch, criterion: Criterio
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(Objective):
     """The objective of plain fine-tuning: one term, `task_loss`.
 
     Attributes:
@@ -34,9 +34,5 @@ class Plain:
     criterion: Criterion = criterion
 
     def __call__(self, forward: Forward, task: TaskDef, batch: Batch) -> Iterator[Tensor]:
-        """The term."""
+        """See `Objective`."""
         yield task_loss(forward, task, batch, self.criterion)
-
-
-plain = Plain()
-"""Plain fine-tuning on labels alone."""

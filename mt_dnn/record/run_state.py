@@ -36,6 +36,7 @@ class RunState:
         updates: in an epoch.
         seed: the run's seed.
         encoder: `encoder_identity` of the model's.
+        idle_keys: keys of a task's definition that have no effect in this run, and so may change while it is cut.
     """
 
     parallel: Parallel
@@ -47,6 +48,7 @@ class RunState:
     updates: int
     seed: int
     encoder: dict[str, Any]
+    idle_keys: frozenset[str] = frozenset()
     progress: Progress = field(default_factory=Progress)
     losses: LossMeter = field(default_factory=LossMeter)
 
@@ -181,7 +183,7 @@ class RunState:
     def _check_inputs(self, checkpoint: Checkpoint) -> None:
         """Raise `InputError` where features, task definitions or encoder are not those of the checkpoint."""
         saved, data = checkpoint.state["data"], self._data_identity()
-        saved = {name: task | {"definition": _with_effect(task["definition"])} for name, task in saved.items()}
+        saved = {name: task | {"definition": self._with_effect(task["definition"])} for name, task in saved.items()}
         bad = []
         for name, now in data.items():
             before = saved[name]
@@ -206,7 +208,7 @@ class RunState:
         """
         return {
             name: {
-                "definition": _with_effect(item.task.to_dict()),
+                "definition": self._with_effect(item.task.to_dict()),
                 "label_names": list(item.task.label_names),
                 "sha256": {
                     features.stem if features.origin else features.split: features.sha256 for features in item.splits
@@ -216,16 +218,15 @@ class RunState:
             for name, item in self.data.items()
         }
 
+    def _with_effect(self, definition: dict[str, Any]) -> dict[str, Any]:
+        """A task's definition without the keys that have no effect: they may change while a run is cut."""
+        return {key: value for key, value in definition.items() if key not in self.idle_keys.union(KEPT_ONLY)}
+
 
 def _teacher(item: TaskData) -> dict[str, Any]:
     """What a task learns from beside its labels; {} for nothing."""
     soft = {file.stem: file.soft.sha256 for file in item.train_files if file.soft is not None}
     return {"teacher": {"sha256": soft, "kd_loss": kd_loss(item.task)}} if soft else {}
-
-
-def _with_effect(definition: dict[str, Any]) -> dict[str, Any]:
-    """A task's definition without the keys that are only read and kept: they may change while a run is cut."""
-    return {key: value for key, value in definition.items() if key not in KEPT_ONLY}
 
 
 def _go_to(schedule: LambdaLR, updates: int) -> None:
