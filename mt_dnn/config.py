@@ -16,9 +16,15 @@ import yaml
 from data_utils.atomic import write_text
 from data_utils.errors import raise_all
 from data_utils.strict import read_yaml_mapping
-from module.optim import PATSConfig, SAGEConfig, spec_of
+from module.mixout import MixoutConfig
+from module.optim import PATSConfig, RecAdamConfig, SAGEConfig, spec_of
+from module.optim.hyperparameters import Hyperparameters
 from mt_dnn.flags import build, convert, flags_of, parse_flags
-from mt_dnn.method import MethodConfig
+from mt_dnn.method import MIXOUT, OBJECTIVES, MethodConfig
+from mt_dnn.objectives.distill import DistillConfig
+from mt_dnn.objectives.freelb import FreeLBConfig
+from mt_dnn.objectives.rdrop import RDropConfig
+from mt_dnn.objectives.smart import SMARTConfig
 from mt_dnn.places import PLACES, STARTED_IN, from_here
 from mt_dnn.sampling import MAIN_TASK, SamplingConfig
 from mt_dnn.sections import DataConfig, LoopConfig, OutputConfig
@@ -38,6 +44,12 @@ SECTIONS: dict[str, type] = {
     "method": MethodConfig,
     "pats": PATSConfig,
     "sage": SAGEConfig,
+    "recadam": RecAdamConfig,
+    "mixout": MixoutConfig,
+    "distill": DistillConfig,
+    "smart": SMARTConfig,
+    "freelb": FreeLBConfig,
+    "rdrop": RDropConfig,
     "sampling": SamplingConfig,
     "loop": LoopConfig,
     "output": OutputConfig,
@@ -54,28 +66,61 @@ class TrainConfig:
     method: MethodConfig
     pats: PATSConfig
     sage: SAGEConfig
+    recadam: RecAdamConfig
+    mixout: MixoutConfig
+    distill: DistillConfig
+    smart: SMARTConfig
+    freelb: FreeLBConfig
+    rdrop: RDropConfig
     sampling: SamplingConfig
     loop: LoopConfig
     output: OutputConfig
 
     def __post_init__(self) -> None:
         problems = [problem for name in SECTIONS for problem in getattr(self, name).problems()]
-        raise_all(problems + self._without_effect())
+        raise_all(problems + self._contradictions() + self._without_effect())
+
+    def _contradictions(self) -> list[str]:
+        """Settings of different sections that do not go together."""
+        found = {
+            f"--baseline {MIXOUT} contradicts --fsdp: each process keeps whole pretrained weights; leave --fsdp out": (
+                self.method.baseline == MIXOUT and self.loop.fsdp
+            ),
+            "--baseline smart contradicts --fp16: the small gradients that find its perturbation vanish there; use "
+            "--bf16": self.method.objective == "smart" and self.loop.fp16,
+        }
+        return [problem for problem, is_there in found.items() if is_there]
+
+    @property
+    def in_use(self) -> list[Hyperparameters]:
+        """The records of the methods that run."""
+        return [record for record, runs, _ in self._records() if runs]
+
+    def _records(self) -> list[tuple[Hyperparameters, bool, str]]:
+        """Each method's record, whether the method runs, and what it needs to."""
+        spec, baseline = spec_of(self.method.optimizer_name), self.method.baseline
+        why = f"--optim is {self.method.optim}; they need --optim pats_adamax or pats_adamw"
+        return [
+            (self.pats, spec.perturbs, why),
+            (self.sage, spec.adapts, "it needs --optim sage_adamax, sage_adamw or --baseline sage"),
+            (self.recadam, spec.recalls, "they need --optim recadam_adamax or recadam_adamw"),
+            (self.mixout, baseline == MIXOUT, f"it needs --baseline {MIXOUT}"),
+            *((getattr(self, name), baseline == name, f"they need --baseline {name}") for name in OBJECTIVES),
+        ]
 
     def _without_effect(self) -> list[str]:
         """Flags of a method that does not run, and a main task that has no others beside it."""
-        spec, method = spec_of(self.method.optimizer_name), self.method
-        idle = []
-        if not spec.perturbs:
-            why = f"--optim is {method.optim}; they need --optim pats_adamax or pats_adamw"
-            idle.append((self.pats.changed(), why))
-        if not spec.adapts:
-            idle.append((self.sage.changed(), "it needs --optim sage_adamax, sage_adamw or --baseline sage"))
+        idle = [(record.changed(), why) for record, runs, why in self._records() if not runs]
         if self.sampling.sampler == MAIN_TASK and len(set(self.data.trained_names)) < 2:
             idle.append(
                 ([f"--sampler {MAIN_TASK}"], "it needs several --train_datasets, of which the first is the main one")
             )
         return [f"{', '.join(flags)} would have no effect: {why}" for flags, why in idle if flags]
+
+    @property
+    def label(self) -> str:
+        """The method's name in tables, with `+distilled` where a teacher helps."""
+        return self.method.label + "+distilled" * (self.distill.distill_from is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """Flat, by flag name: what `config.yaml` holds."""

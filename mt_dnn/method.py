@@ -9,7 +9,14 @@ from module.optim import OPTIMIZERS, OWN_NAME, is_own, parse_options
 from module.optim.noisytune import NOISYTUNE_LAMBDA
 from mt_dnn.flags import option
 
-BASELINES = ("none", "sage", "noisytune")
+MIXOUT = "mixout"
+"""The baseline that trains mixed weights, with any optimizer."""
+
+PLAIN_OBJECTIVE = "plain"
+OBJECTIVES = ("smart", "freelb", "rdrop")
+"""Baselines that change what an update minimises, and leave the optimizer to `--optim`."""
+
+BASELINES = ("none", "sage", "noisytune", MIXOUT, *OBJECTIVES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +33,12 @@ class MethodConfig:
     optim_options: str | None = option(
         None, help="arguments of a class of your own, such as momentum=0.9,nesterov=true"
     )
-    baseline: str = option("none", choices=BASELINES, help="the paper's baselines: turns a plain --optim into them")
+    baseline: str = option(
+        "none",
+        choices=BASELINES,
+        help="another remedy: sage and noisytune turn a plain --optim into themselves; mixout, smart, freelb and rdrop "
+        "go with any",
+    )
     learning_rate: float = option(1e-4, help="peak learning rate")
     head_lr_factor: float = option(
         1.0, help="learning rate of heads, times --learning_rate; for tasks without a head_lr_factor of their own"
@@ -58,10 +70,8 @@ class MethodConfig:
         if self.optim_options is not None and not is_own(self.optim):
             bad.append("--optim_options would have no effect: it needs an --optim of the form package.module:Class")
         plain = self.optim in ("adamax", "adamw")
-        if self.baseline != "none" and not plain:
-            bad.append(
-                f"--baseline {self.baseline} contradicts --optim {self.optim}: a baseline goes with adamax or adamw"
-            )
+        if self.baseline in ("sage", "noisytune") and not plain:
+            bad.append(f"--baseline {self.baseline} contradicts --optim {self.optim}: it goes with adamax or adamw")
         if self.baseline == "sage" and self.noisytune_lambda is not None:
             bad.append("--baseline sage contradicts --noisytune_lambda: they are two baselines")
         return bad
@@ -72,6 +82,11 @@ class MethodConfig:
         return f"sage_{self.optim}" if self.baseline == "sage" and self.optim in ("adamax", "adamw") else self.optim
 
     @property
+    def objective(self) -> str:
+        """What is minimised: one of `OBJECTIVES`, or `PLAIN_OBJECTIVE`."""
+        return self.baseline if self.baseline in OBJECTIVES else PLAIN_OBJECTIVE
+
+    @property
     def noisytune_intensity(self) -> float:
         """NoisyTune's lambda, 0 for no noise before training."""
         if self.noisytune_lambda is not None:
@@ -80,5 +95,6 @@ class MethodConfig:
 
     @property
     def label(self) -> str:
-        """The method's name in tables: the optimizer, with NoisyTune where it is on."""
-        return self.optimizer_name + ("+noisytune" if self.noisytune_intensity else "")
+        """The method's name in tables: the optimizer, with the other remedies that are on."""
+        beside = self.baseline if self.baseline in (MIXOUT, *OBJECTIVES) else ""
+        return self.optimizer_name + f"+{beside}" * bool(beside) + "+noisytune" * bool(self.noisytune_intensity)

@@ -19,6 +19,7 @@ from data_utils.task_def import TaskDef, listed
 from module.encoder import Encoder, load_encoder, quiet_transformers
 from module.headless import sign, stoppers
 from module.heads import HEADS
+from module.mixout import Mixout
 from module.pretrained import check_place
 from mt_dnn.seeding import stream_seed
 
@@ -36,7 +37,8 @@ ENCODER_PREFIX, POOLER_PREFIX = "encoder.model.", "encoder.pooler."
 class MTDNN(nn.Module):
     """A shared encoder and a `ModuleDict` of heads by task name.
 
-    `head_origins` says of each head, in words, whether it is new or taken over, and why.
+    `head_origins` says of each head, in words, whether it is new or taken over, and why. `mixout` mixes the encoder's
+    weights in training, where the run wants it.
     """
 
     def __init__(self, encoder: Encoder, heads: nn.ModuleDict) -> None:
@@ -44,6 +46,7 @@ class MTDNN(nn.Module):
         self.encoder = encoder
         self.heads = heads
         self.head_origins = dict.fromkeys(heads, "new head")
+        self.mixout: Mixout | None = None
 
     def forward(self, task: str, inputs: dict[str, Tensor]) -> Tensor:
         """Logits of one task's head; see `module.heads` for their shape."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import torch
 
 from data_utils.cli import columns
 from data_utils.model_folder import encoder_source
+from data_utils.task_def import TaskDef
 from module.encoder import Encoder
-from module.optim import spec_of
+from module.optim import RecAdamConfig, spec_of
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, shortened, unused_keys
+from mt_dnn.method import MIXOUT
 from mt_dnn.model import MTDNN, holds_pooler
+from mt_dnn.objectives import Objective
+from mt_dnn.objectives.distill import kd_loss
+from mt_dnn.objectives.smart import measure
 from mt_dnn.record.results import MEAN
 from mt_dnn.sampling import STEADY, MultiTaskSampler
 
@@ -26,6 +31,7 @@ def describe(
     optimizer: torch.optim.Optimizer,
     sampler: MultiTaskSampler,
     device: torch.device,
+    objective: Objective,
     *,
     packing: bool,
     processes: int,
@@ -34,13 +40,15 @@ def describe(
     loop, method = config.loop, config.method
     encoder = model.encoder
     precision = "fp16" if loop.fp16 else "bf16" if loop.bf16 else "fp32"
-    noisytune = f", NoisyTune {method.noisytune_intensity:g} before training" if method.noisytune_intensity else ""
+    beside = f", NoisyTune {method.noisytune_intensity:g} before training" if method.noisytune_intensity else ""
+    beside += ", Mixout in place of the encoder's dropout" * (method.baseline == MIXOUT)
     rows = loop.batch_size * loop.grad_accumulation_step
     spread = f" x {processes} processes, {'sharded (FSDP)' if loop.fsdp else 'whole (DDP)'}" if processes > 1 else ""
     lines = [
-        f"method   {method.optimizer_name}{noisytune}, learning rate {method.learning_rate:g}, "
+        f"method   {method.optimizer_name}{beside}, learning rate {method.learning_rate:g}, "
         f"warmup {loop.warmup:g}, seed {loop.seed}",
-        *_values(config),
+        *_values(config, len(sampler) * loop.epochs),
+        *_objective_lines(config, objective, [item.task for item in data.values()]),
         f"encoder  {encoder_source(config.data.init_checkpoint)} ({encoder.config.model_type}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device.type}{spread}, {precision}, "
         f"rows {'packed' if packing else 'padded'}",
@@ -51,6 +59,7 @@ def describe(
         *_chosen_lines(config),
         *_head_lines(data, model),
         *_loss_lines(data),
+        *_teacher_lines(config, data),
         *_file_lines(data),
         *_test_lines(data),
         *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
@@ -78,15 +87,30 @@ def _pooler(config: TrainConfig, encoder: Encoder) -> str:
     return "new: the encoder's own, not in the checkpoint" if untrained else "the checkpoint's"
 
 
-def _values(config: TrainConfig) -> list[str]:
-    """A line with what is the method's own."""
-    spec = spec_of(config.method.optimizer_name)
-    own = config.pats if spec.perturbs else config.sage if spec.adapts else None
-    if own is None:
-        return [f"         {config.method.optim_options}"] * (config.method.optim_options is not None)
-    values = {field.metadata["flag"].partition("_")[2]: getattr(own, field.name) for field in fields(own)}
-    shown = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
-    return [f"         {', '.join(shown)}"]
+def _values(config: TrainConfig, updates: int) -> list[str]:
+    """What is the methods' own, a line each, and a warning where RecAdam's task comes too late."""
+    lines = [f"         {config.method.optim_options}"] * (config.method.optim_options is not None)
+    for record in config.in_use:
+        values = {field.metadata["flag"].partition("_")[2]: getattr(record, field.name) for field in fields(record)}
+        shown = [f"{name} {v:g}" if isinstance(v, float) else f"{name} {v}" for name, v in values.items()]
+        lines.append(f"         {', '.join(shown)}")
+        if isinstance(record, RecAdamConfig) and record.anneal_t0 > updates / 2:
+            lines.append(
+                f"note     of {updates:,} updates the first {record.anneal_t0:,g} hold the encoder to its pretrained "
+                "weights; for so short a run take a lower --recadam_anneal_t0"
+            )
+    return lines
+
+
+def _objective_lines(config: TrainConfig, objective: Objective, tasks: Sequence[TaskDef]) -> list[str]:
+    """What an update costs, where it is more than a pass, and what SMART measures by."""
+    if objective.passes == 1:
+        return []
+    lines = [f"cost     {objective.passes} forward and backward passes an update, where plain fine-tuning has 1"]
+    if config.method.objective == "smart":
+        measures = ", ".join(f"{measure(task)} ({task.name})" for task in tasks)
+        lines.append(f"         the output's movement is measured by {measures} (adv_loss)")
+    return lines
 
 
 def _head_lines(data: Mapping[str, TaskData], model: MTDNN) -> list[str]:
@@ -118,6 +142,18 @@ def _loss_lines(data: Mapping[str, TaskData]) -> list[str]:
     """A line with the tasks whose loss is weighted, if there are some."""
     weights = [f"{name} times {w:g}" for name, item in data.items() if (w := item.task.loss_weight) != 1]
     return [f"loss     {', '.join(weights)} (loss_weight)"] * bool(weights)
+
+
+def _teacher_lines(config: TrainConfig, data: Mapping[str, TaskData]) -> list[str]:
+    """A line on how a teacher's part is weighted, and one a task with where its soft labels come from."""
+    distill = config.distill
+    if distill.distill_from is None:
+        return []
+    lines = [f"teacher  weight {distill.distill_weight:g}, temperature {distill.distill_temperature:g}"]
+    for name, item in data.items():
+        soft = [file.soft.source for file in item.train_files if file.soft is not None]
+        lines.append(f"{'':9}{name}: " + (f"{kd_loss(item.task)}, {', '.join(soft)}" if soft else "labels alone"))
+    return lines
 
 
 def _file_lines(data: Mapping[str, TaskData]) -> list[str]:
@@ -153,9 +189,10 @@ def _group_rows(config: TrainConfig, optimizer: torch.optim.Optimizer) -> list[t
     spec = spec_of(config.method.optimizer_name)
     noisy = spec.perturbs and config.pats.noise_lambda > 0 and config.pats.noise_p > 0
     special = "perturbed" if noisy else "adaptive rate" if spec.adapts else None
+    drawn = "drawn to the pretrained weights"
     table: list[tuple[str, ...]] = [("parameter group", "tensors", "parameters", "weight decay", "treatment")]
     for group in optimizer.param_groups:
-        treatment = special if special and group["perturb"] else "plain step"
+        treatment = special if special and group["perturb"] else drawn if group.get("recall") else "plain step"
         factor = group["initial_lr"] / config.method.learning_rate
         treatment += f", rate times {factor:g}" * (factor != 1)
         count = sum(p.numel() for p in group["params"])

@@ -12,17 +12,22 @@ from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError, raise_all
 from data_utils.task_def import TaskDef
-from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_, parse_options
+from module.mixout import Mixout
+from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_, parse_options, spec_of
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, check_data, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE, Ranks
 from mt_dnn.head_rates import head_rates, with_head_rates
+from mt_dnn.method import MIXOUT
 from mt_dnn.model import MTDNN, build_model
+from mt_dnn.objectives.choose import build_objective, idle_task_keys
+from mt_dnn.objectives.distill import check_distillation
 from mt_dnn.parallel import parallel
 from mt_dnn.places import encoder_identity
 from mt_dnn.plan import describe
 from mt_dnn.precision import Precision, pick_device
+from mt_dnn.recall import with_recall
 from mt_dnn.record.checkpoint import Checkpoints
 from mt_dnn.record.run_folder import check_folder
 from mt_dnn.record.run_state import RunState
@@ -46,8 +51,10 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
             check_places(config.data)
         device = pick_device(config.loop, ranks)
         trained, tested = choose_tasks(config.data)
-        data = load_data(config.data, trained, tested, test_split_names(config.data))
+        data = load_data(config.data, trained, tested, test_split_names(config.data), config.distill.distill_from)
+        check_distillation(config.distill, [item.task for item in data.values() if item.train.soft is not None])
         model, tokenizer, packing = load_model(config, data, trained, weights=not resumes)
+        objective = build_objective(config, model, trained)
     seed = config.loop.seed
     # A stream for each process: their rows are different, so must be what dropout hides of them.
     torch.manual_seed(stream_seed(seed, "dropout", *([ranks.rank] if ranks.rank else [])))
@@ -75,13 +82,21 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
             updates=len(sampler),
             seed=seed,
             encoder=encoder_identity(model.encoder, tokenizer),
+            idle_keys=idle_task_keys(config),
         ),
         tokenizer=tokenizer,
         sampler=sampler,
         collator=Collator.for_encoder(
-            model.encoder, packing=packing, max_length=config.data.max_seq_len, tokenizer=tokenizer
+            model.encoder,
+            packing=packing,
+            max_length=config.data.max_seq_len,
+            tokenizer=tokenizer,
+            buckets=config.data.pad_to_buckets,
         ),
-        plan=describe(config, data, model, optimizer, sampler, device, packing=packing, processes=ranks.size),
+        objective=objective,
+        plan=describe(
+            config, data, model, optimizer, sampler, device, objective, packing=packing, processes=ranks.size
+        ),
     )
 
 
@@ -103,7 +118,7 @@ def check_places(data: DataConfig) -> None:
 def load_model(
     config: TrainConfig, data: dict[str, TaskData], trained: Sequence[TaskDef], *, weights: bool = True
 ) -> tuple[MTDNN, PreTrainedTokenizerBase | None, bool]:
-    """The model, NoisyTune applied, its tokenizer, and whether rows are packed.
+    """The model, NoisyTune or Mixout applied, its tokenizer, and whether rows are packed.
 
     Without `weights` for a checkpoint to be taken up, which has been checked and says what it was made with.
     """
@@ -116,6 +131,8 @@ def load_model(
     if weights and method.noisytune_intensity:
         pretrained, stream = model.encoder.pretrained_parameters(), stream_seed(seed, "noisytune")
         noisytune_(pretrained, intensity=method.noisytune_intensity, seed=stream)
+    if method.baseline == MIXOUT:
+        model.mixout = Mixout(model.encoder.model, config.mixout.p)
     return model, tokenizer, pick_packing(config.data.packing, model.encoder)
 
 
@@ -137,15 +154,19 @@ def make_optimizer(model: nn.Module, config: TrainConfig, tasks: Sequence[TaskDe
         groups = encoder_param_groups(model, weight_decay=method.weight_decay)
     except ValueError:
         raise InputError("--init_checkpoint: found no encoder layers in it; needed is a BERT-like encoder") from None
+    groups = with_head_rates(groups, head_rates(config, tasks), method.learning_rate)
+    if spec_of(method.optimizer_name).recalls:
+        groups = with_recall(groups)
     try:
         return build_optimizer(
             method.optimizer_name,
-            with_head_rates(groups, head_rates(config, tasks), method.learning_rate),
+            groups,
             lr=method.learning_rate,
             weight_decay=method.weight_decay,
             eps=method.adam_eps,
             pats=config.pats,
             sage=config.sage,
+            recadam=config.recadam,
             seed=stream_seed(config.loop.seed, "noise"),
             options=parse_options(method.optim_options) if method.optim_options is not None else None,
         )

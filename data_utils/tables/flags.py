@@ -32,7 +32,7 @@ def add_table_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--label", help="column of the labels")
     group.add_argument("--id", help="column of the rows' names (default: rows are numbered)")
     group.add_argument("--task", help="the task's name")
-    group.add_argument("--kind", choices=tuple(KINDS), help=f"default: {RULE}")
+    group.add_argument("--kind", help=f"{' or '.join(KINDS)} (default: {RULE})")
     group.add_argument("--labels", help="all labels in order, such as no,maybe,yes (default: sorted)")
     group.add_argument("--metrics", help="such as ACC,F1MAC,MCC; the first that is not ACC chooses the best epoch")
     group.add_argument("--dev_table", type=path_text, help="table of dev rows (default: a share of --table)")
@@ -59,6 +59,11 @@ def table_config(args: argparse.Namespace) -> TableConfig:
     values: dict[str, Any] = vars(args)
     bad = [f"--{name} is required with --table" for name in NEEDED if not values[name]]
     bad += [f"--{name} goes with canonical rows, not with --table" for name in ("task_def", "tasks") if values[name]]
+    if values["kind"] not in (None, *KINDS):
+        bad.append(
+            f"--kind {values['kind']}: a table makes a task of {' or '.join(KINDS)}; for ranking, tagging and "
+            "questions about passages write canonical rows and a task file, and give --task_def (docs/data.md)"
+        )
     bad += [
         f"--{name}_share and --{name}_table exclude each other"
         for name in ("dev", "test")

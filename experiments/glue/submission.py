@@ -72,6 +72,10 @@ def plan(args: argparse.Namespace) -> list[Part]:
             "--fill to write the most frequent training label into these"
         )
     parts = [Part(one, chosen[one.head], _data_dir(args.data_dir, one, chosen[one.head], runs)) for one in files]
+    if args.fill:
+        parts = [part if _test_rows(part).is_file() else part._replace(run=None) for part in parts]
+        if all(part.run is None for part in parts):
+            raise InputError("--fill: no run has test rows for any file; prepare them, or give --data_dir")
     for part in parts:
         if part.run is not None:
             problems += _problems(part, part.run)
@@ -91,6 +95,11 @@ def _data_dir(given: str | None, official: OfficialFile, run: TrainedRun | None,
     return next((p for p in places if feature_path(p, official.head, "train").is_file()), places[0])
 
 
+def _test_rows(part: Part) -> Path:
+    """The features that a file is predicted from."""
+    return feature_path(part.data_dir, part.official.task, part.official.split)
+
+
 def _problems(part: Part, run: TrainedRun) -> list[str]:
     """What can be known to be wrong before anything is predicted."""
     official = part.official
@@ -98,9 +107,9 @@ def _problems(part: Part, run: TrainedRun) -> list[str]:
     if set(found) != set(official.labels):
         words, ours = listed(official.labels) or "numbers", listed(found) or "numbers"
         return [f"{official.name}: the head {official.head} of {run.folder} predicts {ours}; GLUE wants {words}"]
-    path = feature_path(part.data_dir, official.task, official.split)
+    path = _test_rows(part)
     if not path.is_file():
-        cure = f"make it with glue_prepro.py and prepro_std.py --tasks {official.task}, or give --data_dir"
+        cure = f"make it with glue_prepro.py and prepro_std.py --tasks {official.task}, or give --data_dir or --fill"
         return [f"{official.name}: no test rows for {run.folder}: {path}: no such file; {cure}"]
     manifest = read_manifest(part.data_dir)
     splits = manifest.tasks[official.task].splits if manifest and official.task in manifest.tasks else {}
@@ -115,7 +124,7 @@ def predictions(part: Part, run: TrainedRun, folder: Path, flags: Sequence[str])
     it is never taken for another model's.
     """
     official = part.official
-    features = feature_path(part.data_dir, official.task, official.split)
+    features = _test_rows(part)
     key = f"{run.model_hash()} {sha256_of(features)} {run.max_seq_len}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:KEY_DIGITS]
     path = folder / f"{official.task}_{official.split}-{digest}.tsv"
@@ -199,7 +208,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data_dir", type=path_text, help="folder of the test features (default: each run's own)")
     parser.add_argument("--output", type=path_text, help="the zip to write (default: submission.zip)")
     parser.add_argument("--predictions", type=path_text, help="where predictions are kept (default: beside the zip)")
-    parser.add_argument("--fill", action="store_true", help="no run for a task: write the most frequent training label")
+    parser.add_argument(
+        "--fill", action="store_true", help="no run or no test rows for a file: write the most frequent training label"
+    )
     parser.add_argument("--validate", type=path_text, metavar="ZIP", help="only say what is wrong with a zip")
     add_predict_flags(parser)
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Optimizers: PATS and SAGE on Adamax and AdamW, their plain bases, NoisyTune, groups and schedule."""
+"""Optimizers: PATS, SAGE and RecAdam on Adamax and AdamW, their plain bases, NoisyTune, groups and schedule."""
 
 from .adamax import AdamaxW
 from .base import ListOptimizer, SensitivityOptimizer
@@ -6,6 +6,7 @@ from .noisytune import noisytune_
 from .own import OWN_NAME, is_own, parse_options
 from .param_groups import encoder_param_groups
 from .pats import PATSAdamax, PATSAdamW, PATSConfig
+from .recadam import RecAdam, RecAdamax, RecAdamConfig
 from .registry import OPTIMIZERS, build_optimizer, spec_of
 from .sage import SAGEAdamax, SAGEAdamW, SAGEConfig
 from .schedule import linear_schedule
@@ -19,6 +20,9 @@ __all__ = [
     "PATSAdamW",
     "PATSAdamax",
     "PATSConfig",
+    "RecAdam",
+    "RecAdamConfig",
+    "RecAdamax",
     "SAGEAdamW",
     "SAGEAdamax",
     "SAGEConfig",

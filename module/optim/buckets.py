@@ -22,6 +22,12 @@ CPU_BUCKET_ELEMENTS = 2**19
 DEVICE_BUCKET_ELEMENTS = 2**25
 
 
+PRETRAINED = "pretrained"
+"""The name of state that starts as the parameter itself, and stays: what RecAdam pulls to."""
+
+COPIES = ("master_param", PRETRAINED)
+"""State that starts as a copy of the parameter."""
+
 Factor = float | Tensor | None
 """What multiplies all gradients of a step, None for nothing."""
 
@@ -218,11 +224,11 @@ class Lists:
 
 
 def _made_to_fit(name: str, value: Tensor | None, param: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a state tensor as it is needed: averages start at zero, a master copy at the parameter."""
+    """Return a state tensor as it is needed: averages start at zero, copies at the parameter."""
     if value is not None:
         return value.to(dtype).contiguous()
-    if name == "master_param":
-        return param.detach().to(dtype)
+    if name in COPIES:
+        return param.detach().to(dtype, copy=True)
     return torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
 
 

@@ -15,6 +15,7 @@ from torch.optim.optimizer import Optimizer
 from .adamax import AdamaxW
 from .own import build_own, is_own
 from .pats import PATSAdamax, PATSAdamW, PATSConfig
+from .recadam import RecAdam, RecAdamax, RecAdamConfig
 from .sage import SAGEAdamax, SAGEAdamW, SAGEConfig
 
 BETAS = (0.9, 0.999)
@@ -27,6 +28,7 @@ class OptimizerSpec:
     factory: Callable[..., Optimizer]
     perturbs: bool = False
     adapts: bool = False
+    recalls: bool = False
 
 
 OPTIMIZERS: dict[str, OptimizerSpec] = {
@@ -36,6 +38,8 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
     "sage_adamw": OptimizerSpec(factory=SAGEAdamW, adapts=True),
     "pats_adamax": OptimizerSpec(factory=PATSAdamax, perturbs=True),
     "pats_adamw": OptimizerSpec(factory=PATSAdamW, perturbs=True),
+    "recadam_adamax": OptimizerSpec(factory=RecAdamax, recalls=True),
+    "recadam_adamw": OptimizerSpec(factory=RecAdam, recalls=True),
 }
 
 
@@ -53,14 +57,15 @@ def build_optimizer(
     eps: float | None = None,
     pats: PATSConfig | None = None,
     sage: SAGEConfig | None = None,
+    recadam: RecAdamConfig | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> Optimizer:
     """Build an optimizer by name over groups such as `encoder_param_groups` gives.
 
-    `eps` None takes the optimizer's own default; `pats`, `sage` and `seed` go to those they concern. `options` are
-    further arguments of a class of one's own. Raises ValueError for an unknown name, for values out of range, and for a
-    class that training could not use.
+    `eps` None takes the optimizer's own default; `pats`, `sage`, `recadam` and `seed` go to those they concern.
+    `options` are further arguments of a class of one's own. Raises ValueError for an unknown name, for values out of
+    range, and for a class that training could not use.
     """
     if is_own(name):
         return build_own(name, groups, lr=lr, weight_decay=weight_decay, eps=eps, options=options or {})
@@ -74,6 +79,8 @@ def build_optimizer(
         values |= {**asdict(pats or PATSConfig()), "seed": seed}
     if spec.adapts:
         values |= asdict(sage or SAGEConfig())
+    if spec.recalls:
+        values |= asdict(recadam or RecAdamConfig())
     if name == "adamw":
         values["fused"] = True  # torch's own kernel, on CPUs and GPUs alike
     return spec.factory(list(groups), **values)

@@ -1,8 +1,9 @@
 """Checkpoints: whole or not there, without pickle, with all that a run needs to go on to the last bit.
 
-A folder `checkpoints/step_00000123/` holds `model.safetensors`, `optimizer.safetensors`, `random.safetensors`,
-`metrics.jsonl` (the events up to then), `state.json` and, written last, `manifest.json`. Events about sensitivities
-stay outside, in a file that only grows; `state.json` has the mark of how far it reached.
+A folder `checkpoints/step_00000123/` holds `model.safetensors`, `optimizer.safetensors`, `random.safetensors`, with
+Mixout `pretrained.safetensors`, `metrics.jsonl` (the events up to then), `state.json` and, written last,
+`manifest.json`. Events about sensitivities stay outside, in a file that only grows; `state.json` has the mark of how
+far it reached.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from mt_dnn.record.writing import writing
 FORMAT = 3  # 3: with the events, tensors whole for any number of processes; 2: noise keyed by position; 1: by tensor
 NAME = re.compile(r"step_\d{8}")
 TENSORS = ("model", "optimizer", "random")
+SOMETIMES = ("pretrained",)  # the weights before training, where the method goes on to need them
 EVENTS = "metrics.jsonl"
 FILES = (*(f"{stem}.safetensors" for stem in TENSORS), EVENTS, "state.json")
 
@@ -71,7 +73,7 @@ class Checkpoints:
 
         Args:
             step: updates done.
-            tensors: by file stem (`TENSORS`), then by name.
+            tensors: by file stem (`TENSORS`, and of `SOMETIMES` what there is), then by name.
             state: what is not tensors; goes to JSON.
             events: `metrics.jsonl` up to here.
 
@@ -136,7 +138,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         if not isinstance(state, dict) or (found := state.get("format")) != FORMAT:
             found = found if isinstance(state, dict) else None
             raise InputError(f"--resume: {folder} has format {found}, this version reads {FORMAT}")
-        tensors = {stem: load_file(folder / f"{stem}.safetensors") for stem in TENSORS}
+        there = [stem for stem in SOMETIMES if (folder / f"{stem}.safetensors").is_file()]
+        tensors = {stem: load_file(folder / f"{stem}.safetensors") for stem in (*TENSORS, *there)}
         mark = Fingerprint.parse(state.get("sensitivities", NOTHING._asdict()))
         return Checkpoint(folder, tensors, state, (folder / EVENTS).read_bytes().decode(), mark)
     except InputError:

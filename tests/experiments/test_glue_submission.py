@@ -201,6 +201,25 @@ def test_features_are_found_from_where_the_run_was_started(
     assert TrainedRun.load(copy).data_dir == Path("tiny-bert")
 
 
+def test_files_without_test_rows_are_filled_aloud(
+    runs: dict[str, Path], kept: list[str], workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, output = Path(shutil.copytree(workshop.data_dir, tmp_path / "data")), tmp_path / "glue.zip"
+    (data / "mnli_matched_test.json").unlink()
+    flags = ["--runs", *map(str, runs.values()), "--data_dir", str(data), "--output", str(output), *kept]
+    assert submission.main(flags) == 2
+    assert "MNLI-m.tsv: no test rows" in capsys.readouterr().err and not output.exists()
+    assert submission.main([*flags, "--fill"]) == 0
+    told = capsys.readouterr().err
+    assert told.count("NOT PREDICTED") == 1 and "NOT PREDICTED: all of MNLI-m.tsv is " in told
+    assert len({label for _, label in contents(output)["MNLI-m.tsv"][1:]}) == 1
+
+    for path in data.glob("*_test.json"):
+        path.unlink()
+    assert submission.main([*flags, "--fill"]) == 2
+    assert "--fill: no run has test rows for any file" in capsys.readouterr().err
+
+
 def relabelled(run: Path, folder: Path) -> Path:
     """A copy of a run whose RTE has other words for its labels."""
     copy = Path(shutil.copytree(run, folder))

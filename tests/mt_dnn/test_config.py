@@ -9,9 +9,13 @@ import torch
 import yaml
 
 from data_utils.errors import InputError
-from module.optim import PATSConfig, build_optimizer
+from module.mixout import MixoutConfig
+from module.optim import PATSConfig, RecAdamConfig, SAGEConfig, build_optimizer
 from module.optim.hyperparameters import Hyperparameters
 from mt_dnn.config import FLAGS, TrainConfig, load_config
+from mt_dnn.objectives.freelb import FreeLBConfig
+from mt_dnn.objectives.rdrop import RDropConfig
+from mt_dnn.objectives.smart import SMARTConfig
 from mt_dnn.plan import _values
 
 REQUIRED = "--data_dir d --init_checkpoint e --train_datasets cola --output_dir {out}"
@@ -169,23 +173,33 @@ def test_resume_takes_the_runs_settings_and_refuses_others(tmp_path: Path) -> No
         load(tmp_path, "--resume", "--epochs", "5")
 
 
-OF_OPTIMIZERS = [name for name, flag in FLAGS.items() if issubclass(flag.owner, Hyperparameters)]
+OF_METHODS = [name for name, flag in FLAGS.items() if issubclass(flag.owner, Hyperparameters)]
+NEEDS = {
+    PATSConfig: ["--optim", "pats_adamax"],
+    SAGEConfig: ["--optim", "sage_adamax"],
+    RecAdamConfig: ["--optim", "recadam_adamax"],
+    MixoutConfig: ["--baseline", "mixout"],
+    SMARTConfig: ["--baseline", "smart"],
+    FreeLBConfig: ["--baseline", "freelb"],
+    RDropConfig: ["--baseline", "rdrop"],
+}
 
 
-@pytest.mark.parametrize("flag", OF_OPTIMIZERS)
-def test_every_hyperparameter_reaches_the_optimizer(flag: str, tmp_path: Path) -> None:
-    """And the plan, by its name there."""
+@pytest.mark.parametrize("flag", OF_METHODS)
+def test_every_hyperparameter_reaches_the_plan_and_the_optimizer(flag: str, tmp_path: Path) -> None:
     owner, field = FLAGS[flag].owner, FLAGS[flag].field
-    other = next((one for one in field.metadata["choices"] if one != field.default), 0.5)
-    optim = "pats_adamax" if owner is PATSConfig else "sage_adamax"
-    config = load(tmp_path, "--optim", optim, f"--{flag}", str(other))
-    param = torch.nn.Parameter(torch.ones(2))
-    built = build_optimizer(optim, [{"params": [param]}], lr=1e-3, pats=config.pats, sage=config.sage)
-    assert built.param_groups[0][field.name] == other != field.default
-    assert f"{flag.partition('_')[2]} {other}" in _values(config)[0]
+    number = 5 if isinstance(field.default, int) else 0.25
+    other = next((one for one in field.metadata["choices"] if one != field.default), number)
+    config = load(tmp_path, *NEEDS[owner], f"--{flag}", str(other))
+    assert f"{flag.partition('_')[2]} {other}" in _values(config, 1000)[0]
+    assert getattr(config.in_use[0], field.name) == other != field.default
+    if (optim := config.method.optim) != "adamax":
+        own = {"pats": config.pats, "sage": config.sage, "recadam": config.recadam}
+        built = build_optimizer(optim, [{"params": [torch.nn.Parameter(torch.ones(2))]}], lr=1e-3, **own)
+        assert built.param_groups[0][field.name] == other
 
 
-@pytest.mark.parametrize("flag", [name for name in FLAGS if name not in OF_OPTIMIZERS])
+@pytest.mark.parametrize("flag", [name for name in FLAGS if name not in OF_METHODS])
 def test_every_flag_is_read_somewhere(flag: str) -> None:
     """A flag without effect is a lie: its name must be used outside the file that declares it, or in a property."""
     root = Path(__file__).parents[2]

@@ -170,6 +170,11 @@ CASES: dict[str, tuple[Rows, list[str], str]] = {
     "one class": (reviews(30, ["good"]), [], "--label stars: every label is 'good', so there is nothing to learn"),
     "rare class": ([*ROWS, ROWS[0] | {"stars": "odd", "review": "x"}], [], "labels with too few different texts"),
     "no labels": (reviews(9, [""]), [], "--label stars: no row has a label"),
+    "another kind": (
+        ROWS,
+        ["--kind", "ranking"],
+        "--kind ranking: a table makes a task of classification or regression",
+    ),
     "not numbers": (ROWS, ["--kind", "regression"], "a regression needs numbers, and 30 rows have 'good', 'bad'"),
     "metrics": (ROWS, ["--metrics", "ACC,Speed"], "metric_meta: unknown 'Speed'; allowed: ACC, F1, MCC"),
     "metrics of others": (ROWS, ["--metrics", "SeqEval"], "--metrics: Classification has no SeqEval; use ACC"),

@@ -42,7 +42,7 @@ from torch.distributed.tensor.placement_types import Placement, _StridedShard
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from module.optim import AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW
+from module.optim import AdamaxW, PATSAdamax, PATSAdamW, RecAdamax, SAGEAdamax, SAGEAdamW
 from module.optim.sharding import Sharding
 
 COLLECTIVE_TIMEOUT = timedelta(seconds=30)
@@ -87,6 +87,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "PATSAdamW": functools.partial(PATSAdamW, **LISTS, noise_lambda=1e-4, **NOISE),
     "SAGEAdamax": functools.partial(SAGEAdamax, **LISTS, weight_decay=1e-2),
     "SAGEAdamW": functools.partial(SAGEAdamW, **LISTS, weight_decay=1e-2),
+    "RecAdamax": functools.partial(RecAdamax, **LISTS, anneal_t0=2, pretrain_cof=20.0, weight_decay=1e-2),
 }
 KERNELS, NUMBA = "Triton kernels", "Numba"  # in the names of the checks that need them
 NOISY = [name for name in OPTIMIZERS if name.startswith("PATS")]
@@ -451,7 +452,7 @@ def short_blocks() -> Iterator[None]:
 
 def define_compiled_checks() -> None:
     for layout_name in ("rows", "replicated", "rows of rows"):
-        for name in OPTIMIZERS:
+        for name in OPTIMIZERS.keys() - {"RecAdamax"}:  # which goes by lists alone
 
             def arrives_where_unsharded(name: str = name, layout: Layout = LAYOUTS[layout_name]) -> None:
                 whole = whole_params()

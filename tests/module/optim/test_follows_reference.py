@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from module.optim import AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW
+from module.optim import AdamaxW, PATSAdamax, PATSAdamW, RecAdam, RecAdamax, SAGEAdamax, SAGEAdamW
 from module.optim.noise import Draws
 from tests.reference.adamax import Adamax
 from tests.reference.adamw import AdamW
 from tests.reference.pats import PATS
 from tests.reference.philox import philox_noise
+from tests.reference.recadam import RecAdam as ReferenceRecAdam
 from tests.reference.sage import SageAdamax, SageAdamW
 from tests.triton_marks import DEVICE, needs_triton
 
@@ -38,9 +39,10 @@ BASE = {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-8, "weight_decay": 0.0}
 NOISE = {"sensitivity_beta": 0.6, "noise_gamma": 0.3, "noise_p": 0.5, "noise_eps": 1e-3, "seed": SEED}
 LAMBDA = {"std": 1e-3, "variance": 1e-5}
 SAGE = {**BASE, "eps": 1e-6, "sensitivity_beta": 0.6}
+RECADAM = {**BASE, "anneal_k": 0.5, "anneal_t0": 8, "pretrain_cof": 60.0}
 
 Options = dict[str, Any]
-Reference = Adamax | AdamW | PATS | SageAdamax | SageAdamW
+Reference = Adamax | AdamW | PATS | ReferenceRecAdam | SageAdamax | SageAdamW
 
 
 def common(o: Options) -> Options:
@@ -61,6 +63,15 @@ def pats(base: type[Adamax | AdamW]) -> Callable[[Options], Reference]:
 
 def sage(reference: type[SageAdamax | SageAdamW]) -> Callable[[Options], Reference]:
     return lambda o: reference(**common(o), beta0=o["sensitivity_beta"], adapts=o["perturb"])
+
+
+def recadam(base: type[Adamax | AdamW]) -> Callable[[Options], Reference]:
+    def make(o: Options) -> Reference:
+        if not o.get("recall", True):
+            return base(**common(o))
+        return ReferenceRecAdam(base(**common(o)), k=o["anneal_k"], t0=o["anneal_t0"], gamma=o["pretrain_cof"])
+
+    return make
 
 
 def reading(sensitivity: str, form: str, schedule: str = "constant") -> Options:
@@ -87,6 +98,8 @@ CASES: dict[str, tuple[type[Optimizer], Options, Callable[[Options], Reference]]
     "pats_adamw-magnitude-std-lr": (PATSAdamW, reading("magnitude", "std", "lr"), pats(AdamW)),
     "sage_adamax": (SAGEAdamax, SAGE, sage(SageAdamax)),
     "sage_adamw": (SAGEAdamW, SAGE, sage(SageAdamW)),
+    "recadam_adamax": (RecAdamax, RECADAM, recadam(Adamax)),
+    "recadam_adamw": (RecAdam, RECADAM, recadam(AdamW)),
 }
 # bf16 keeps 8 bits; reference and optimizer both round to them after each step, so they part only by rounding's luck.
 TOLERANCE = {
@@ -246,14 +259,21 @@ def assert_close(actual: Sequence[Tensor], followed: Sequence[Followed], toleran
         )
 
 
-OWN = [{"perturb": True, "weight_decay": 0.1}, {"perturb": False, "lr": 0.004}, {"perturb": True, "eps": 1e-3}]
+OWN = [
+    {"perturb": True, "weight_decay": 0.1},
+    {"perturb": False, "recall": False, "lr": 0.004},
+    {"perturb": True, "eps": 1e-3},
+]
 
 
 # The interpreter is slow: on AdamW, whose step the readings do not touch, two of them are enough for the kernels.
 LISTS_ALONE = ("pats_adamw-signed-std", "pats_adamw-magnitude-variance", "pats_adamw-magnitude-std")
+NO_KERNELS = ("recadam_adamax", "recadam_adamw")
 ON_BACKENDS: list[Any] = [(case, "foreach") for case in CASES]
-ON_BACKENDS += [pytest.param(case, "numba", marks=needs_numba) for case in CASES]
-ON_BACKENDS += [pytest.param(case, "triton", marks=needs_triton) for case in CASES if case not in LISTS_ALONE]
+ON_BACKENDS += [pytest.param(case, "numba", marks=needs_numba) for case in CASES if case not in NO_KERNELS]
+ON_BACKENDS += [
+    pytest.param(case, "triton", marks=needs_triton) for case in CASES if case not in (*LISTS_ALONE, *NO_KERNELS)
+]
 
 
 @pytest.mark.usefixtures("same_noise", "small_blocks")

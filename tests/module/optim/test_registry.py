@@ -11,6 +11,9 @@ from module.optim import (
     PATSAdamax,
     PATSAdamW,
     PATSConfig,
+    RecAdam,
+    RecAdamax,
+    RecAdamConfig,
     SAGEAdamax,
     SAGEAdamW,
     SAGEConfig,
@@ -25,6 +28,8 @@ EXPECTED = {
     "sage_adamw": (SAGEAdamW, 1e-6),
     "pats_adamax": (PATSAdamax, 1e-8),
     "pats_adamw": (PATSAdamW, 1e-8),
+    "recadam_adamax": (RecAdamax, 1e-8),
+    "recadam_adamw": (RecAdam, 1e-8),
 }
 
 
@@ -34,7 +39,8 @@ def groups() -> list[dict]:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_builds_and_steps(name: str) -> None:
-    optimizer = build_optimizer(name, groups(), lr=1e-3, weight_decay=0.1)
+    recadam = RecAdamConfig(anneal_t0=0)  # later, it would not move in the first steps
+    optimizer = build_optimizer(name, groups(), lr=1e-3, weight_decay=0.1, recadam=recadam)
     cls, eps = EXPECTED[name]
     group = optimizer.param_groups[0]
     assert type(optimizer) is cls
@@ -43,7 +49,7 @@ def test_builds_and_steps(name: str) -> None:
     assert not torch.equal(group["params"][0], toy_params()[0])
 
 
-def test_the_six_names_are_there() -> None:
+def test_the_names_are_there() -> None:
     assert OPTIMIZERS.keys() == EXPECTED.keys()
 
 
@@ -52,8 +58,11 @@ def test_settings_reach_those_they_concern() -> None:
         noise_lambda=1e-5, noise_gamma=0.1, noise_p=0.3, noise_eps=1e-7, noise_form="std", sensitivity_beta=0.5
     )
     sage = SAGEConfig(sensitivity_beta=0.6)
+    recadam = RecAdamConfig(anneal_k=0.2, anneal_t0=100, pretrain_cof=10.0)
     built = {
-        name: build_optimizer(name, groups(), lr=1e-3, eps=1e-5, pats=pats, sage=sage, seed=9).param_groups[0]
+        name: build_optimizer(
+            name, groups(), lr=1e-3, eps=1e-5, pats=pats, sage=sage, recadam=recadam, seed=9
+        ).param_groups[0]
         for name in OPTIMIZERS
     }
     for name in ("pats_adamax", "pats_adamw"):
@@ -61,11 +70,13 @@ def test_settings_reach_those_they_concern() -> None:
         assert built[name]["seed"] == 9
     for name in ("sage_adamax", "sage_adamw"):
         assert built[name]["sensitivity_beta"] == 0.6
+    for name in ("recadam_adamax", "recadam_adamw"):
+        assert {key: built[name][key] for key in recadam.names()} == vars(recadam)
     assert all(group["eps"] == 1e-5 for group in built.values())
 
 
 def test_config_defaults_are_the_classes_own() -> None:
-    for name in ("pats_adamax", "pats_adamw", "sage_adamax", "sage_adamw"):
+    for name in ("pats_adamax", "pats_adamw", "sage_adamax", "sage_adamw", "recadam_adamax", "recadam_adamw"):
         assert build_optimizer(name, groups(), lr=1e-4).defaults == EXPECTED[name][0](groups()).defaults
 
 

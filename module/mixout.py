@@ -1,0 +1,85 @@
+"""Mixout (Lee, Cho and Kang, ICLR 2020): dropout to the pretrained weights instead of to zero.
+
+In a training forward pass each element of a weight w is its pretrained value w₀ with probability p, and what is left is
+scaled up, so that the expectation is w (the paper's Eq. 6, with μ = p):
+
+    w' = ((1 - M) w + M w₀ - p w₀) / (1 - p),  M ~ Bernoulli(p)
+
+which is w₀ + dropout(w - w₀, p). As in the authors' code the weights of linear layers are mixed and their biases are
+not, and the layers' own dropout is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .optim.hyperparameters import Hyperparameters, hyperparameter
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixoutConfig(Hyperparameters):
+    """Mixout."""
+
+    p: float = hyperparameter(
+        0.7,
+        symbol="p",
+        flag="mixout_p",
+        within="[0, 1)",
+        help="share of each weight's elements that are pretrained ones in a forward pass; the paper tries 0.7 to 0.9",
+    )
+
+
+class Mixout(nn.Module):
+    """Mixes the weights of an encoder's linear layers while it is in training mode, and does nothing in evaluation.
+
+    It is to be a submodule of the model, so that `train()`, `eval()` and `to()` reach it. The layers stay what they
+    are: their parameters, the model's state dict and what is exported are those of a plain model. A mask is drawn for
+    each forward pass from torch's random stream, as dropout's is. The pretrained weights, one more copy, are no part of
+    the state dict: a run that is to go on keeps `pretrained()` beside it.
+
+    Args:
+        encoder: its weights are the pretrained ones now; its `nn.Dropout`s are switched off. A pooler is left alone,
+            as it may be new.
+        p: see `MixoutConfig`.
+    """
+
+    def __init__(self, encoder: nn.Module, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self._names: list[str] = []
+        for name, layer in encoder.named_modules():
+            if name.split(".")[0] == "pooler":
+                continue
+            if isinstance(layer, nn.Dropout):
+                layer.p = 0.0
+            elif isinstance(layer, nn.Linear):
+                key = name.replace(".", "/")  # a dot would be a submodule's
+                self.register_buffer(key, layer.weight.detach().clone(), persistent=False)
+                self._names.append(name)
+                layer.forward = partial(self._linear, layer, key)  # type: ignore[method-assign]
+
+    def _linear(self, layer: nn.Linear, key: str, states: Tensor) -> Tensor:
+        weight = layer.weight
+        if self.training and self.p > 0:
+            pretrained = self.get_buffer(key)
+            weight = pretrained + F.dropout(weight - pretrained, self.p)
+        return F.linear(states, weight, layer.bias)
+
+    def pretrained(self) -> dict[str, Tensor]:
+        """The pretrained weights by the names of their layers, each (out, in)."""
+        return {name: self.get_buffer(name.replace(".", "/")) for name in self._names}
+
+    def load_pretrained(self, weights: Mapping[str, Tensor]) -> None:
+        """Take up what `pretrained` gave; ValueError where names or shapes are others."""
+        own = self.pretrained()
+        if {name: value.shape for name, value in own.items()} != {name: w.shape for name, w in weights.items()}:
+            raise ValueError("the pretrained weights that Mixout keeps are those of another encoder")
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(weights[name])

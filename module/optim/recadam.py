@@ -1,0 +1,121 @@
+"""RecAdam (Chen et al., EMNLP 2020, 'Recall and Learn'): learn the task while pretrained weights pull less and less.
+
+The paper's symbols: θ* the pretrained weights (here the state `pretrained`); λ(t) the share of the task, with rate k
+`anneal_k` and middle t0 `anneal_t0`; γ `pretrain_cof`, the strength of the pull; η the learning rate with its schedule.
+
+    λ(t) = 1 / (1 + exp(-k (t - t0)))
+    θ ← θ - η λ(t) d - η (1 - λ(t)) γ (θ - θ*)
+
+d is the direction of Adam (the paper's) or of Adamax, t counts a parameter's steps from 1. Where η (1 - λ(t)) γ exceeds
+1, it is 1: the pull ends at θ*, and does not overshoot. With the paper's rates and γ it never gets there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch.optim.optimizer import ParamsT
+
+from .adamax import ListAdamax
+from .adamw import ListAdamW
+from .base import Group, TwoAverageOptimizer
+from .buckets import PRETRAINED, Lists
+from .hyperparameters import Hyperparameters, hyperparameter
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecAdamConfig(Hyperparameters):
+    """RecAdam."""
+
+    # The defaults are those of the authors' public script; the paper searches k from 0.05 to 1, t0 from 100 to 1000.
+
+    anneal_k: float = hyperparameter(
+        0.5, symbol="k", flag="recadam_anneal_k", within="(0, ∞)", help="how fast the task takes over"
+    )
+    anneal_t0: float = hyperparameter(
+        250.0,
+        symbol="t0",
+        flag="recadam_anneal_t0",
+        within="[0, ∞)",
+        help="the update in which task and pull weigh the same; well below the run's updates",
+    )
+    pretrain_cof: float = hyperparameter(
+        5000.0,
+        symbol="γ",
+        flag="recadam_pretrain_cof",
+        within="[0, ∞)",
+        help="strength of the pull to the pretrained weights; 0: none, the task is merely learned later",
+    )
+
+
+def task_share(step: int, *, anneal_k: float, anneal_t0: float) -> float:
+    """Return λ(t), from 0 to 1."""
+    exponent = anneal_k * (step - anneal_t0)
+    if exponent >= 0:
+        return 1 / (1 + math.exp(-exponent))
+    return math.exp(exponent) / (1 + math.exp(exponent))  # the same; neither overflows
+
+
+class _Recalling(TwoAverageOptimizer):
+    """The pull before the step of the base that follows in the method resolution order."""
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        anneal_k: float = RecAdamConfig.anneal_k,
+        anneal_t0: float = RecAdamConfig.anneal_t0,
+        pretrain_cof: float = RecAdamConfig.pretrain_cof,
+        backend: str = "auto",
+        state_dtype: str = "float32",
+        master_weights: bool = False,
+    ) -> None:
+        base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        own = asdict(RecAdamConfig(anneal_k=anneal_k, anneal_t0=anneal_t0, pretrain_cof=pretrain_cof))
+        how = {"backend": "foreach" if backend == "auto" else backend, "capturable": False, "state_dtype": state_dtype}
+        super().__init__(params, {**base, **own, "recall": True, **how, "master_weights": master_weights})
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        super()._check(options)
+        RecAdamConfig.check(options)
+        if options["backend"] != "foreach" or options["capturable"]:
+            raise ValueError(f"{type(self).__name__} has no kernels: backend is 'foreach', and it is not capturable")
+
+    def _state_names(self, group: Group) -> tuple[str, ...]:
+        names = super()._state_names(group)
+        return (*names, PRETRAINED) if group["recall"] else names
+
+    def _update(self, lists: Lists, group: Group) -> None:
+        if not group["recall"]:
+            super()._update(lists, group)
+            return
+        lr = group["lr"]
+        share = task_share(lists.step, anneal_k=group["anneal_k"], anneal_t0=group["anneal_t0"])
+        if group["weight_decay"] != 0:
+            torch._foreach_mul_(lists.params, 1 - lr * group["weight_decay"])
+        if pull := min(1.0, lr * (1 - share) * group["pretrain_cof"]):
+            torch._foreach_lerp_(lists.params, lists.state[PRETRAINED], pull)
+        super()._update(lists, {**group, "lr": lr * share, "weight_decay": 0.0})
+
+
+class RecAdam(_Recalling, ListAdamW):
+    """RecAdam as published, on AdamW.
+
+    `lr`, `betas`, `eps`, the decoupled `weight_decay`, `state_dtype` and `master_weights` are those of `AdamaxW`; the
+    other arguments are the fields of `RecAdamConfig`. All can be set per group. Groups with `recall` False, such as a
+    new head's, get the plain step. The pretrained weights are those that a parameter has in its first step; the state
+    keeps them, one more copy in memory and in checkpoints. A loaded state without them takes the weights that are
+    there then. There are no kernels: `backend` is "foreach", as "auto" is. Raises ValueError for values out of range.
+    """
+
+
+class RecAdamax(_Recalling, ListAdamax):
+    """RecAdam on Adamax: `RecAdam` with the direction of `AdamaxW`."""

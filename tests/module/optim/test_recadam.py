@@ -1,0 +1,86 @@
+"""What RecAdam's paper says of it: weights are pulled to the pretrained ones, less and less; then it is its base."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from module.optim import AdamaxW, RecAdam, RecAdamax
+from module.optim.recadam import task_share
+from tests.module.optim.toy import equal, take_steps, toy_params
+
+
+@pytest.mark.parametrize("k", [0.05, 1.0, 1000.0])
+def test_the_tasks_share_rises_from_nothing_to_one(k: float) -> None:
+    shares = [task_share(step, anneal_k=k, anneal_t0=100) for step in range(1, 100_000, 99)]
+    assert shares == sorted(shares)
+    assert task_share(100, anneal_k=k, anneal_t0=100) == 0.5
+    assert shares[0] < 0.01 and shares[-1] == 1.0
+
+
+def test_once_the_task_has_it_all_a_step_is_its_bases_to_the_last_bit() -> None:
+    ours, base = toy_params(), toy_params()
+    take_steps(RecAdamax(ours, lr=1e-2, anneal_k=1000.0, anneal_t0=0, weight_decay=0.1), 1, 10)
+    take_steps(AdamaxW(base, lr=1e-2, weight_decay=0.1), 1, 10)
+    assert equal(ours, base)
+
+
+def test_weights_stay_near_the_pretrained_ones_and_leave_when_the_pull_ends() -> None:
+    def distances(gamma: float) -> list[float]:
+        params = toy_params()
+        optimizer = RecAdam(params, lr=1e-2, anneal_k=0.1, anneal_t0=20, pretrain_cof=gamma)
+        found = []
+        for first, last in ((1, 20), (21, 80)):
+            take_steps(optimizer, first, last)
+            found.append(sum((a - b).norm().item() for a, b in zip(params, toy_params(), strict=True)))
+        return found
+
+    (held, left), (free, _) = distances(50.0), distances(0.0)
+    assert held < free / 3, "the pull holds them"
+    assert left > 5 * held, "and ends"
+
+
+def test_a_pull_beyond_one_ends_at_the_pretrained_weights() -> None:
+    """Rate times γ is 50: the formula by itself would throw the weights 49 times as far to the other side."""
+    params = toy_params()
+    optimizer = RecAdamax(params, lr=1e-2, anneal_t0=1000)
+    take_steps(optimizer, 1, 1)
+    with torch.no_grad():
+        for param in params:
+            param.add_(1.0)
+    take_steps(optimizer, 2, 2)
+    assert equal(params, toy_params())
+
+
+def test_a_group_that_is_not_recalled_has_no_pretrained_weights_and_gets_the_plain_step() -> None:
+    pulled, head = toy_params(), toy_params()
+    optimizer = RecAdamax([{"params": pulled}, {"params": head, "recall": False}], lr=1e-2)
+    take_steps(optimizer, 1, 5)
+    base = toy_params()
+    take_steps(AdamaxW([{"params": toy_params()}, {"params": base}], lr=1e-2), 1, 5)
+    assert equal(head, base) and not equal(pulled, base)
+    assert all("pretrained" in optimizer.state[param] for param in pulled)
+    assert not any("pretrained" in optimizer.state[param] for param in head)
+
+
+def test_the_pretrained_weights_are_a_copy_in_float32_and_go_with_the_state() -> None:
+    params = toy_params(torch.bfloat16)
+    optimizer = RecAdam(params, lr=1e-2, anneal_t0=0)
+    take_steps(optimizer, 1, 5)
+    fresh = [nn.Parameter(param.detach().clone()) for param in params]
+    again = RecAdam(fresh, lr=1e-2, anneal_t0=0)
+    again.load_state_dict(optimizer.state_dict())
+    assert not equal(params, toy_params(torch.bfloat16))
+    for other, before in zip(fresh, toy_params(torch.bfloat16), strict=True):
+        kept = again.state[other]["pretrained"]
+        assert kept.dtype == torch.float32 and torch.equal(kept, before.float())
+    for each in (optimizer, again):
+        take_steps(each, 6, 10)
+    assert equal(params, fresh)
+
+
+@pytest.mark.parametrize("options", [{"backend": "triton"}, {"anneal_k": 0.0}, {"pretrain_cof": -1.0}])
+def test_what_it_cannot_do_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="no kernels|Invalid"):
+        RecAdam(toy_params(), **options)  # type: ignore[arg-type]
