@@ -21,7 +21,6 @@ class Counterpart(NamedTuple):
 
 
 SAN = Counterpart("", "part of the SAN answer module; here every head is linear")
-SMART = Counterpart("", "part of adversarial training (SMART), which is not built yet")
 MLM = Counterpart("", "part of masked language modelling, which is not built")
 LAUNCH = Counterpart("", "start several processes with torchrun, which sets it")
 ENCODER = Counterpart("--init_checkpoint", "one Hugging Face name or folder says it all")
@@ -130,15 +129,17 @@ TRAIN: dict[str, Counterpart] = {
     "masked_lm_prob": MLM,
     "short_seq_prob": MLM,
     "max_predictions_per_seq": MLM,
-    "adv_train": SMART,
-    "adv_opt": SMART,
-    "adv_norm_level": SMART,
-    "adv_p_norm": SMART,
-    "adv_alpha": SMART,
-    "adv_k": SMART,
-    "adv_step_size": SMART,
-    "adv_noise_var": SMART,
-    "adv_epsilon": SMART,
+    "adv_train": Counterpart("--baseline", "smart"),
+    "adv_opt": Counterpart("--baseline", "smart, which is all that it chooses there"),
+    "adv_norm_level": Counterpart("--adv_norm_level", "token is 0 there, sequence is 1"),
+    "adv_p_norm": Counterpart("--adv_p_norm", "inf or l2; its l1, a step along the signs, is not here"),
+    "adv_alpha": Counterpart("--adv_alpha", "1 here is nearly 2 there with SymKlCriterion, see docs/methods.md"),
+    "adv_k": Counterpart("--adv_k"),
+    "adv_step_size": Counterpart("--adv_step_size", "default 1e-3, the paper's; there 1e-5"),
+    "adv_noise_var": Counterpart("--adv_noise_var", "a standard deviation, as there"),
+    "adv_epsilon": Counterpart(
+        "--adv_epsilon", "the largest norm of a perturbation, as in the paper; there it keeps a division finite"
+    ),
 }
 
 PREPRO_STD: dict[str, Counterpart] = {
