@@ -3,7 +3,7 @@
 The paper's symbols: θ* the pretrained weights (here the state `pretrained`); λ(t) the share of the task, with rate k
 `anneal_k` and middle t0 `anneal_t0`; γ `pretrain_cof`, the strength of the pull; η the learning rate with its schedule.
 
-    λ(t) = 1 / (1 + exp(-k (t - t0)))
+    λ(t) = 1 / (1 + exp(-k (t - t0))), or min(1, t / t0)
     θ ← θ - η λ(t) d - η (1 - λ(t)) γ (θ - θ*)
 
 d is the direction of Adam (the paper's) or of Adamax, t counts a parameter's steps from 1. Where η (1 - λ(t)) γ exceeds
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,8 +31,15 @@ from .hyperparameters import Hyperparameters, hyperparameter
 class RecAdamConfig(Hyperparameters):
     """RecAdam."""
 
-    # The defaults are those of the authors' public script; the paper searches k from 0.05 to 1, t0 from 100 to 1000.
-
+    # The defaults are those of the authors' public script; the paper searches k from 0.05 to 1, t0 from 100 to 1000. Of
+    # the script's other options, a "constant" share is the base itself, and a weight of both terms is a learning rate.
+    anneal_fun: str = hyperparameter(
+        "sigmoid",
+        symbol="λ(t)",
+        flag="recadam_anneal_fun",
+        choices=("sigmoid", "linear"),
+        help="how the task's share rises: around t0 by k, or evenly up to t0",
+    )
     anneal_k: float = hyperparameter(
         0.5, symbol="k", flag="recadam_anneal_k", within="(0, ∞)", help="how fast the task takes over"
     )
@@ -51,9 +58,20 @@ class RecAdamConfig(Hyperparameters):
         help="strength of the pull to the pretrained weights; 0: none, the task is merely learned later",
     )
 
+    def problems(self) -> list[str]:
+        """As of any record, and a `k` that would have no effect."""
+        idle = self.anneal_fun == "linear" and self.anneal_k != type(self).anneal_k
+        return super().problems() + ["--recadam_anneal_k would have no effect with --recadam_anneal_fun linear"] * idle
 
-def task_share(step: int, *, anneal_k: float, anneal_t0: float) -> float:
+
+ANNEALING = ("anneal_fun", "anneal_k", "anneal_t0")
+"""The options that λ(t) depends on."""
+
+
+def task_share(step: int, *, anneal_fun: str, anneal_k: float, anneal_t0: int) -> float:
     """Return λ(t), from 0 to 1."""
+    if anneal_fun == "linear":
+        return min(1.0, step / anneal_t0) if anneal_t0 else 1.0
     exponent = anneal_k * (step - anneal_t0)
     if exponent >= 0:
         return 1 / (1 + math.exp(-exponent))
@@ -71,6 +89,7 @@ class _Recalling(TwoAverageOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         *,
+        anneal_fun: str = RecAdamConfig.anneal_fun,
         anneal_k: float = RecAdamConfig.anneal_k,
         anneal_t0: int = RecAdamConfig.anneal_t0,
         pretrain_cof: float = RecAdamConfig.pretrain_cof,
@@ -79,7 +98,7 @@ class _Recalling(TwoAverageOptimizer):
         master_weights: bool = False,
     ) -> None:
         base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        own = asdict(RecAdamConfig(anneal_k=anneal_k, anneal_t0=anneal_t0, pretrain_cof=pretrain_cof))
+        own = {"anneal_fun": anneal_fun, "anneal_k": anneal_k, "anneal_t0": anneal_t0, "pretrain_cof": pretrain_cof}
         how = {"backend": "foreach" if backend == "auto" else backend, "capturable": False, "state_dtype": state_dtype}
         super().__init__(params, {**base, **own, "recall": True, **how, "master_weights": master_weights})
 
@@ -98,7 +117,7 @@ class _Recalling(TwoAverageOptimizer):
             super()._update(lists, group)
             return
         lr = group["lr"]
-        share = task_share(lists.step, anneal_k=group["anneal_k"], anneal_t0=group["anneal_t0"])
+        share = task_share(lists.step, **{name: group[name] for name in ANNEALING})
         if group["weight_decay"] != 0:
             torch._foreach_mul_(lists.params, 1 - lr * group["weight_decay"])
         if pull := min(1.0, lr * (1 - share) * group["pretrain_cof"]):

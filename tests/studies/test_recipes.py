@@ -18,6 +18,7 @@ from studies.suite import Suite
 ROOT = Path(__file__).resolve().parents[2]
 GLUE = Recipes.of(Suite())
 METHODS = ("adamax", "sage", "noisytune", "pats", "pats_lr", "pats_magnitude", "pats_magnitude_variance")
+METHODS += ("mixout", "recadam")
 TASKS = "cola mrpc rte stsb qqp qnli mnli sst".split()
 RUN = ["--data_dir", "data", "--output_dir", "out"]
 
