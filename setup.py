@@ -1,4 +1,4 @@
-"""Build the wheel `pats-optim`: `module/optim` and `module/kernels` as `pats`; all else stands in pyproject.toml."""
+"""Build the wheel `pats-optim`: three packages of `module/`, as `pats`; all else stands in pyproject.toml."""
 
 from __future__ import annotations
 

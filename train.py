@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_utils.errors import entry_point
+from mt_dnn.allocator import keep_freed_memory
 from mt_dnn.config import TrainConfig, load_config
 from mt_dnn.distributed import Ranks, session
 from mt_dnn.record.results import read_results, summary
@@ -27,6 +28,7 @@ from mt_dnn.setup import build_trainer
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`; returns the exit code."""
     config = load_config(argv, "Fine-tune one shared encoder on one or many tasks.")
+    keep_freed_memory()
     with session(gpus=config.loop.device != "cpu") as ranks:
         return run(config, ranks)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,21 @@ from data_utils.fingerprints import Fingerprint
 from data_utils.kinds.kind import ROW, SEQUENCE, Column, Feature
 from data_utils.manifest import check_features, read_manifest
 from data_utils.task_def import TaskDef
+
+
+class SoftLabels(NamedTuple):
+    """What a teacher says of a split's rows, for a student to learn from.
+
+    Attributes:
+        logits: (sequences, width) or (tokens, width) float32, as the kind's `level` says: the outputs of the teacher's
+            head before the softmax, zeros for tokens that are not learned from.
+        source: the file that they come from.
+        sha256: of that file, in hexadecimal.
+    """
+
+    logits: np.ndarray
+    source: str
+    sha256: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +56,7 @@ class FeatureSet:
         groups: (rows + 1,) int64; row i has the sequences `groups[i]` to `groups[i + 1]`. None: one each.
         columns: the kind's further columns; text is a list.
         unused: how many rows of the file have each key that is not used here.
+        soft: a teacher's outputs for these rows; None where there is no teacher.
     """
 
     task: TaskDef
@@ -56,6 +72,7 @@ class FeatureSet:
     columns: Mapping[str, np.ndarray | Sequence[str]] = field(default_factory=dict)
     unused: Mapping[str, int] = field(default_factory=dict)
     origin: str = ""
+    soft: SoftLabels | None = None
 
     @property
     def stem(self) -> str:
@@ -107,6 +124,11 @@ class FeatureSet:
             raise ValueError(f"{self.task.name} {self.split}: row {self.uids[row]} cannot be cut")
         return self.offsets[sequence] + cut_positions(texts, int(self.lengths[sequence]), room, left=left)
 
+    @cached_property
+    def output_starts(self) -> np.ndarray:
+        """(rows + 1,) int64: each row's first output (a sequence's or a token's), and at the end how many there are."""
+        return self.starts if self.task.kind.level == SEQUENCE else self.offsets[self.starts]
+
     def uncuttable(self, room: int) -> int:
         """How many sequences are longer than `room` tokens and cannot be cut.
 
@@ -126,7 +148,8 @@ class FeatureSet:
         def chosen(values: np.ndarray | Sequence[str], column: Column) -> np.ndarray | list[str]:
             return values[index(column)] if isinstance(values, np.ndarray) else [values[i] for i in index(column)]
 
-        kind = self.task.kind
+        kind, soft = self.task.kind, self.soft
+        outputs = sequences if kind.level == SEQUENCE else tokens
         return replace(
             self,
             uids=[self.uids[row] for row in rows],
@@ -137,6 +160,7 @@ class FeatureSet:
             texts=self.texts[sequences],
             groups=None if self.groups is None else offsets_of(self.sizes[rows]),
             columns={name: chosen(values, kind.columns[name]) for name, values in self.columns.items()},
+            soft=None if soft is None else soft._replace(logits=soft.logits[outputs]),
         )
 
 
@@ -187,10 +211,14 @@ class JoinedUids(LazyStrings):
 
 
 def joined(parts: Sequence[FeatureSet]) -> FeatureSet:
-    """The rows of several files for one head, in their order; a single file's are returned as they are."""
+    """The rows of several files for one head, in their order; a single file's are returned as they are.
+
+    All of them have soft labels, or none has.
+    """
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
+    soft = [part.soft.logits for part in parts if part.soft is not None]
 
     def column(name: str) -> np.ndarray | list[str]:
         if first.task.kind.columns[name].dtype is np.str_:
@@ -210,6 +238,7 @@ def joined(parts: Sequence[FeatureSet]) -> FeatureSet:
         columns={name: column(name) for name in first.columns},
         unused={},
         origin="",
+        soft=SoftLabels(np.concatenate(soft), "", "") if soft else None,
     )
 
 

@@ -23,8 +23,8 @@ from data_utils.kinds.regression import number_of
 from data_utils.strict import encodable, listed, read_yaml_entries, shown
 from data_utils.task_names import LOSSES, METRICS, SPELLINGS, DataFormat, TaskType
 
-KEPT_ONLY = ("kd_loss", "adv_loss", "enable_san", "actf", "encoder_type")
-"""MT-DNN's keys that have no effect here."""
+KEPT_ONLY = ("kd_loss", "enable_san", "actf", "encoder_type")
+"""MT-DNN's keys that leave plain training as it is; `kd_loss` counts where there is a teacher, the others never."""
 
 OWN_KEYS = {"loss_weight": 1.0, "head_lr_factor": None, "null_threshold": 0.0, "train_files": (), "unanswerable": False}
 """Keys that MT-DNN does not have, and what they are where they are left out."""
@@ -74,8 +74,8 @@ class TaskDef:
         head_lr_factor: learning rate of the task's head as a multiple of the run's; None takes `--head_lr_factor`.
         train_files: what the head is trained on, as `<task>_<split>`; other tasks' files may be among them. Empty: the
             file of the split `train`.
-        kd_loss: criterion of MT-DNN's distillation. Read and kept; this toolkit does not distil.
-        adv_loss: criterion of MT-DNN's adversarial training. Read and kept, likewise.
+        kd_loss: what a student minimises against a teacher's outputs, with `--distill_from`; None takes `loss`.
+        adv_loss: how SMART (`--baseline smart`) measures how far an output moves; None takes the kind's usual one.
         dropout_p: dropout before the head; None takes the run's `--dropout_p`.
         enable_san: whether MT-DNN may use its SAN answer module. Read and kept; a linear head is used here.
         actf: MT-DNN's activation of a task of its own. Read and kept.

@@ -17,7 +17,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from .dropout import use_fast_dropout
 from .foreign import check_folder
+from .perturbation import perturbed
 from .pretrained import check_config, check_files, check_place, check_weights, reason_of
 from .rows import check_rows, first_position, longest_row
 
@@ -91,6 +93,7 @@ class Encoder(nn.Module):
         self.remarks: list[str] = []
         attention = model.config._attn_implementation
         self.can_pack = model.config.model_type in PACKABLE and attention in ("sdpa", "eager")
+        use_fast_dropout(model, in_attention=self.can_pack)
         if new_pooler is not None:
             setattr(model, "pooler", None)  # noqa: B010 - a module there; None, so that it is neither trained nor saved
         self.untrained = untrained & {name for name, _ in model.named_parameters()}
@@ -138,6 +141,7 @@ class Encoder(nn.Module):
         sequence_ids: Tensor | None = None,
         first_tokens: Tensor | None = None,
         token_places: Tensor | None = None,
+        perturbation: Tensor | None = None,
     ) -> EncoderOutput:
         """Encode a batch; all token tensors have shape (lines, length).
 
@@ -150,6 +154,7 @@ class Encoder(nn.Module):
             first_tokens: packed layout: (rows,) index of each row's first token among all lines * length tokens.
             token_places: (sequences, longest) index of each token likewise, any one beyond a sequence's end; for heads
                 that look at all tokens.
+            perturbation: (lines, length, embedding width) to add to the word embeddings, see `perturbation`.
         """
         if sequence_ids is not None:
             attention_mask = self._block_mask(sequence_ids)
@@ -163,7 +168,8 @@ class Encoder(nn.Module):
             "global_attention_mask": sees_all,
         }
         given = {name: value for name, value in optional.items() if value is not None}
-        states = self.model(input_ids, attention_mask=attention_mask, **given).last_hidden_state
+        with perturbed(self.model, perturbation):
+            states = self.model(input_ids, attention_mask=attention_mask, **given).last_hidden_state
         first = states[:, 0] if first_tokens is None else states.flatten(0, 1)[first_tokens]
         by_sequence = None if token_places is None else states.flatten(0, 1)[token_places]
         return EncoderOutput(self._pool(first), states, by_sequence)
@@ -171,7 +177,7 @@ class Encoder(nn.Module):
     def _block_mask(self, sequence_ids: Tensor) -> Tensor:
         """(lines, length) -> (lines, 1, length, length), true where two tokens belong to the same row."""
         same = sequence_ids[:, None, :, None] == sequence_ids[:, None, None, :]
-        if self.config._attn_implementation == "sdpa":
+        if self.config._attn_implementation != "eager":
             return same
         return torch.zeros(same.shape, device=same.device).masked_fill_(~same, torch.finfo(torch.float32).min)
 

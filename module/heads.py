@@ -10,7 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from .divergences import DIVERGENCES, NO_CHOICE, wide
 from .encoder import EncoderOutput
+from .losses import UNSCORED, Targets, option_scores, place_scores
 
 HEAD_STD = 0.02
 """Standard deviation of a new head's weights, as in BERT."""
@@ -27,10 +29,12 @@ class ClassificationHead(nn.Module):
         dropout_p: before the linear layer.
         seed: of its weights.
 
-    `losses` names the criteria of `losses.py` that fit the logits.
+    `losses` names the criteria of `losses.py` that fit the logits, `divergences` those of `divergences.py`, the usual
+    one first.
     """
 
     losses: ClassVar[tuple[str, ...]] = ("CeCriterion",)
+    divergences: ClassVar[tuple[str, ...]] = tuple(DIVERGENCES)
 
     def __init__(self, hidden_size: int, width: int, dropout_p: float, seed: int) -> None:
         super().__init__()
@@ -44,17 +48,46 @@ class ClassificationHead(nn.Module):
         """Logits of shape (sequences, width)."""
         return self.linear(self.dropout(encoded.pooled))
 
+    @classmethod
+    def divergence(cls, name: str, logits: Tensor, target_logits: Tensor, targets: Targets) -> Tensor:
+        """How far apart two outputs for the same batch are.
+
+        Args:
+            name: one of `divergences`.
+            logits: as `forward` gives them.
+            target_logits: likewise.
+            targets: the batch's, which say what the logits are for.
+
+        Returns:
+            One value for each of the units that the losses have, too.
+        """
+        return DIVERGENCES[name](cls.choices(logits, targets), cls.choices(target_logits, targets)).mean(-1)
+
+    @staticmethod
+    def choices(logits: Tensor, targets: Targets) -> Tensor:
+        """The scores of what each unit chooses from, (units, choices made, choices), `NO_CHOICE` where there is none.
+
+        A unit with no choice at all has a divergence of 0.
+        """
+        return wide(logits).unsqueeze(1)
+
 
 class RegressionHead(ClassificationHead):
     """The same linear head with one output, read as a value: logits have shape (sequences, 1)."""
 
     losses = ("MseCriterion",)
+    divergences = ("MseCriterion",)  # a softmax over one number is always 1
 
 
 class RankingHead(ClassificationHead):
     """The same linear head with one output an option, read as its score: logits have shape (sequences, 1)."""
 
     losses = ("RankCeCriterion",)
+
+    @staticmethod
+    def choices(logits: Tensor, targets: Targets) -> Tensor:
+        """A row chooses one of its options: (rows, 1, most)."""
+        return option_scores(logits, targets, NO_CHOICE).unsqueeze(1)
 
 
 class TaggingHead(ClassificationHead):
@@ -67,11 +100,22 @@ class TaggingHead(ClassificationHead):
         # A linear layer's output of three dimensions is a view, whose gradient FSDP's hooks might miss.
         return self.linear(self.dropout(encoded.tokens)).clone()
 
+    @staticmethod
+    def choices(logits: Tensor, targets: Targets) -> Tensor:
+        """A word chooses a tag: (sequences * longest, 1, width), and tokens that are no words choose nothing."""
+        no_word = targets["label"] == UNSCORED
+        return wide(logits).masked_fill(no_word.unsqueeze(-1), NO_CHOICE).flatten(0, 1).unsqueeze(1)
+
 
 class SpanHead(TaggingHead):
     """The same with two outputs a token: that the answer begins there, and that it ends there."""
 
     losses = ("SpanCeCriterion",)
+
+    @staticmethod
+    def choices(logits: Tensor, targets: Targets) -> Tensor:
+        """A row chooses where the answer begins and where it ends: (rows, 2, longest)."""
+        return place_scores(logits, targets, NO_CHOICE)
 
 
 HEADS: dict[str, type[ClassificationHead]] = {

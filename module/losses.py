@@ -6,10 +6,13 @@ any size weigh units alike.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
 from torch.nn import functional as F
+
+from .divergences import wide
 
 Targets = Mapping[str, Tensor]
 """What is right, by name; each loss says what it needs."""
@@ -38,9 +41,7 @@ def ranking_cross_entropy(logits: Tensor, targets: Targets) -> Tensor:
     Returns:
         (rows,).
     """
-    options = targets["options"]
-    scores = logits.float().squeeze(-1)[options.clamp(min=0)].masked_fill(options < 0, float("-inf"))
-    return F.cross_entropy(scores, targets["label"], reduction="none")
+    return F.cross_entropy(option_scores(logits, targets, -math.inf), targets["label"], reduction="none")
 
 
 def token_cross_entropy(logits: Tensor, targets: Targets) -> Tensor:
@@ -68,11 +69,22 @@ def span_cross_entropy(logits: Tensor, targets: Targets) -> Tensor:
     Returns:
         (rows,).
     """
-    scores = logits.float().masked_fill(~targets["inside"].unsqueeze(-1), float("-inf"))
+    scores = place_scores(logits, targets, -math.inf)
     start, end = (
-        F.cross_entropy(scores[..., i], targets[name], reduction="none") for i, name in enumerate(("start", "end"))
+        F.cross_entropy(scores[:, i], targets[name], reduction="none") for i, name in enumerate(("start", "end"))
     )
     return (start + end) / 2
+
+
+def option_scores(logits: Tensor, targets: Targets, gap: float) -> Tensor:
+    """The scores (sequences, 1) of options by row, (rows, most) in float32, `gap` where a row has no option."""
+    options = targets["options"]
+    return wide(logits).squeeze(-1)[options.clamp(min=0)].masked_fill(options < 0, gap)
+
+
+def place_scores(logits: Tensor, targets: Targets, gap: float) -> Tensor:
+    """The scores (rows, longest, 2) of places as (rows, 2, longest) in float32, `gap` beyond a row's end."""
+    return wide(logits).transpose(1, 2).masked_fill(~targets["inside"].unsqueeze(1), gap)
 
 
 LOSSES: dict[str, Callable[[Tensor, Targets], Tensor]] = {

@@ -50,8 +50,11 @@ class Mixout(nn.Module):
     """
 
     def __init__(self, encoder: nn.Module, p: float) -> None:
+        from .dropout import FastDropout  # imports transformers, which who only asks for the flags need not load
+
         super().__init__()
         self.p = p
+        self._dropout = FastDropout(p)
         self._names: list[str] = []
         for name, layer in encoder.named_modules():
             if name.split(".")[0] == "pooler":
@@ -67,7 +70,7 @@ class Mixout(nn.Module):
         weight = layer.weight
         if self.training and self.p > 0:
             pretrained = self.get_buffer(key)
-            weight = pretrained + F.dropout(weight - pretrained, self.p)
+            weight = pretrained + self._dropout(weight - pretrained)
         return F.linear(states, weight, layer.bias)
 
     def pretrained(self) -> dict[str, Tensor]:
@@ -85,7 +88,7 @@ class Mixout(nn.Module):
 
 
 def _switch_off_dropout(layer: nn.Module) -> None:
-    """Set a layer's own probabilities of dropout to 0, also those that it keeps as numbers, as Longformer's attention."""
+    """Set a layer's own probabilities of dropout to 0, also those that it keeps as numbers, as Longformer does."""
     if isinstance(layer, nn.Dropout):
         layer.p = 0.0
     for name, value in vars(layer).items():

@@ -19,12 +19,17 @@ SHORTEST_LINE = 64
 the line, not the row), shorter ones leave gaps at their ends; 48 to 96 measured alike on CPU and best."""
 
 
+SOFT = "soft"
+"""Where a batch's targets have what a teacher says; see `mt_dnn.objectives.distill`."""
+
+
 class Batch(NamedTuple):
     """Rows of one task, ready for the model.
 
     Attributes:
         inputs: the encoder's keyword arguments.
-        targets: what the task's criterion needs, by name.
+        targets: what the task's criterion needs, by name; under `SOFT` a teacher's outputs, of the shape of the
+            model's, where there is a teacher.
         layout: where the rows lie among the features, in NumPy.
     """
 
@@ -53,6 +58,8 @@ class Collator:
         position_offset: the position id of a row's first token.
         max_length: rows are cut to so many tokens, see `data_utils.cutting`.
         cut_left: whether a text is cut at its beginning, as the tokenizer does it.
+        widest: None, or: lines and width are rounded up to sizes from a small set (`bucket_size`), the width to so many
+            tokens at most. Lines of padding alone make up for those that rows do not fill.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class Collator:
         position_offset: int,
         max_length: int,
         cut_left: bool = False,
+        widest: int | None = None,
     ) -> None:
         self.pad_token_id = pad_token_id
         self.uses_type_ids = uses_type_ids
@@ -71,6 +79,7 @@ class Collator:
         self.position_offset = position_offset
         self.max_length = max_length
         self.cut_left = cut_left
+        self.widest = widest
 
     @classmethod
     def for_encoder(
@@ -80,6 +89,7 @@ class Collator:
         packing: bool,
         max_length: int,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        buckets: bool = False,
     ) -> Collator:
         """A collator that fits `encoder` and cuts rows as its tokenizer does."""
         return cls(
@@ -89,19 +99,18 @@ class Collator:
             position_offset=encoder.position_offset,
             max_length=max_length,
             cut_left=tokenizer is not None and tokenizer.truncation_side == "left",
+            widest=min(max_length, encoder.max_length) if buckets else None,
         )
 
     def __call__(self, features: FeatureSet, rows: np.ndarray) -> Batch:
         """A batch of the given rows, in their order."""
         layout, kind = self.layout(features, rows), features.task.kind
         lengths = layout.lengths
-        alone = np.arange(len(lengths)), np.zeros(len(lengths), dtype=np.int64)
-        line, start = _pack(lengths) if self.packing else alone
-        width = int((start + lengths).max())
+        line, start, shape = self._place(lengths)
+        width = shape[1]
         inside = ranges(np.zeros_like(lengths), lengths)  # position of each token within its sequence
         first = line * width + start
         target = np.repeat(first, lengths) + inside
-        shape = (int(line.max()) + 1, width)
         inputs = {"input_ids": _scatter(features.token_ids[layout.source], target, shape, self.pad_token_id)}
         if self.uses_type_ids:
             inputs["token_type_ids"] = _scatter(features.type_ids[layout.source], target, shape, 0)
@@ -114,7 +123,28 @@ class Collator:
         if kind.level == TOKEN:
             inputs["token_places"] = torch.from_numpy(layout.by_sequence(target, 0))
         targets = {name: torch.from_numpy(values) for name, values in kind.targets(features, layout).items()}
+        if features.soft is not None:
+            logits = features.soft.logits
+            by_sequence = kind.level == SEQUENCE
+            soft = logits[layout.sequences] if by_sequence else layout.by_sequence(logits[layout.source], 0)
+            targets[SOFT] = torch.from_numpy(soft)
         return Batch(inputs, targets, layout)
+
+    def _place(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+        """The line of each sequence and its offset there, and the shape of the batch: lines, width."""
+        longest = int(lengths.max())
+        if self.widest is not None:
+            longest = max(longest, min(bucket_size(longest), self.widest))
+        if self.packing:
+            longest = max(longest, SHORTEST_LINE)
+            line, start = _pack(lengths, longest)
+        else:
+            line, start = np.arange(len(lengths)), np.zeros(len(lengths), dtype=np.int64)
+        lines = int(line.max()) + 1
+        if self.widest is None:
+            return line, start, (lines, int((start + lengths).max()))
+        # Padded rows are as many as the batch has, the same for all batches but the last one of an epoch.
+        return line, start, (bucket_size(lines) if self.packing else lines, longest)
 
     def layout(self, features: FeatureSet, rows: np.ndarray) -> Layout:
         """Which tokens a batch of the given rows has, rows cut to the longest length."""
@@ -147,9 +177,14 @@ def _scatter(values: np.ndarray, target: np.ndarray, shape: tuple[int, int], fil
     return torch.from_numpy(flat.reshape(shape))
 
 
-def _pack(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First-fit decreasing: the line and the offset within it of each row; both (rows,) int64."""
-    capacity = max(int(lengths.max()), SHORTEST_LINE)
+def bucket_size(size: int) -> int:
+    """The smallest of 1, 2, 3, 4, 6, 8, 12, 16, 24, ... (powers of two, and half as much again) that holds `size`."""
+    power = 1 << (size - 1).bit_length()
+    return min(one for one in (power, power * 3 // 4) if one >= size)
+
+
+def _pack(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
+    """First-fit decreasing into lines of `capacity`: each row's line, and its offset there; both (rows,) int64."""
     line, start = np.empty_like(lengths), np.empty_like(lengths)
     filled: list[int] = []
     for row in np.argsort(-lengths, kind="stable"):

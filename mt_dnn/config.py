@@ -20,7 +20,11 @@ from module.mixout import MixoutConfig
 from module.optim import PATSConfig, RecAdamConfig, SAGEConfig, spec_of
 from module.optim.hyperparameters import Hyperparameters
 from mt_dnn.flags import build, convert, flags_of, parse_flags
-from mt_dnn.method import MIXOUT, MethodConfig
+from mt_dnn.method import MIXOUT, OBJECTIVES, MethodConfig
+from mt_dnn.objectives.distill import DistillConfig
+from mt_dnn.objectives.freelb import FreeLBConfig
+from mt_dnn.objectives.rdrop import RDropConfig
+from mt_dnn.objectives.smart import SMARTConfig
 from mt_dnn.places import PLACES, STARTED_IN, from_here
 from mt_dnn.sampling import MAIN_TASK, SamplingConfig
 from mt_dnn.sections import DataConfig, LoopConfig, OutputConfig
@@ -42,6 +46,10 @@ SECTIONS: dict[str, type] = {
     "sage": SAGEConfig,
     "recadam": RecAdamConfig,
     "mixout": MixoutConfig,
+    "distill": DistillConfig,
+    "smart": SMARTConfig,
+    "freelb": FreeLBConfig,
+    "rdrop": RDropConfig,
     "sampling": SamplingConfig,
     "loop": LoopConfig,
     "output": OutputConfig,
@@ -60,6 +68,10 @@ class TrainConfig:
     sage: SAGEConfig
     recadam: RecAdamConfig
     mixout: MixoutConfig
+    distill: DistillConfig
+    smart: SMARTConfig
+    freelb: FreeLBConfig
+    rdrop: RDropConfig
     sampling: SamplingConfig
     loop: LoopConfig
     output: OutputConfig
@@ -70,9 +82,14 @@ class TrainConfig:
 
     def _contradictions(self) -> list[str]:
         """Settings of different sections that do not go together."""
-        return [
-            f"--baseline {MIXOUT} contradicts --fsdp: each process keeps whole pretrained weights; leave --fsdp out"
-        ] * (self.method.baseline == MIXOUT and self.loop.fsdp)
+        found = {
+            f"--baseline {MIXOUT} contradicts --fsdp: each process keeps whole pretrained weights; leave --fsdp out": (
+                self.method.baseline == MIXOUT and self.loop.fsdp
+            ),
+            "--baseline smart contradicts --fp16: the small gradients that find its perturbation vanish there; use "
+            "--bf16": self.method.objective == "smart" and self.loop.fp16,
+        }
+        return [problem for problem, is_there in found.items() if is_there]
 
     @property
     def in_use(self) -> list[Hyperparameters]:
@@ -88,6 +105,7 @@ class TrainConfig:
             (self.sage, spec.adapts, "it needs --optim sage_adamax, sage_adamw or --baseline sage"),
             (self.recadam, spec.recalls, "they need --optim recadam_adamax or recadam_adamw"),
             (self.mixout, baseline == MIXOUT, f"it needs --baseline {MIXOUT}"),
+            *((getattr(self, name), baseline == name, f"they need --baseline {name}") for name in OBJECTIVES),
         ]
 
     def _without_effect(self) -> list[str]:
@@ -98,6 +116,11 @@ class TrainConfig:
                 ([f"--sampler {MAIN_TASK}"], "it needs several --train_datasets, of which the first is the main one")
             )
         return [f"{', '.join(flags)} would have no effect: {why}" for flags, why in idle if flags]
+
+    @property
+    def label(self) -> str:
+        """The method's name in tables, with `+distilled` where a teacher helps."""
+        return self.method.label + "+distilled" * (self.distill.distill_from is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """Flat, by flag name: what `config.yaml` holds."""

@@ -21,6 +21,7 @@ from module.encoder import PACKABLE, Encoder
 from module.rows import try_rows
 from mt_dnn.sections import DataConfig
 from mt_dnn.subset import share_of
+from mt_dnn.teachers import with_soft_labels
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 """A folder with one of these has a tokenizer that must load; other kinds may want packages that training does not."""
@@ -47,18 +48,27 @@ class TaskData:
 
 
 def load_data(
-    config: DataConfig, trained: Sequence[TaskDef], tested: Sequence[TaskDef], test_splits: Sequence[str] = ()
+    config: DataConfig,
+    trained: Sequence[TaskDef],
+    tested: Sequence[TaskDef],
+    test_splits: Sequence[str] = (),
+    distill_from: str | None = None,
 ) -> dict[str, TaskData]:
     """Load the training rows of all tasks, or their share, by task name.
 
-    Of the tasks to evaluate the dev rows are loaded, too, and those of `test_splits`.
+    Of the tasks to evaluate the dev rows are loaded, too, and those of `test_splits`. Training rows get the soft labels
+    that `distill_from` names (`mt_dnn.teachers`).
     """
     data = {}
+    training = [
+        load_features(config.data_dir, task, split, origin=owner if owner != task.name else "")
+        for task in trained
+        for owner, split in task.training_files
+    ]
+    if distill_from is not None:
+        training = with_soft_labels(training, distill_from, config.data_dir)
     for task in trained:
-        files = [
-            load_features(config.data_dir, task, split, origin=owner if owner != task.name else "")
-            for owner, split in task.training_files
-        ]
+        files = [file for file in training if file.task is task]
         dev = {split: load_features(config.data_dir, task, split) for split in task.dev_splits if task in tested}
         shares = tuple(share_of(file, config.train_fraction, config.data_seed) for file in files)
         scored = [split for split in test_splits if task in tested and split in task.split_names]
@@ -236,7 +246,8 @@ def unused_keys(features: FeatureSet) -> str:
     if not features.unused:
         return ""
     found = ", ".join(f"{shown(key)} ({rows:,} rows)" for key, rows in sorted(features.unused.items()))
-    return f"{features.stem}.json: not used: {found}; rows are trained on their labels alone"
+    alone = "; rows are trained on their labels alone" * (features.soft is None)
+    return f"{features.stem}.json: not used: {found}{alone}"
 
 
 def shortened(features: FeatureSet, max_length: int) -> int:

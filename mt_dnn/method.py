@@ -12,7 +12,11 @@ from mt_dnn.flags import option
 MIXOUT = "mixout"
 """The baseline that trains mixed weights, with any optimizer."""
 
-BASELINES = ("none", "sage", "noisytune", MIXOUT)
+PLAIN_OBJECTIVE = "plain"
+OBJECTIVES = ("smart", "freelb", "rdrop")
+"""Baselines that change what an update minimises, and leave the optimizer to `--optim`."""
+
+BASELINES = ("none", "sage", "noisytune", MIXOUT, *OBJECTIVES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,8 @@ class MethodConfig:
     baseline: str = option(
         "none",
         choices=BASELINES,
-        help="another remedy: sage and noisytune turn a plain --optim into themselves, mixout goes with any",
+        help="another remedy: sage and noisytune turn a plain --optim into themselves; mixout, smart, freelb and rdrop "
+        "go with any",
     )
     learning_rate: float = option(1e-4, help="peak learning rate")
     head_lr_factor: float = option(
@@ -77,6 +82,11 @@ class MethodConfig:
         return f"sage_{self.optim}" if self.baseline == "sage" and self.optim in ("adamax", "adamw") else self.optim
 
     @property
+    def objective(self) -> str:
+        """What is minimised: one of `OBJECTIVES`, or `PLAIN_OBJECTIVE`."""
+        return self.baseline if self.baseline in OBJECTIVES else PLAIN_OBJECTIVE
+
+    @property
     def noisytune_intensity(self) -> float:
         """NoisyTune's lambda, 0 for no noise before training."""
         if self.noisytune_lambda is not None:
@@ -85,7 +95,6 @@ class MethodConfig:
 
     @property
     def label(self) -> str:
-        """The method's name in tables: the optimizer, with Mixout and NoisyTune where they are on."""
-        return (
-            self.optimizer_name + "+mixout" * (self.baseline == MIXOUT) + "+noisytune" * bool(self.noisytune_intensity)
-        )
+        """The method's name in tables: the optimizer, with the other remedies that are on."""
+        beside = self.baseline if self.baseline in (MIXOUT, *OBJECTIVES) else ""
+        return self.optimizer_name + f"+{beside}" * bool(beside) + "+noisytune" * bool(self.noisytune_intensity)

@@ -1,7 +1,8 @@
 """What a run reads may lie elsewhere when it goes on. What counts is what is there, and that is compared.
 
-Features and task definitions are compared by what a checkpoint has of them (`mt_dnn.record.run_state`), the encoder by
-its configuration and tokenizer: the checkpoint has the weights themselves, so those of the encoder are not read again.
+Features, soft labels and task definitions are compared by what a checkpoint has of them (`mt_dnn.record.run_state`),
+the encoder by its configuration and tokenizer: the checkpoint has the weights themselves, so those of the encoder are
+not read again.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from transformers import PreTrainedTokenizerBase
 
 from data_utils.manifest import describe_tokenizer
 from module.encoder import Encoder
+from mt_dnn.teachers import IN_FEATURES
 
-PLACES = ("data_dir", "init_checkpoint", "task_def")
+PLACES = ("data_dir", "init_checkpoint", "task_def", "distill_from")
 """Flags that say where something lies."""
 
 STARTED_IN = "started_in"
@@ -36,8 +38,10 @@ def from_here(values: Mapping[str, Any]) -> dict[str, Any]:
         return found
     for name in PLACES:
         place = values.get(name)
-        if place is not None and not os.path.exists(place) and os.path.exists(os.path.join(started_in, place)):
-            found[name] = os.path.join(started_in, place)
+        if place is None or place == IN_FEATURES or os.path.exists(place):
+            continue
+        if os.path.exists(elsewhere := os.path.join(started_in, place)):
+            found[name] = elsewhere
     return found
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import torch
 
 from data_utils.cli import columns
 from data_utils.model_folder import encoder_source
+from data_utils.task_def import TaskDef
 from module.encoder import Encoder
 from module.optim import RecAdamConfig, spec_of
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, shortened, unused_keys
 from mt_dnn.method import MIXOUT
 from mt_dnn.model import MTDNN, holds_pooler
+from mt_dnn.objectives import Objective
+from mt_dnn.objectives.distill import kd_loss
+from mt_dnn.objectives.smart import measure
 from mt_dnn.record.results import MEAN
 from mt_dnn.sampling import STEADY, MultiTaskSampler
 
@@ -27,6 +31,7 @@ def describe(
     optimizer: torch.optim.Optimizer,
     sampler: MultiTaskSampler,
     device: torch.device,
+    objective: Objective,
     *,
     packing: bool,
     processes: int,
@@ -43,6 +48,7 @@ def describe(
         f"method   {method.optimizer_name}{beside}, learning rate {method.learning_rate:g}, "
         f"warmup {loop.warmup:g}, seed {loop.seed}",
         *_values(config, len(sampler) * loop.epochs),
+        *_objective_lines(config, objective, [item.task for item in data.values()]),
         f"encoder  {encoder_source(config.data.init_checkpoint)} ({encoder.config.model_type}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device.type}{spread}, {precision}, "
         f"rows {'packed' if packing else 'padded'}",
@@ -53,6 +59,7 @@ def describe(
         *_chosen_lines(config),
         *_head_lines(data, model),
         *_loss_lines(data),
+        *_teacher_lines(config, data),
         *_file_lines(data),
         *_test_lines(data),
         *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
@@ -89,9 +96,20 @@ def _values(config: TrainConfig, updates: int) -> list[str]:
         lines.append(f"         {', '.join(shown)}")
         if isinstance(record, RecAdamConfig) and record.anneal_t0 > updates / 2:
             lines.append(
-                f"note     of {updates:,} updates the first {record.anneal_t0:,} hold the encoder to its pretrained "
+                f"note     of {updates:,} updates the first {record.anneal_t0:,g} hold the encoder to its pretrained "
                 "weights; for so short a run take a lower --recadam_anneal_t0"
             )
+    return lines
+
+
+def _objective_lines(config: TrainConfig, objective: Objective, tasks: Sequence[TaskDef]) -> list[str]:
+    """What an update costs, where it is more than a pass, and what SMART measures by."""
+    if objective.passes == 1:
+        return []
+    lines = [f"cost     {objective.passes} forward and backward passes an update, where plain fine-tuning has 1"]
+    if config.method.objective == "smart":
+        measures = ", ".join(f"{measure(task)} ({task.name})" for task in tasks)
+        lines.append(f"         the output's movement is measured by {measures} (adv_loss)")
     return lines
 
 
@@ -124,6 +142,18 @@ def _loss_lines(data: Mapping[str, TaskData]) -> list[str]:
     """A line with the tasks whose loss is weighted, if there are some."""
     weights = [f"{name} times {w:g}" for name, item in data.items() if (w := item.task.loss_weight) != 1]
     return [f"loss     {', '.join(weights)} (loss_weight)"] * bool(weights)
+
+
+def _teacher_lines(config: TrainConfig, data: Mapping[str, TaskData]) -> list[str]:
+    """A line on how a teacher's part is weighted, and one a task with where its soft labels come from."""
+    distill = config.distill
+    if distill.distill_from is None:
+        return []
+    lines = [f"teacher  weight {distill.distill_weight:g}, temperature {distill.distill_temperature:g}"]
+    for name, item in data.items():
+        soft = [file.soft.source for file in item.train_files if file.soft is not None]
+        lines.append(f"{'':9}{name}: " + (f"{kd_loss(item.task)}, {', '.join(soft)}" if soft else "labels alone"))
+    return lines
 
 
 def _file_lines(data: Mapping[str, TaskData]) -> list[str]:

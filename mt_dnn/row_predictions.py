@@ -14,7 +14,7 @@ from data_utils.task_def import TaskDef, name_problems
 from mt_dnn.data import check_fits_encoder, shortened
 from mt_dnn.predict import TrainedModel, check_uids, scores_in_words, write_predictions
 from mt_dnn.sections import LoopConfig
-from mt_dnn.soft_labels import check_soft_labels, soft_label_lines
+from mt_dnn.soft_labels import by_row, check_uncut, soft_label_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,19 +49,20 @@ def predict_rows(job: RowJob, trained: TrainedModel, task: TaskDef, loop: LoopCo
         InputError: rows that cannot be read, or are not for this model. No file is written then.
         StoppedError: outputs that are not finite.
     """
-    if job.soft_labels:
-        check_soft_labels(task)
     features = _features(job, trained, task)
-    if not job.soft_labels:
+    longest = min(job.max_seq_len, trained.model.encoder.max_length)
+    if job.soft_labels:
+        check_uncut(features, longest)
+    else:
         check_uids(features)
     if cut := shortened(features, job.max_seq_len):
         print(f"{cut:,} of {len(features):,} rows are shortened to {job.max_seq_len} tokens", file=sys.stderr)
-    evaluator = trained.evaluator(loop, min(job.max_seq_len, trained.model.encoder.max_length))
+    evaluator = trained.evaluator(loop, longest)
     outputs = evaluator.checked_outputs(features)
     predicted = task.kind.decide(features, outputs)
     with text_output(job.output) as file:
         if job.soft_labels:
-            file.writelines(soft_label_lines(task, features.uids, outputs))
+            file.writelines(soft_label_lines(task, features.uids, by_row(features, outputs)))
         else:
             write_predictions(file, features, predicted)
     if features.split in task.dev_splits:

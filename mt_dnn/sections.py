@@ -42,6 +42,9 @@ class DataConfig:
     packing: str = option(
         "auto", choices=("auto", "on", "off"), help="several rows a line, no padding; auto: where the encoder allows it"
     )
+    pad_to_buckets: bool = option(
+        False, help="round lines and width of a batch up to a few sizes, so that few shapes occur; costs padding"
+    )
     dropout_p: float = option(0.1, help="dropout before a head whose task has no dropout_p of its own")
     pooler: str = option(
         "checkpoint",

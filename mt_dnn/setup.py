@@ -29,6 +29,8 @@ from mt_dnn.distributed import ALONE, Ranks
 from mt_dnn.head_rates import head_rates, with_head_rates
 from mt_dnn.method import MIXOUT
 from mt_dnn.model import MTDNN, build_model, has_pretrained_weights
+from mt_dnn.objectives.choose import build_objective, idle_task_keys
+from mt_dnn.objectives.distill import check_distillation
 from mt_dnn.parallel import parallel
 from mt_dnn.places import encoder_identity
 from mt_dnn.plan import describe
@@ -56,8 +58,10 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
             check_places(config.data)
         device = pick_device(config.loop, ranks)
         trained, tested = choose_tasks(config.data)
-        data = load_data(config.data, trained, tested, test_split_names(config.data))
+        data = load_data(config.data, trained, tested, test_split_names(config.data), config.distill.distill_from)
+        check_distillation(config.distill, [item.task for item in data.values() if item.train.soft is not None])
         model, tokenizer, packing = load_model(config, data, trained, weights=not resumes)
+        objective = build_objective(config, model, trained)
     seed = config.loop.seed
     # A stream for each process: their rows are different, so must be what dropout hides of them.
     torch.manual_seed(stream_seed(seed, "dropout", *([ranks.rank] if ranks.rank else [])))
@@ -85,13 +89,21 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
             updates=len(sampler),
             seed=seed,
             encoder=encoder_identity(model.encoder, tokenizer),
+            idle_keys=idle_task_keys(config),
         ),
         tokenizer=tokenizer,
         sampler=sampler,
         collator=Collator.for_encoder(
-            model.encoder, packing=packing, max_length=config.data.max_seq_len, tokenizer=tokenizer
+            model.encoder,
+            packing=packing,
+            max_length=config.data.max_seq_len,
+            tokenizer=tokenizer,
+            buckets=config.data.pad_to_buckets,
         ),
-        plan=describe(config, data, model, optimizer, sampler, device, packing=packing, processes=ranks.size),
+        objective=objective,
+        plan=describe(
+            config, data, model, optimizer, sampler, device, objective, packing=packing, processes=ranks.size
+        ),
     )
 
 

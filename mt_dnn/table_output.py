@@ -19,7 +19,7 @@ from data_utils.tables.reading import Table
 from data_utils.tables.writing import output_format, table_writer, text_output
 from data_utils.task_def import TaskDef
 from mt_dnn.bulk import TEXTS, Outputs, check_takes_texts
-from mt_dnn.soft_labels import check_soft_labels, soft_label_lines
+from mt_dnn.soft_labels import soft_label_lines
 
 ROW = "row"
 """The column of rows' numbers, where no `--id` gives them names."""
@@ -72,8 +72,6 @@ def check_job(job: TableJob, tasks: Sequence[TaskDef]) -> None:
     check_takes_texts(tasks, "--table")
     raise_all(job.problems(tasks))
     for task in tasks:
-        if job.soft_labels:
-            check_soft_labels(task)
         if job.columns.label is not None and (unsupported := unsupported_metrics(task)):
             raise InputError(f"--label: {task.name} has no metric {', '.join(unsupported)}")
 

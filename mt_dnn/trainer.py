@@ -20,7 +20,7 @@ from mt_dnn.config import TrainConfig
 from mt_dnn.evaluate import Evaluator, majority_score
 from mt_dnn.held_out import score_test
 from mt_dnn.model import export_model, exported_state, exported_tasks
-from mt_dnn.objectives.choose import build_objective
+from mt_dnn.objectives import Objective
 from mt_dnn.record.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.record.dev_predictions import Splits, add_dev_predictions
 from mt_dnn.record.growing_file import NOTHING
@@ -51,6 +51,7 @@ class Trainer:
     tokenizer: PreTrainedTokenizerBase | None
     sampler: MultiTaskSampler
     collator: Collator
+    objective: Objective
     plan: str
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class Trainer:
             state.precision,
             state.data,
             loop,
-            build_objective(self.config),
+            self.objective,
         )
         self.evaluator = Evaluator(
             self.parallel.model, self.collator, state.precision, self.ranks, loop.batch_size_eval, self.signals.heed
@@ -91,7 +92,7 @@ class Trainer:
             with self._open_log(checkpoint) as log:
                 self.report = Report(log, self.say, self.state)
                 if checkpoint is None:
-                    self.report.start(method=self.config.method.label, seed=self.config.loop.seed)
+                    self.report.start(method=self.config.label, seed=self.config.loop.seed)
                 return self._train()
         finally:
             if lock:
@@ -329,7 +330,7 @@ class Trainer:
         tested = self._score_test_splits()
         about = {
             "seed": self.config.loop.seed,
-            "optim": self.config.method.label,
+            "optim": self.config.label,
             "epochs": at.history.evaluations[-1]["epoch"],
             "updates": at.step,
             "skipped_updates": at.skipped,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -113,13 +112,14 @@ class Updater:
         units = self.collator.units(self.data[draw.task].train, draw.rows)
         total = torch.zeros((), device=self.precision.device)
         for start in starts:
-            # Processes exchange gradients once an update, after its last forward pass.
-            with contextlib.nullcontext() if start == starts[-1] else self.parallel.accumulating():
-                total += self._pass(draw, draw.rows[start : start + self.config.batch_size], units)
+            rows = draw.rows[start : start + self.config.batch_size]
+            total += self._pass(draw, rows, units, last=start == starts[-1])
         return total
 
-    def _pass(self, draw: Draw, rows: np.ndarray, units: int) -> Tensor:
-        """Forward and backward passes over this process's part of `rows`: one of each for every term of the objective.
+    def _pass(self, draw: Draw, rows: np.ndarray, units: int, *, last: bool) -> Tensor:
+        """The objective's terms for this process's part of `rows`, each with its backward pass.
+
+        Processes exchange gradients once an update: in the backward pass of the `last` rows' last term.
 
         Returns:
             Its part of the mean loss over the `units` of the whole update.
@@ -131,16 +131,15 @@ class Updater:
         batch = self.collator(item.train, own if len(own) else rows[:1]).to(self.precision.device)
         total = torch.zeros((), device=self.precision.device)
         terms = self.objective(self.parallel.forward, item.task, batch)
-        while (loss := self._next(terms)) is not None:
-            loss = loss * weight / units
-            self.precision.scaler.scale(loss * ranks.size).backward()  # torch takes the mean over processes
+        for number in range(1, self.objective.terms + 1):
+            final = last and number == self.objective.terms
+            with contextlib.nullcontext() if final else self.parallel.accumulating():
+                with self.precision.autocast:  # forward passes alone
+                    loss = next(terms)
+                loss = loss * weight / units
+                self.precision.scaler.scale(loss * ranks.size).backward()  # torch takes the mean over processes
             total += loss.detach()
         return total
-
-    def _next(self, terms: Iterator[Tensor]) -> Tensor | None:
-        """The objective's next term, computed under autocast, unlike its backward pass; None: no more."""
-        with self.precision.autocast:
-            return next(terms, None)
 
     def _problem(self, loss: float, grad_norm: float, draw: Draw, step: int) -> str:
         uids = ", ".join(self.data[draw.task].train.uids[i] for i in draw.rows)

@@ -35,9 +35,9 @@ from transformers import AutoConfig, AutoModel, BertConfig, PretrainedConfig, Ro
 from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError, entry_point
 from module.kernels.mode import interpreted
-from module.optim import AdamaxW, PATSAdamax, PATSAdamW, PATSConfig, SAGEAdamax, encoder_param_groups
+from module.optim import AdamaxW, PATSAdamax, PATSAdamW, PATSConfig, SAGEAdamax, SAGEAdamW, encoder_param_groups
 from module.optim.adamax import ListAdamax
-from module.optim.backends import why_not_triton
+from module.optim.backends import why_not_numba, why_not_triton
 from module.optim.noise import Draws
 from mt_dnn.record.run_folder import device_name
 
@@ -63,7 +63,9 @@ PAPER = PATSConfig()
 BASE_BYTES = 28  # for each parameter: it, its gradient and two averages read, all but the gradient written
 SENSITIVITY_BYTES = 8  # where there is a third average, that read and written
 SMALL_TENSORS, SMALL_SIZE = 200, 64
-HEADINGS = "optimizer     backend   median ms     min ms  x torch foreach Adamax   floor ms  x floor  memory %"
+HEADINGS = (
+    "optimizer     backend   median ms     min ms  x torch foreach Adamax  x AdamaxW   floor ms  x floor  memory %"
+)
 
 
 class Algorithm1(Optimizer):
@@ -110,6 +112,8 @@ class Row:
 
     def why_not(self, device: torch.device) -> str | None:
         """Why it cannot be measured here, None if it can. Triton's interpreter is no GPU, and never timed."""
+        if self.backend == "numba":
+            return why_not_numba(torch.empty(1, device=device))
         if self.backend != "triton":
             return None
         if device.type != "cuda":
@@ -118,7 +122,7 @@ class Row:
 
 
 def _ours(kind: type[Optimizer], *, third_average: bool = True) -> list[Row]:
-    ways = ("foreach", "triton")
+    ways = ("foreach", "numba", "triton")
     return [Row(kind.__name__, way, partial(kind, lr=LR, backend=way), third_average) for way in ways]
 
 
@@ -133,6 +137,7 @@ ROWS = [
     *PATS,
     *_ours(PATSAdamW),
     *_ours(SAGEAdamax),
+    *_ours(SAGEAdamW),
     Row("Algorithm 1", "loop", Algorithm1, third_average=True),
 ]
 
@@ -147,6 +152,7 @@ class Result:
     ms_median: float | None = None
     ms_min: float | None = None
     ratio_to_torch_adamax_foreach: float | None = None
+    ratio_to_adamaxw: float | None = None
     floor_ms: float | None = None
     ratio_to_floor: float | None = None
     peak_memory_percent: float | None = None
@@ -257,6 +263,8 @@ def measure(model: str, groups: list[Group], rounds: int | None) -> list[Result]
             floor = (BASE_BYTES * parameters + SENSITIVITY_BYTES * perturbed * row.third_average) / speed
             measured = {"ms_median": median, "ms_min": min(times[row]), "floor_ms": floor}
             measured["ratio_to_torch_adamax_foreach"] = median / statistics.median(times[TORCH])
+            plain = [times[other] for other in ADAMAX if other.backend == row.backend and other in times]
+            measured["ratio_to_adamaxw"] = median / statistics.median(plain[0]) if plain else None
             measured |= {"ratio_to_floor": median / floor, "peak_memory_percent": memory[row]}
         results.append(Result(optimizer=row.optimizer, backend=row.backend, **model_columns, **measured, **origin))
         print(line(results[-1], reasons[row]), flush=True)
@@ -269,7 +277,10 @@ def line(result: Result, reason: str | None) -> str:
     if reason is not None:
         return f"{name}  not measured ({reason})"
     memory = "-" if result.peak_memory_percent is None else f"{result.peak_memory_percent:.1f}"
-    times = f"{result.ms_median:9.3f}  {result.ms_min:9.3f}  {result.ratio_to_torch_adamax_foreach:22.2f}"
+    to_plain = "-" if result.ratio_to_adamaxw is None else f"{result.ratio_to_adamaxw:.2f}"
+    times = (
+        f"{result.ms_median:9.3f}  {result.ms_min:9.3f}  {result.ratio_to_torch_adamax_foreach:22.2f}  {to_plain:>9}"
+    )
     return f"{name} {times}  {result.floor_ms:9.3f}  {result.ratio_to_floor:7.2f}  {memory:>8}"
 
 
@@ -300,6 +311,9 @@ def measure_overhead(device: torch.device) -> None:
     groups = [{"params": list(fill(nn.ParameterList(tensors)).parameters()), "perturb": True}]
     rows = [row for row in (TORCH, *ADAMAX, *PATS) if row.why_not(device) is None]
     optimizers = {row: row.new(groups) for row in rows}
+    for seed, optimizer in enumerate(optimizers.values()):  # or it is warned of equal noise
+        for group in optimizer.param_groups:
+            group |= {"seed": seed} if "seed" in group else {}
     times: dict[tuple[Row, str], list[float]] = {(row, part): [] for row in rows for part in ("step", "bare")}
     for _ in range(10):
         for row, optimizer in optimizers.items():

@@ -8,6 +8,7 @@
     learning_curves   dev score and training loss by epoch
     seeds             every seed's score
     lambda            score against PATS's λ
+    cost              score against the seconds of a run
 
 Each makes a file for every encoder, and every set of varied flags: `seeds_minilm.svg`, `seeds_minilm.png`, and the
 caption in `seeds_minilm.txt`. A figure without data is skipped, with a note that says what it needs.
@@ -23,6 +24,7 @@ from pathlib import Path
 from data_utils.atomic import StagedFiles
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point
+from studies.plots.cost import cost
 from studies.plots.data import Collected, FigureData, Names
 from studies.plots.drawing import draw
 from studies.plots.sensitivity import data_share, distributions
@@ -36,6 +38,7 @@ FIGURES: dict[str, Callable[[Sequence[Outcome], Names], Collected]] = {
     "learning_curves": learning_curves,
     "seeds": seeds,
     "lambda": noise_lambda,
+    "cost": cost,
 }
 
 

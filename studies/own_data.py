@@ -61,6 +61,10 @@ class OwnData:
         """What a search tries: the paper's Table 3, as for GLUE."""
         return Recipes.of(Suite()).search_space
 
+    def methods_of(self, name: str) -> tuple[str, ...]:
+        """The methods that a recipe has."""
+        return tuple(recipes_of(name, self.encoder, self.shared))
+
     def load(self, name: str, method: str) -> Recipe:
         """The recipe of this name with one of its methods; `InputError` for a method that there is not."""
         recipes = recipes_of(name, self.encoder, self.shared)

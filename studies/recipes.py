@@ -61,11 +61,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Method:
-    """What a method adds to the shared settings; its rate is `times` that of `rate_of` where it has none of its own."""
+    """What a method adds to the shared settings; its rate is `times` that of `rate_of` where it has none of its own.
+
+    `source` says where its settings come from.
+    """
 
     settings: Mapping[str, Any]
     rate_of: str = ""
     times: float = 1.0
+    source: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,11 +28,23 @@ from studies.recipes import MTL, as_arguments
 from studies.suite import DEFAULT, Suite
 
 STUDY_FILE, LOCK_FILE = "study.yml", "study.lock"
-KEYS = ("suite", "overrides", "settings", "runs")
+KEYS = ("suite", "overrides", "settings", "share", "runs")
 STUDY_SCALE = 64
 """A list of some 100,000 runs; see `read_yaml_mapping`."""
-OWN_FLAGS = ("pats_", "sage_", "noisytune_")
-"""Flags of one method, which the baseline cannot have; all others must be equal for a comparison to be fair."""
+OWN_FLAGS = {
+    "pats_": "pats",
+    "sage_": "sage",
+    "noisytune_": "noisytune",
+    "adv_": "smart",
+    "freelb_": "freelb",
+    "rdrop_": "rdrop",
+    "mixout_": "mixout",
+    "recadam_": "recadam",
+}
+"""Beginnings of flags that one method has, and of that method's `--optim` or `--baseline`.
+
+The baseline cannot have them; all other flags must be equal for a comparison to be fair.
+"""
 
 Settings = Mapping[str, Any]
 """Value by flag of train.py."""
@@ -108,6 +120,27 @@ TEST_SPLITS = "test"
 
 
 @dataclass(frozen=True)
+class Share:
+    """What each run of a study has of a CPU.
+
+    Attributes:
+        threads: for good, as results depend on it to the last bit.
+        memory: bytes that a run is reckoned with; 0: not known.
+    """
+
+    threads: int
+    memory: int = 0
+
+    def __post_init__(self) -> None:
+        if type(self.threads) is not int or self.threads < 1 or type(self.memory) is not int or self.memory < 0:
+            raise ValueError(f"share: expected threads from 1 and memory from 0, got {self.threads} and {self.memory}")
+
+    def words(self) -> str:
+        """Such as `2 threads each`."""
+        return f"{self.threads} thread{'s' * (self.threads > 1)} each"
+
+
+@dataclass(frozen=True)
 class Outcome:
     """A run and what became of it.
 
@@ -117,6 +150,7 @@ class Outcome:
         attempts: how often it was started.
         message: what a failed run said.
         results: its `results.json`; {} unless it is done.
+        span: when its last attempt began and ended, as time.time(), where a sweep has seen both.
     """
 
     run: Run
@@ -125,6 +159,7 @@ class Outcome:
     attempts: int = 0
     message: str = ""
     results: Mapping[str, Any] = field(default_factory=dict)
+    span: tuple[float, float] | None = None
 
     @property
     def collapsed(self) -> tuple[str, ...]:
@@ -163,6 +198,7 @@ class Study:
         settings: by recipe and method, what its runs have in common: the recipe as it was when the first run was
             planned, data, encoder, and those of `overrides` that it has a use for.
         suite: where its recipes come from.
+        share: what its runs have of a CPU; None until they run on one.
     """
 
     folder: Path
@@ -170,6 +206,7 @@ class Study:
     overrides: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[tuple[str, str], Settings] = field(default_factory=dict)
     suite: Suite = Suite()
+    share: Share | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Study:
@@ -191,7 +228,8 @@ class Study:
             settings = {(recipe, method): dict(one) for recipe, row in recipes for method, one in row.items()}
             for one in settings.values():
                 float(one.get("learning_rate", 0))  # tables compare them
-            return cls(folder, runs, overrides, settings, Suite(str(raw.get("suite", DEFAULT))))
+            share = Share(**raw["share"]) if raw.get("share") else None
+            return cls(folder, runs, overrides, settings, Suite(str(raw.get("suite", DEFAULT))), share)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: not a study's list of runs: {' '.join(str(error).split())}") from None
 
@@ -204,7 +242,8 @@ class Study:
         settings: dict[str, dict[str, Settings]] = {}
         for (recipe, method), values in self.settings.items():
             settings.setdefault(recipe, {})[method] = dict(values)
-        raw = dict(zip(KEYS, (self.suite.name, dict(self.overrides), settings, runs), strict=True))
+        share = None if self.share is None else asdict(self.share)
+        raw = dict(zip(KEYS, (self.suite.name, dict(self.overrides), settings, share, runs), strict=True))
         with StagedFiles() as staged:
             staged.path(self.folder / STUDY_FILE).write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
 
@@ -257,18 +296,20 @@ class Study:
         """What a run says goes here; how its attempts ended stands beside it, in a `.json`."""
         return self.folder / "logs" / run.path.with_name(run.path.name + ".log")
 
-    def note_attempt(self, run: Run, *, attempts: int, exit_code: int, message: str) -> None:
-        """Record how an attempt ended."""
-        text = json.dumps({"attempts": attempts, "exit_code": exit_code, "message": message})
+    def note_attempt(
+        self, run: Run, *, attempts: int, exit_code: int, message: str, span: tuple[float, float] | None = None
+    ) -> None:
+        """Record how an attempt ended, and when it began and ended, if that is known."""
+        text = json.dumps({"attempts": attempts, "exit_code": exit_code, "message": message, "span": span})
         with StagedFiles() as staged:  # another sweep may be reading it
             staged.path(self.log_file(run).with_suffix(".json")).write_text(text + "\n", encoding="utf-8")
 
     def outcome(self, run: Run) -> Outcome:
         """Where a run stands; InputError for files that are damaged."""
         folder, log = self.run_folder(run), self.log_file(run).with_suffix(".json")
-        attempts, failed, message = _last_attempt(log) if log.is_file() else (0, False, "")
+        attempts, failed, message, span = _last_attempt(log) if log.is_file() else (0, False, "", None)
         if (folder / "results.json").is_file():
-            return Outcome(run, folder, Status.DONE, attempts, results=_results(folder / "results.json"))
+            return Outcome(run, folder, Status.DONE, attempts, results=_results(folder / "results.json"), span=span)
         if failed:
             return Outcome(run, folder, Status.FAILED, attempts, message)
         return Outcome(run, folder, Status.CUT if folder.exists() else Status.WAITING, attempts)
@@ -322,11 +363,13 @@ def _run(entry: Mapping[str, Any]) -> Run:
     return run
 
 
-def _last_attempt(path: Path) -> tuple[int, bool, str]:
-    """What `note_attempt` wrote: how many attempts there were, whether the last one failed, and what it said."""
+def _last_attempt(path: Path) -> tuple[int, bool, str, tuple[float, float] | None]:
+    """What `note_attempt` wrote: how many attempts there were, whether the last one failed, what it said, and when."""
     try:
         ended = json.loads(path.read_bytes())
-        return int(ended["attempts"]), bool(ended["exit_code"]), printable(str(ended["message"]))
+        began, end = (float(moment) for moment in ended.get("span") or (0, 0))
+        span = (began, end) if end else None
+        return int(ended["attempts"]), bool(ended["exit_code"]), printable(str(ended["message"])), span
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         cure = "remove it: it only says how the run's last attempt ended"
         raise InputError(f"{path}: cannot be read ({error!r}); {cure}") from None

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,11 +29,13 @@ from studies.study import Run, Status, Study, changing
 from studies.suite import Suite, add_suite
 from studies.sweeps.board import Board, State
 from studies.sweeps.devices import AUTO, Slot, find_slots
+from studies.sweeps.layout import settle
 from studies.sweeps.live import View, make_view
 from studies.sweeps.plan import Request, assignments, check, names, positive, seeds, variations
 from studies.sweeps.search import Search
 from studies.sweeps.slurm import write_slurm
 from studies.sweeps.workers import Workers
+from studies.throughput import throughput
 
 PROG = "python -m studies.sweep"
 TRIALS = 40
@@ -44,7 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output_dir", required=True, type=path_text, help="the study's folder, new or not")
     add = parser.add_argument_group("what to add to the study; none of these: go on with what is in it")
     add.add_argument("--recipes", help="such as bert_base/rte,bert_base/mrpc; all: python -m studies.recipes")
-    add.add_argument("--methods", help="such as adamax,sage,noisytune,pats")
+    add.add_argument("--methods", help="such as adamax,sage,noisytune,pats; all: all that the recipes have")
     add.add_argument("--seeds", help="such as 1-5 or 1,3,7")
     add_suite(add)
     add.add_argument("--data_dir", type=path_text, help="features or canonical rows; default: those the study has")
@@ -66,7 +69,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     own.add_argument("--recipe_file", type=path_text, help="YAML: settings, learning_rates and methods of your own")
     how = parser.add_argument_group("how to run")
     how.add_argument("--devices", help="auto (all GPUs, else the CPU), cpu, or such as cuda:0,cuda:1 (default: auto)")
-    how.add_argument("--runs_per_device", help="how many share a GPU or the CPU; default auto: by memory, by cores")
+    how.add_argument("--runs_per_device", help="how many share a GPU or the CPU; default auto: by memory, by measuring")
     how.add_argument("--retry_failed", action="store_true", help="start runs again that failed")
     how.add_argument("--only", help="of the study's runs only these, such as bert_base/rte/pats/seed_1")
     how.add_argument("--emit", choices=("slurm",), help="write an array job for what is to do, and run nothing")
@@ -133,7 +136,8 @@ def extend(folder: Path, request: Request) -> Study:
     """
     with changing(folder) as study:
         extended = request.add_to(study)
-        if new := [run for run in extended.runs if run not in set(study.runs)]:
+        known = set(study.runs)
+        if new := [run for run in extended.runs if run not in known]:
             print(f"{len(new)} new runs; train.py looks at one of each kind first", flush=True)
             check(extended, new)
             extended.save()
@@ -150,9 +154,17 @@ def chosen(study: Study, only: str | None) -> list[Run]:
     return [by_path[name] for name in wanted]
 
 
-def summary(study: Study, board: Board) -> str:
-    """What became of the runs, and what to do next."""
+def to_do(study: Study, runs: Sequence[Run]) -> list[Run]:
+    """Those that have no end yet."""
+    return [run for run in runs if study.outcome(run).status in (Status.WAITING, Status.CUT)]
+
+
+def summary(study: Study, board: Board, since: float) -> str:
+    """What became of the runs, how fast those were that began at `since` or later, and what to do next."""
     lines = [f"\n{board.counts()}"]
+    ended = (study.outcome(run) for run, state in board.states.items() if state in (State.DONE, State.COLLAPSED))
+    if speed := throughput(ended, since):
+        lines.append(speed.words())
     for state in (State.FAILED, State.COLLAPSED):
         for run in [run for run, found in board.states.items() if found is state]:
             outcome = study.outcome(run)
@@ -200,15 +212,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     study = Study.load(folder) if not adds else extend(folder, request_from(args))
     runs = chosen(study, args.only)
     if args.emit:
-        left = [run for run in runs if study.outcome(run).status in (Status.WAITING, Status.CUT)]
+        left = to_do(study, runs)
         script = write_slurm(study, left)
         print(f"{len(left)} runs to do\nsubmit: sbatch {script}\nwith a GPU each: sbatch --gpus=1 {script}")
         return 0
+    began = time.time()
+    slots = settle(study, to_do(study, runs), slots, args.runs_per_device in (None, AUTO), View().say)
     try:
         board = Workers(study, slots, make_view(), retry_failed=args.retry_failed).work(runs)
     except SignalledError as error:
         raise SignalledError(f"{error}; to go on: {_again(folder)}") from None
-    View().say(summary(study, board))  # nor does output that nobody reads make finished runs failed ones
+    View().say(summary(study, board, began))  # nor does output that nobody reads make finished runs failed ones
     return 0 if set(board.states.values()) <= {State.DONE, State.COLLAPSED} else 1
 
 

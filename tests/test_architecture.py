@@ -59,8 +59,9 @@ def imported(tree: ast.Module) -> set[str]:
 def leaves_the_wheel(path: str, tree: ast.Module) -> set[str]:
     """What the module at `path` imports that is not there under the wheel's name, or not with torch and numpy alone.
 
-    All of `module/` finds its own files by relative imports alone. `optim` and `kernels`, which the wheel carries,
-    find them among themselves, and beside them torch and numpy; Triton is imported in `kernels` only.
+    All of `module/` finds its own files by relative imports alone. `optim`, `kernels` and `compiled`, which the wheel
+    carries, find them among themselves, and beside them torch and numpy; Triton is imported in `kernels` only, Numba in
+    `compiled` only.
     """
     _, *folders = path.split("/")[:-1]
     roots = {name.split(".")[0] for name in imported(tree)}
@@ -68,8 +69,9 @@ def leaves_the_wheel(path: str, tree: ast.Module) -> set[str]:
         return roots & {"module"}
     relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
     reached = [[*folders[: len(folders) + 1 - node.level], *(node.module or "").split(".")] for node in relative]
-    allowed = sys.stdlib_module_names | {"torch", "numpy"} | ({"triton"} if folders[0] == "kernels" else set())
-    return (roots - allowed) | {".".join(names) for names in reached if names[0] not in {"optim", "kernels"}}
+    own = {"kernels": {"triton"}, "compiled": {"numba", "llvmlite"}}
+    allowed = sys.stdlib_module_names | {"torch", "numpy"} | own.get(folders[0], set())
+    return (roots - allowed) | {".".join(names) for names in reached if names[0] not in {"optim", *own}}
 
 
 def dangers(tree: ast.Module) -> list[str]:
@@ -92,7 +94,9 @@ def forbidden_imports(path: str, tree: ast.Module) -> set[str]:
         return roots & ((MAY_IMPORT.keys() - {top} - MAY_IMPORT[top]) | entry_points | {"scripts", "tests"})
     if path.endswith(".py") and "/" not in path:
         return roots & (MAY_IMPORT.keys() - ENTRY_POINTS_MAY_IMPORT | {"scripts", "tests"})
-    return roots & {"tests"}
+    # Scripts may hold kernels to the float64 references, which are formulae and no tests.
+    tests = {name for name in imported(tree) if name.split(".")[0] == "tests"}
+    return {name for name in tests if not name.startswith("tests.reference.")}
 
 
 @pytest.mark.parametrize("path", PROJECT_CODE, ids=named)
@@ -154,6 +158,9 @@ LEAVING_IMPORTS = [
     ("module/optim/x.py", "def f():\n    import module.kernels.mode", {"module"}),
     ("module/optim/x.py", "import transformers, yaml", {"transformers", "yaml"}),
     ("module/optim/x.py", "import triton", {"triton"}),
+    ("module/optim/x.py", "import numba", {"numba"}),
+    ("module/kernels/x.py", "import numba", {"numba"}),
+    ("module/compiled/x.py", "import numba, llvmlite.ir, numpy\nfrom . import kernels", set()),
     ("module/optim/x.py", "from ..encoder import Encoder", {"encoder"}),
     (
         "module/optim/x.py",

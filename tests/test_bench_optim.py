@@ -20,22 +20,19 @@ from tests.reference.pats import PATS
 from tests.tiny_models import SHAPE
 
 COLUMNS = (
-    "model,optimizer,backend,ms_median,ms_min,ratio_to_torch_adamax_foreach,floor_ms,ratio_to_floor,"
+    "model,optimizer,backend,ms_median,ms_min,ratio_to_torch_adamax_foreach,ratio_to_adamaxw,floor_ms,ratio_to_floor,"
     "peak_memory_percent,perturbed_parameters,parameters,device,torch,date"
 )
 FIGURES = ("ms_median", "ms_min", "ratio_to_torch_adamax_foreach", "floor_ms", "ratio_to_floor")
+OURS = ["AdamaxW", "PATSAdamax", "PATSAdamW", "SAGEAdamax", "SAGEAdamW"]
 MEASURED_ON_CPU = [
     ("torch Adamax", "loop"),
     ("torch Adamax", "foreach"),
     ("torch AdamW", "foreach"),
     ("torch AdamW", "fused"),
-    ("AdamaxW", "foreach"),
-    ("PATSAdamax", "foreach"),
-    ("PATSAdamW", "foreach"),
-    ("SAGEAdamax", "foreach"),
+    *((name, backend) for name in OURS for backend in ("foreach", "numba")),
     ("Algorithm 1", "loop"),
 ]
-NEEDS_A_GPU = ["AdamaxW", "PATSAdamax", "PATSAdamW", "SAGEAdamax"]
 
 
 @pytest.fixture
@@ -57,18 +54,18 @@ def test_a_run_on_a_cpu(
     shown = capsys.readouterr().out
     assert f"torch {torch.__version__}" in shown and "triton " in shown and "\nmini: " in shown
     refused = [line.split()[0] for line in shown.splitlines() if line.endswith("triton    not measured (needs a GPU)")]
-    assert refused == NEEDS_A_GPU
+    assert refused == OURS
     table = shown.split("\n\n")[1].splitlines()[2:]
     assert len({len(line) for line in table if "not measured" not in line}) == 1
     overhead = [line.split() for line in shown.split("\n\n")[2].splitlines()[2:]]
-    assert [row[0] for row in overhead] == ["torch", "AdamaxW", "PATSAdamax"]
-    assert all(0 < float(bare) < float(step) for _, _, step, bare in overhead[1:])
+    assert [row[:2] for row in overhead[1:]] == [[name, way] for name in OURS[:2] for way in ("foreach", "numba")]
+    assert all(0 < float(bare) < float(step) for _, backend, step, *bares in overhead[1:] for bare in bares)
 
     text = file.read_text(encoding="utf-8")
     assert text.splitlines()[0] == COLUMNS
     rows = list(csv.DictReader(text.splitlines()))
     assert [(row["optimizer"], row["backend"]) for row in rows if row["backend"] != "triton"] == MEASURED_ON_CPU
-    assert [row["optimizer"] for row in rows if row["backend"] == "triton"] == NEEDS_A_GPU
+    assert [row["optimizer"] for row in rows if row["backend"] == "triton"] == OURS
     for row in rows:
         assert row["peak_memory_percent"] == ""
         if row["backend"] == "triton":
@@ -100,10 +97,8 @@ def test_parameters_of_the_real_encoders() -> None:
 
 def test_rows_leave_the_groups_alone_and_keep_their_own_options(groups: list[dict]) -> None:
     before = [set(group) for group in groups]
-    backends = [
-        row.new(groups).param_groups[0].get("backend") for row in bench_optim.ROWS if row.optimizer in NEEDS_A_GPU
-    ]
-    assert backends == ["foreach", "triton"] * 4
+    backends = [row.new(groups).param_groups[0].get("backend") for row in bench_optim.ROWS if row.optimizer in OURS]
+    assert backends == ["foreach", "numba", "triton"] * 5
     assert [set(group) for group in groups] == before
 
 

@@ -95,6 +95,17 @@ def test_from_another_folder(cut: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert left_by(cut) == left_by(cut.with_name("whole"))
 
 
+def test_other_kernels_are_told_of(
+    cut: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which draw other noise: on a machine without Numba, say, what was begun with it."""
+    version = pytest.importorskip("numba").__version__
+    monkeypatch.setattr("module.optim.backends._why_no_numba", lambda: "Numba is not installed")
+    assert resume(cut) == 0
+    said = f"saved with optimizer steps by numba {version}, now foreach: bits may differ"
+    assert said in "".join(capsys.readouterr())
+
+
 def test_everything_moved_and_the_weights_gone(cut: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project, away = cut.parent, tmp_path / "away"
     away.mkdir()

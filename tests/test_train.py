@@ -32,6 +32,11 @@ METHODS = {
     "adamw": ["--optim", "adamw"],
     "pats_adamw": ["--optim", "pats_adamw", "--pats_sensitivity", "magnitude", "--pats_lambda", "1e-8"],
     "sage_adamw": ["--optim", "adamw", "--baseline", "sage"],
+    "recadam_adamax": ["--optim", "recadam_adamax", "--recadam_anneal_t0", "10"],
+    "adamax+mixout": ["--baseline", "mixout"],
+    "adamax+smart": ["--baseline", "smart"],
+    "adamax+freelb": ["--baseline", "freelb"],
+    "adamax+rdrop": ["--baseline", "rdrop"],
 }
 
 

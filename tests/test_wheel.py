@@ -64,7 +64,7 @@ def test_wheel_holds_the_optimizers_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     parts = {
         f"pats/{path.relative_to(ROOT / 'module')}"
-        for part in ("optim", "kernels")
+        for part in ("optim", "kernels", "compiled")
         for path in (ROOT / "module" / part).glob("*.py")
     }
     assert names == parts | {"pats/__init__.py", "pats/py.typed"}
@@ -75,7 +75,9 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
     (info,) = {name.split("/")[0] for name in files.namelist() if ".dist-info/" in name}
     about = email.message_from_bytes(files.read(f"{info}/METADATA"))
     assert (about["Name"], about["Version"]) == ("pats-optim", module.__version__)
-    assert {re.split(r"\W", needed)[0] for needed in about.get_all("Requires-Dist")} == {"torch", "numpy"}
+    needs = about.get_all("Requires-Dist")
+    assert {re.split(r"\W", needed)[0] for needed in needs if "extra ==" not in needed} == {"torch", "numpy"}
+    assert [needed for needed in needs if "extra ==" in needed] == ['numba>=0.68; extra == "fast"']
     assert about.get_payload().startswith("# PATS in your own program")
     license_text = files.read(f"{info}/licenses/LICENSE").decode()
     assert license_text == (ROOT / "LICENSE").read_text(encoding="utf-8")
@@ -142,7 +144,8 @@ for name, param in whole.named_parameters():
     assert torch.equal(param, second.get_parameter(name)), name
     assert torch.equal(param, first.get_parameter(name)) is False, name
 assert (module.OWNER, experiments.OWNER) == ("theirs", "theirs")
-assert not TOOLKIT_NEEDS & set(sys.modules), TOOLKIT_NEEDS & set(sys.modules)
+by_numba = {"scipy", "yaml"} if "numba" in sys.modules else set()  # it imports them where they are there
+assert not (TOOLKIT_NEEDS - by_numba) & set(sys.modules), TOOLKIT_NEEDS & set(sys.modules)
 print(sys.modules["pats"].__file__, sys.modules["pats"].__version__)
 """
 

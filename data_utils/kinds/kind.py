@@ -130,8 +130,8 @@ class Layout(NamedTuple):
     source: np.ndarray
 
     def by_sequence(self, values: np.ndarray, fill: int) -> np.ndarray:
-        """One value a token to (sequences, longest), filled up."""
-        table = np.full((len(self.lengths), int(self.lengths.max())), fill, dtype=values.dtype)
+        """One value a token, or several (tokens, ...), to (sequences, longest, ...), filled up."""
+        table = np.full((len(self.lengths), int(self.lengths.max()), *values.shape[1:]), fill, dtype=values.dtype)
         table[np.arange(table.shape[1]) < self.lengths[:, None]] = values
         return table
 
@@ -212,6 +212,10 @@ class Kind(ABC):
     @abstractmethod
     def targets(self, features: FeatureSet, layout: Layout) -> dict[str, np.ndarray]:
         """What the criterion needs beside the outputs, by name."""
+
+    def distilled(self, features: FeatureSet) -> np.ndarray:
+        """Which outputs a student learns from a teacher's: (sequences,) or (tokens,) bool, as `level` says."""
+        return np.ones(int(features.output_starts[-1]), dtype=bool)
 
     def units(self, features: FeatureSet, layout: Layout) -> int:
         """How many losses the criterion gives for these rows: a batch's loss is their mean."""

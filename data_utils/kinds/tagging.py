@@ -100,6 +100,10 @@ class Tagging(Kind):
         """`label` (sequences, longest): a tag id a token, or `UNSCORED`."""
         return {"label": layout.by_sequence(features.labels[layout.source].astype(np.int64), UNSCORED)}
 
+    def distilled(self, features: FeatureSet) -> np.ndarray:
+        """Words."""
+        return np.asarray(features.labels != UNSCORED)
+
     def units(self, features: FeatureSet, layout: Layout) -> int:
         """Words."""
         return int((features.labels[layout.source] != UNSCORED).sum())

@@ -1,8 +1,8 @@
 """The book-keeping that all optimizers here share: groups, lazy state, aligned tensor lists, saving and loading.
 
 A subclass names its state (`_state_names`), checks its own options (`_check`), updates aligned lists (`_update`) and
-names the Triton kernel of the same mathematics (`_launch`). The mathematics itself lives in functions over lists and in
-`kernels/`.
+names the kernel of the same mathematics (`_launch`). The mathematics itself lives in functions over lists, in
+`kernels/` (Triton) and in `compiled/` (Numba).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch._compile import _disable_dynamo  # as torch.compiler.disable, but wit
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from ..kernels.mode import WARM_UP
-from .backends import BACKENDS, load_kernels, pick_backend
+from .backends import BACKENDS, described, load_kernels, pick_backend
 from .buckets import Bucket, Gradients, Lists, arithmetic_dtype, bucket_limit
 from .sharding import is_sharded, sharded_like, sharding_of, whole
 from .summary import Sensitive, TensorSummary, sample_magnitudes, summarize
 
 if TYPE_CHECKING:
-    from ..kernels.launch import Kernels
+    from .backends import Launcher
 
 Group = dict[str, Any]  # as torch has it: "params" and the options by name
 
@@ -48,11 +48,12 @@ class ListOptimizer(Optimizer):
     backend and on the device for the kernels. Inside of `torch.compile` a step runs as it is: the lists and kernels are
     what a compiler would make of it, and the noise must be the same.
 
-    All subclasses take: `backend`, "foreach" (lists of tensors), "triton" (kernels, RuntimeError where they cannot be
-    used) or "auto" (kernels where they can be used, never on a CPU); `capturable`, whether steps may be captured in a
-    CUDA graph, which needs the kernels, and `lr` as a tensor where it is to change; `state_dtype`, "float32" or
-    "bfloat16" for the averages that forget fast; `master_weights`, whether bf16 and fp16 parameters get a float32 copy
-    in the state, which is updated and rounded into them (so weights are to be loaded together with the state).
+    All subclasses take: `backend`, "foreach" (lists of tensors), "triton" or "numba" (kernels, RuntimeError where they
+    cannot be used) or "auto" (Triton's on a GPU and Numba's on a CPU where they can be used, else lists); `capturable`,
+    whether steps may be captured in a CUDA graph, which needs Triton, and `lr` as a tensor where it is to change;
+    `state_dtype`, "float32" or "bfloat16" for the averages that forget fast; `master_weights`, whether bf16 and fp16
+    parameters get a float32 copy in the state, which is updated and rounded into them (so weights are to be loaded
+    together with the state).
     """
 
     # State that may be stored in bf16: averages that forget within some ten steps. The slow ones would stand still
@@ -62,7 +63,7 @@ class ListOptimizer(Optimizer):
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self._check(defaults)
         self._layouts: dict[Any, Layout] = {}
-        self._kernels: Kernels | None = None  # what Triton keeps from step to step, made when it is first needed
+        self._kernels: dict[str, Launcher] = {}  # what launchers keep from step to step, made when first needed
         super().__init__(params, defaults)
 
     def _check(self, options: Mapping[str, Any]) -> None:
@@ -91,6 +92,19 @@ class ListOptimizer(Optimizer):
         """Return the names of the per-element averages that a step of this group needs."""
         raise NotImplementedError
 
+    def backends(self) -> list[str]:
+        """Return what steps are computed with, with versions: ["foreach", "numba 0.68.1"].
+
+        Each backend rounds in its own way, and lists draw other noise than kernels do. RuntimeError where a step would
+        raise it.
+        """
+        found = {
+            pick_backend(group["backend"], param, **_how(group))
+            for group in self.param_groups
+            for param in group["params"]
+        }
+        return sorted(described(backend) for backend in found)
+
     def _prepare(self, lists: Lists, group: Group) -> None:
         """Do what needs whole tensors before the elementwise update; nothing, for most."""
 
@@ -98,8 +112,8 @@ class ListOptimizer(Optimizer):
         """Update `lists.params` and the state in place, element by element."""
         raise NotImplementedError
 
-    def _launch(self, kernels: Kernels, bucket: Bucket, gradients: Gradients, group: Group) -> None:
-        """Do the whole step with Triton."""
+    def _launch(self, kernels: Launcher, bucket: Bucket, gradients: Gradients, group: Group) -> None:
+        """Do the whole step with Triton or Numba."""
         raise NotImplementedError
 
     @_disable_dynamo
@@ -147,9 +161,10 @@ class ListOptimizer(Optimizer):
         if isinstance(group["lr"], Tensor) and (not group["capturable"] or group["lr"].device != bucket.device):
             group = {**group, "lr": float(group["lr"])}
         if bucket.for_kernels:
-            self._kernels = self._kernels or load_kernels()
+            if bucket.backend not in self._kernels:
+                self._kernels[bucket.backend] = load_kernels(bucket.backend)
             with torch.cuda.device_of(bucket.params[0]):  # type: ignore[no-untyped-call]  # where Triton launches
-                self._launch(self._kernels, bucket, gradients, group)
+                self._launch(self._kernels[bucket.backend], bucket, gradients, group)
             return
         lists = bucket.lists(gradients)
         # A tensor for the addend, wrapped once: adding a number would wrap it again for each counter.
@@ -200,7 +215,8 @@ class ListOptimizer(Optimizer):
                 continue
             if grad.is_sparse:
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-            kernels = pick_backend(group["backend"], param, capturable=group["capturable"]) == "triton"
+            backend = pick_backend(group["backend"], param, **_how(group))
+            kernels = backend != "foreach"
             state: dict[str, Tensor] = self.state[param]
             counter = state.get("step")
             counted_on = param.device if kernels else CPU
@@ -208,12 +224,13 @@ class ListOptimizer(Optimizer):
                 state["step"] = counter = _counter(counter, counted_on)
             count = None if kernels else counter.item()  # the kernels look at each parameter's own
             sharding = sharding_of(param) if is_sharded(param) else None
-            # The kernels load four elements at a time where all tensors of a launch have whole lots of them.
-            key = (param.device, param.dtype, grad.dtype, count, sharding, kernels and param.numel() % 16 == 0)
+            # Triton loads four elements at a time where all tensors of a launch have whole lots of them.
+            whole_lots = backend == "triton" and param.numel() % 16 == 0
+            key = (backend, param.device, param.dtype, grad.dtype, count, sharding, whole_lots)
             bucket = filling.get(key)
             if bucket is None or not bucket.has_room(param.numel()):
                 state_dtypes = self._state_dtypes(param.dtype, group)
-                bucket = filling[key] = Bucket(kernels, bucket_limit(param.device), state_dtypes, sharding)
+                bucket = filling[key] = Bucket(backend, bucket_limit(param.device), state_dtypes, sharding)
                 buckets.append(bucket)
             bucket.add(place, first, param, state)
         return buckets
@@ -264,11 +281,16 @@ class ListOptimizer(Optimizer):
         """
         before = vars(self).get("param_groups") or [{}] * len(state["param_groups"])
         super().__setstate__(state)
-        self._layouts, self._kernels = {}, None
+        self._layouts, self._kernels = {}, {}
         self.defaults.pop("differentiable", None)  # torch has just added it: no option of these optimizers
         for group, own in zip(self.param_groups, before, strict=True):
             for name, value in (self.defaults | own).items():
                 group.setdefault(name, value)
+
+
+def _how(group: Group) -> dict[str, Any]:
+    """The options that a backend must serve."""
+    return {name: group[name] for name in ("capturable", "state_dtype")}
 
 
 def _counter(old: Tensor | None, device: torch.device) -> Tensor:
@@ -301,7 +323,7 @@ class TwoAverageOptimizer(ListOptimizer):
             weight_decay=group["weight_decay"],
         )
 
-    def _launch(self, kernels: Kernels, bucket: Bucket, gradients: Gradients, group: Group) -> None:
+    def _launch(self, kernels: Launcher, bucket: Bucket, gradients: Gradients, group: Group) -> None:
         kernels.descend(self.kernel, bucket, gradients, group, self.averages)
 
 

@@ -65,11 +65,11 @@ class Bucket:
     - `starts`: where in the whole the local shard begins; `regions`: the box that it is, where it is no span.
     - `spans`: the positions whose noise is needed.
 
-    `for_kernels` says what updates them: Triton's kernels, each parameter by its own count of steps, or lists of
-    tensors, which share one. Of those it should hold `limit` elements at most.
+    `backend` says what updates them: kernels of "triton" or "numba", each parameter by its own count of steps, or
+    lists of tensors ("foreach"), which share one. Of those it should hold `limit` elements at most.
     """
 
-    for_kernels: bool
+    backend: str
     limit: int
     state_dtypes: dict[str, torch.dtype]
     sharding: Sharding | None = None
@@ -86,6 +86,11 @@ class Bucket:
 
     def __post_init__(self) -> None:
         self.state = {name: [] for name in self.state_dtypes}
+
+    @property
+    def for_kernels(self) -> bool:
+        """Whether kernels update the parameters, not lists."""
+        return self.backend != "foreach"
 
     @property
     def device(self) -> torch.device:
@@ -136,6 +141,8 @@ class Bucket:
             grads = [local(sharded_like(grad, members[i])) for i, grad in zip(self.places, grads, strict=True)]
         if self.for_kernels:
             grads = [grad.contiguous() for grad in grads]
+        if self.backend == "numba":  # of another dtype only where a program has asked torch for that
+            grads = _in_dtype(grads, torch.float32)
         if isinstance(factor, Tensor) and factor.device != self.device:
             factor = float(factor)
         return Gradients(grads, factor)

@@ -36,7 +36,7 @@ from .sensitivity import mean_sensitivities, sensitivity_
 from .twins import note_draw
 
 if TYPE_CHECKING:
-    from ..kernels.launch import Kernels
+    from .backends import Launcher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,7 +345,7 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
         reading = {name: group[name] for name in READING}
         return unit_scales([average], [mean], [size], **reading)[0] * noise_scale(group)
 
-    def _launch(self, kernels: Kernels, bucket: Bucket, gradients: Gradients, group: Group) -> None:
+    def _launch(self, kernels: Launcher, bucket: Bucket, gradients: Gradients, group: Group) -> None:
         if not self._perturbs(group):
             super()._launch(kernels, bucket, gradients, group)
             return

@@ -43,8 +43,8 @@ class RecAdamConfig(Hyperparameters):
     anneal_k: float = hyperparameter(
         0.5, symbol="k", flag="recadam_anneal_k", within="(0, ∞)", help="how fast the task takes over"
     )
-    anneal_t0: int = hyperparameter(
-        250,
+    anneal_t0: float = hyperparameter(
+        250.0,
         symbol="t0",
         flag="recadam_anneal_t0",
         within="[0, ∞)",
@@ -68,7 +68,7 @@ ANNEALING = ("anneal_fun", "anneal_k", "anneal_t0")
 """The options that λ(t) depends on."""
 
 
-def task_share(step: int, *, anneal_fun: str, anneal_k: float, anneal_t0: int) -> float:
+def task_share(step: int, *, anneal_fun: str, anneal_k: float, anneal_t0: float) -> float:
     """Return λ(t), from 0 to 1."""
     if anneal_fun == "linear":
         return min(1.0, step / anneal_t0) if anneal_t0 else 1.0
@@ -91,7 +91,7 @@ class _Recalling(TwoAverageOptimizer):
         *,
         anneal_fun: str = RecAdamConfig.anneal_fun,
         anneal_k: float = RecAdamConfig.anneal_k,
-        anneal_t0: int = RecAdamConfig.anneal_t0,
+        anneal_t0: float = RecAdamConfig.anneal_t0,
         pretrain_cof: float = RecAdamConfig.pretrain_cof,
         backend: str = "auto",
         state_dtype: str = "float32",

@@ -24,7 +24,7 @@ from .hyperparameters import Hyperparameters, hyperparameter
 from .sensitivity import sensitivity_
 
 if TYPE_CHECKING:
-    from ..kernels.launch import Kernels
+    from .backends import Launcher
 
 
 def sage_factors(fresh: list[Tensor], averages: list[Tensor], *, correction: float, eps: float) -> list[Tensor]:
@@ -79,7 +79,7 @@ class _Sage(SensitivityOptimizer):
     def _state_names(self, group: Group) -> tuple[str, ...]:
         return (*self.averages, "sensitivity") if group["perturb"] else self.averages
 
-    def _launch(self, kernels: Kernels, bucket: Bucket, gradients: Gradients, group: Group) -> None:
+    def _launch(self, kernels: Launcher, bucket: Bucket, gradients: Gradients, group: Group) -> None:
         kernels.descend_by_sensitivity(self.kernel, bucket, gradients, group, self.averages)
 
     def _factors(self, lists: Lists, group: Group, correction: float) -> list[Tensor] | None:

@@ -6,22 +6,20 @@ and memory holds one graph at a time. Everything an objective computes runs unde
 model through `forward` alone, so it works on one process, under DDP and under FSDP. For every batch of a task it must
 yield equally many terms, so that processes stay in step.
 
-There is one objective, `plain`. How others fit, without a change to the update:
+What an objective takes for the loss of a task's logits is its `criterion`. Distillation (`distill`) is another
+criterion: soft labels are one more entry of `batch.targets`, and the task's loss against its labels is mixed with its
+`kd_loss` against them. So it goes with any objective.
 
-SMART (Jiang et al. 2020): the encoder takes one more input, a perturbation of the word embeddings, (lines, width,
-hidden). The objective finds it by extra forward passes and `torch.autograd.grad`, which leaves the parameters'
-gradients alone. It yields one term: `task_loss` plus the divergence of the two outputs.
-
-FreeLB (Zhu et al. 2020): the same input. Each ascent step yields its share of the loss. When the generator goes on, the
-perturbation has its gradient, up to a factor, and takes the next step.
-
-Distillation: soft labels are one more entry of `batch.targets`. The objective yields `task_loss` plus the task's
-`kd_loss` against them.
-
-An objective with settings is a frozen dataclass with this call.
+An objective is a subclass of `Objective` in a file of its own, and a line in `choose.py`. It can do three things that
+`Plain` does not:
+- Look ahead. SMART finds a perturbation of the word embeddings by extra forward passes and `torch.autograd.grad`, which
+  leaves the parameters' gradients alone, and yields one term that depends on two outputs.
+- Take turns. FreeLB yields each ascent step's share of the loss. When it goes on, its perturbation has its gradient, up
+  to a factor, and takes the next step.
+- Change the batch. R-Drop runs its rows twice, side by side.
 """
 
-from mt_dnn.objectives.objective import Forward, Objective
-from mt_dnn.objectives.plain import criterion, plain, task_loss
+from mt_dnn.objectives.objective import Criterion, Forward, Objective
+from mt_dnn.objectives.plain import Plain, criterion, task_loss
 
-__all__ = ["Forward", "Objective", "criterion", "plain", "task_loss"]
+__all__ = ["Criterion", "Forward", "Objective", "Plain", "criterion", "task_loss"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from data_utils.task_def import TaskDef
 from module.losses import LOSSES
 from mt_dnn.batching import Batch
-from mt_dnn.objectives.objective import Forward
+from mt_dnn.objectives.objective import Criterion, Forward, Objective
 
 
 def criterion(task: TaskDef, logits: Tensor, batch: Batch) -> Tensor:
@@ -17,11 +18,21 @@ def criterion(task: TaskDef, logits: Tensor, batch: Batch) -> Tensor:
     return LOSSES[task.loss](logits, batch.targets).sum() * task.loss_weight
 
 
-def task_loss(forward: Forward, task: TaskDef, batch: Batch) -> Tensor:
-    """The task's `criterion` on the batch: one forward pass."""
+def task_loss(forward: Forward, task: TaskDef, batch: Batch, criterion: Criterion = criterion) -> Tensor:
+    """The criterion on the batch: one forward pass."""
     return criterion(task, forward(task.name, batch.inputs), batch)
 
 
-def plain(forward: Forward, task: TaskDef, batch: Batch) -> Iterator[Tensor]:
-    """The objective of plain fine-tuning: one term, `task_loss`."""
-    yield task_loss(forward, task, batch)
+@dataclass(frozen=True)
+class Plain(Objective):
+    """The objective of plain fine-tuning: one term, `task_loss`.
+
+    Attributes:
+        criterion: what stands for the task's loss; with a teacher `mt_dnn.objectives.distill.Distillation`.
+    """
+
+    criterion: Criterion = criterion
+
+    def __call__(self, forward: Forward, task: TaskDef, batch: Batch) -> Iterator[Tensor]:
+        """See `Objective`."""
+        yield task_loss(forward, task, batch, self.criterion)

@@ -16,6 +16,7 @@ from data_utils.task_def import KEPT_ONLY, TaskDef
 from module.optim import ListOptimizer
 from module.optim.sharding import sharded_like
 from mt_dnn.data import TaskData
+from mt_dnn.objectives.distill import kd_loss
 from mt_dnn.parallel import Parallel
 from mt_dnn.places import encoder_changes
 from mt_dnn.precision import Precision
@@ -35,6 +36,7 @@ class RunState:
         updates: in an epoch.
         seed: the run's seed.
         encoder: `encoder_identity` of the model's.
+        idle_keys: keys of a task's definition that have no effect in this run, and so may change while it is cut.
     """
 
     parallel: Parallel
@@ -46,6 +48,7 @@ class RunState:
     updates: int
     seed: int
     encoder: dict[str, Any]
+    idle_keys: frozenset[str] = frozenset()
     progress: Progress = field(default_factory=Progress)
     losses: LossMeter = field(default_factory=LossMeter)
 
@@ -152,7 +155,9 @@ class RunState:
         ranks, random = self.parallel.ranks, checkpoint.tensors["random"]
         made_with, own = checkpoint.state["made_with"], self._made_with()
         if changed := [
-            f"{name} {made_with.get(name)}, now {own[name]}" for name in own if own[name] != made_with.get(name)
+            f"{name} {made_with.get(name, 'unknown')}, now {own[name]}"
+            for name in own
+            if own[name] != made_with.get(name)
         ]:
             say(f"saved with {'; '.join(changed)}: bits may differ from those of a run that never stopped")
         on_gpu = self.precision.device.type == "cuda"
@@ -164,24 +169,29 @@ class RunState:
             torch.cuda.set_rng_state(random[f"{ranks.rank}.cuda"], self.precision.device)
 
     def _made_with(self) -> dict[str, Any]:
-        """What bits depend on besides the settings."""
-        return {
+        """What bits depend on besides the settings; of our own optimizers, which kernels draw their noise."""
+        made_with = {
             "processes": self.parallel.ranks.size,
             "model": type(self.parallel).__name__,
             "device": device_name(self.precision.device),
             "torch": str(torch.__version__),
         }
+        if isinstance(self.optimizer, ListOptimizer):
+            made_with["optimizer steps by"] = ", ".join(self.optimizer.backends())
+        return made_with
 
     def _check_inputs(self, checkpoint: Checkpoint) -> None:
         """Raise `InputError` where features, task definitions or encoder are not those of the checkpoint."""
         saved, data = checkpoint.state["data"], self._data_identity()
-        saved = {name: task | {"definition": _with_effect(task["definition"])} for name, task in saved.items()}
+        saved = {name: task | {"definition": self._with_effect(task["definition"])} for name, task in saved.items()}
         bad = []
         for name, now in data.items():
             before = saved[name]
             bad += [f"--data_dir: the features of {name} changed"] * (before["sha256"] != now["sha256"])
             defined = any(before[key] != now[key] for key in ("definition", "label_names"))
             bad += [f"--task_def: the definition of {name} changed"] * defined
+            taught = before.get("teacher") != now.get("teacher")
+            bad += [f"--distill_from: the soft labels of {name}, or its kd_loss, changed"] * taught
         if "encoder" in checkpoint.state:  # an older one does not say
             changes = encoder_changes(checkpoint.state["encoder"], self.encoder)
             bad += [f"--init_checkpoint: the encoder changed: {', '.join(changes)}"] * bool(changes)
@@ -192,22 +202,31 @@ class RunState:
             )
 
     def _data_identity(self) -> dict[str, Any]:
-        """What a checkpoint belongs to: each task's definition, its label names in order, and its features' hashes."""
+        """What a checkpoint belongs to: each task's definition, its label names in order, and its features' hashes.
+
+        Of a task with a teacher the soft labels' hashes, too.
+        """
         return {
             name: {
-                "definition": _with_effect(item.task.to_dict()),
+                "definition": self._with_effect(item.task.to_dict()),
                 "label_names": list(item.task.label_names),
                 "sha256": {
                     features.stem if features.origin else features.split: features.sha256 for features in item.splits
                 },
+                **_teacher(item),
             }
             for name, item in self.data.items()
         }
 
+    def _with_effect(self, definition: dict[str, Any]) -> dict[str, Any]:
+        """A task's definition without the keys that have no effect: they may change while a run is cut."""
+        return {key: value for key, value in definition.items() if key not in self.idle_keys.union(KEPT_ONLY)}
 
-def _with_effect(definition: dict[str, Any]) -> dict[str, Any]:
-    """A task's definition without the keys that are only read and kept: they may change while a run is cut."""
-    return {key: value for key, value in definition.items() if key not in KEPT_ONLY}
+
+def _teacher(item: TaskData) -> dict[str, Any]:
+    """What a task learns from beside its labels; {} for nothing."""
+    soft = {file.stem: file.soft.sha256 for file in item.train_files if file.soft is not None}
+    return {"teacher": {"sha256": soft, "kd_loss": kd_loss(item.task)}} if soft else {}
 
 
 def _go_to(schedule: LambdaLR, updates: int) -> None:

@@ -18,6 +18,7 @@ from studies.sensitivity_record import Sensitivities
 from studies.study import STUDY_FILE, Outcome, Settings, Status, Study
 from studies.tables.comparison import StudyTable
 from studies.tables.layouts import NOTHING
+from studies.throughput import throughput
 
 WORDS = ("recipe", "method", "seed", "state")
 SWEEP = "python -m studies.sweep --output_dir"
@@ -141,6 +142,7 @@ def times(outcomes: Sequence[Outcome], tables: Sequence[StudyTable]) -> list[Htm
     facts = {
         "Hardware": _tally(map(hardware, done)),
         "Time in all": f"{duration(total)} of finished runs, one after the other; what other runs took is not recorded",
+        **({"Throughput": pace.words()} if (pace := throughput(done)) else {}),
         "Energy": "not measured",
         **{f"{name} version": _tally(versions) for name, versions in _versions(done).items()},
     }

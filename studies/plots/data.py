@@ -21,6 +21,8 @@ METHODS = {
     "adamax": "Adamax",
     "sage": "SAGE",
     "noisytune": "NoisyTune",
+    "mixout": "Mixout",
+    "recadam": "RecAdam",
     "pats": "PATS",
     "pats_lr": "PATS, σ by rate",
     "pats_magnitude": "PATS, |θg|, σ = r",

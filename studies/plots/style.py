@@ -45,6 +45,8 @@ LOOKS = {
     "adamax": Look(_rgb("000000"), (0, (4, 1.5)), "s"),
     "sage": Look(_rgb("009E73"), (0, (6, 1.5, 1, 1.5)), "^"),
     "noisytune": Look(_rgb("D55E00"), (0, (2, 1)), "D"),
+    "mixout": Look(_rgb("56B4E9"), (0, (3, 1)), "<"),
+    "recadam": Look(_rgb("E69F00"), (0, (4, 1, 1, 1)), ">"),
     "pats": Look(_rgb("0072B2"), "solid", "o"),
     "pats_lr": Look(_rgb("5D3A9B"), (0, (5, 1, 1, 1)), "h"),
     "pats_magnitude": Look(_rgb("8B5A00"), (0, (3, 1, 1, 1, 1, 1)), "X"),

@@ -94,13 +94,17 @@ class Board:
         By those of the same method where there are some: what is varied, such as the share of data, can matter most.
         """
         left, now = 0.0, time.monotonic()
+        means: dict[tuple[str, str], float] = {}  # each once, or the time to tell grows with runs done times runs to do
         for run, state in self.states.items():
             if state in (State.WAITING, State.RUNNING):
                 if not (known := self.seconds.get(run.recipe)):
                     return None
+                kind = (run.recipe, run.label)
+                if kind not in means:
+                    took = known.get(run.label) or [seconds for own in known.values() for seconds in own]
+                    means[kind] = statistics.fmean(took)
                 spent = now - self.running[run].since if run in self.running else 0.0
-                took = known.get(run.label) or [seconds for own in known.values() for seconds in own]
-                left += max(0.0, statistics.fmean(took) - spent)
+                left += max(0.0, means[kind] - spent)
         return left / self.slots
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from data_utils.errors import InputError
 from data_utils.strict import shown
@@ -15,7 +17,7 @@ from data_utils.strict import shown
 GIB_A_RUN = 24
 """Free memory of a GPU for each run that shares it: room for RoBERTa-large, 32 rows of 128 tokens, in fp32."""
 CORES_A_RUN = 4
-"""CPU cores in a group. GIB_A_RUN and this are rules of thumb, not measured: --runs_per_device knows better."""
+"""CPU cores in a group. GIB_A_RUN and this are rules of thumb; `layout` measures where it pays."""
 AUTO = "auto"
 
 _PROBE = """
@@ -39,6 +41,19 @@ class Slot:
     environment: Mapping[str, str] = field(default_factory=dict)
     cores: tuple[int, ...] = ()
 
+    @property
+    def threads(self) -> int:
+        """How many threads a run there computes with; of a list for nested regions the first, which is torch's."""
+        return int(self.environment["OMP_NUM_THREADS"].split(",")[0])
+
+    def start(self, command: Sequence[str], **how: Any) -> subprocess.Popen[Any]:
+        """Start a process there, out of the reach of a terminal's Ctrl-C; `how` as for `subprocess.Popen`."""
+        process = subprocess.Popen(command, env=os.environ | dict(self.environment), start_new_session=True, **how)
+        if self.cores and hasattr(os, "sched_setaffinity"):
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(process.pid, self.cores)  # before Python has started: its threads inherit it
+        return process
+
 
 def find_slots(devices: str = AUTO, runs_per_device: str = AUTO) -> list[Slot]:
     """The places for runs on this machine.
@@ -55,13 +70,13 @@ def find_slots(devices: str = AUTO, runs_per_device: str = AUTO) -> list[Slot]:
         raise InputError(f"--runs_per_device: expected {AUTO} or a whole number from 1, got {shown(runs_per_device)}")
     runs = None if runs_per_device == AUTO else int(runs_per_device)
     if devices == "cpu":
-        return _cpu_slots(runs)
+        return cpu_slots(runs)
     asked = devices.split(",")
     if devices != AUTO and not all(re.fullmatch("cuda:[0-9]{1,4}", one) for one in asked):
         raise InputError(f"--devices: expected {AUTO}, cpu, or GPUs such as cuda:0,cuda:1, got {shown(devices)}")
     free = _free_gib()
     if devices == AUTO:
-        return _gpu_slots(range(len(free)), free, runs) if free else _cpu_slots(runs)
+        return _gpu_slots(range(len(free)), free, runs) if free else cpu_slots(runs)
     indices = list(dict.fromkeys(int(one.removeprefix("cuda:")) for one in asked))
     if missing := [index for index in indices if index >= len(free)]:
         there = ", ".join(f"cuda:{index}" for index in range(len(free))) or "none"
@@ -94,8 +109,13 @@ def _gpu_slots(indices: Sequence[int], free: Sequence[int], runs: int | None) ->
     ]
 
 
-def _cpu_slots(runs: int | None) -> list[Slot]:
-    """Groups of neighbouring cores; no GPU can be seen from them."""
+def cpu_slots(runs: int | None = None, threads: int | None = None) -> list[Slot]:
+    """Groups of neighbouring cores; no GPU can be seen from them.
+
+    Args:
+        runs: how many groups; None: one for `CORES_A_RUN` cores.
+        threads: of each run; None: as many as its group has cores, or what OMP_NUM_THREADS says.
+    """
     cores = available_cores()
     if runs is None:
         runs = max(1, len(cores) // CORES_A_RUN)
@@ -103,7 +123,12 @@ def _cpu_slots(runs: int | None) -> list[Slot]:
         raise InputError(f"--runs_per_device {runs}: there are {len(cores)} CPU cores, and a run needs one")
     groups = [cores[i * len(cores) // runs : (i + 1) * len(cores) // runs] for i in range(runs)]
     return [
-        Slot(f"cpu {_ranges(group)}", {"CUDA_VISIBLE_DEVICES": ""} | _threads(len(group)), group) for group in groups
+        Slot(
+            f"cpu {_ranges(group)}",
+            {"CUDA_VISIBLE_DEVICES": ""} | ({"OMP_NUM_THREADS": str(threads)} if threads else _threads(len(group))),
+            group,
+        )
+        for group in groups
     ]
 
 

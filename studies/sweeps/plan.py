@@ -26,6 +26,8 @@ NOT_TO_CHANGE = frozenset(
     device""".split()
 )
 """Flags of train.py that the sweep sets itself, or that make a method or a recipe what it is."""
+ALL = "all"
+"""In place of methods' names: all methods of the recipes, none of which needs an input beside features and encoder."""
 OF_ENCODER = ("init_checkpoint", "data_dir")
 
 
@@ -35,7 +37,7 @@ class Request:
 
     Attributes:
         recipes: `<encoder>/<task>` each.
-        methods: of the recipes.
+        methods: of the recipes; `ALL` alone for all that they have.
         seeds: one run each.
         varied: values by flag; a method is run with every combination of those that it has a use for.
         overrides: value by flag, for all runs in place of the recipe's.
@@ -59,6 +61,13 @@ class Request:
         """What knows the recipes."""
         return self.own or Recipes.of(self.suite_for(study))
 
+    def methods_in(self, study: Study) -> tuple[str, ...]:
+        """The names of the methods, in the recipes' order for `ALL`."""
+        if self.methods != (ALL,):
+            return self.methods
+        source = self.source(study)
+        return tuple(dict.fromkeys(method for recipe in self.recipes for method in source.methods_of(recipe)))
+
     def suite_for(self, study: Study) -> Suite:
         """The suite of the runs to add; InputError if the study has runs of another one."""
         if study.runs and self.suite not in (None, study.suite):
@@ -77,13 +86,14 @@ class Request:
         overrides = dict(_agreed(self.overrides, study) if study.runs else self.overrides)
         raise_all([f"--vary {flag}: is fixed by --set" for flag in self.varied if flag in overrides])
         study = replace(study, suite=self.suite_for(study))
-        pairs = list(itertools.product(self.recipes, self.methods))
+        methods = self.methods_in(study)
+        pairs = list(itertools.product(self.recipes, methods))
         settings = {pair: self._settings(*pair, study, overrides) for pair in pairs}
         self._check_used(settings.values(), {} if study.runs else overrides)
         runs = [
             Run(recipe, method, varied, seed)
             for recipe, seed in itertools.product(self.recipes, self.seeds)  # so that methods can soon be compared
-            for method in self.methods
+            for method in methods
             for varied in combinations(self.varied, settings[recipe, method])
         ]
         extended = replace(study, overrides=overrides)
@@ -135,10 +145,10 @@ def _agreed(overrides: Mapping[str, str], study: Study) -> Mapping[str, str]:
 
 
 def has_use_for(flag: str, settings: Settings) -> bool:
-    """Whether a method has a use for a flag: a flag of PATS's, SAGE's or NoisyTune's is for that method alone."""
+    """Whether a method has a use for a flag: a flag of `OWN_FLAGS` is for its method alone."""
     kinds = {str(settings.get("optim")), str(settings.get("baseline"))}
-    owner = next((own for own in OWN_FLAGS if flag.startswith(own)), None)
-    return owner is None or any(f"{kind}_".startswith(owner) for kind in kinds)
+    owner = next((method for own, method in OWN_FLAGS.items() if flag.startswith(own)), None)
+    return owner is None or any(f"{kind}_".startswith(f"{owner}_") for kind in kinds)
 
 
 def combinations(varied: Mapping[str, Sequence[str]], settings: Settings) -> list[tuple[tuple[str, str], ...]]:

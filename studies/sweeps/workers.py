@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import shlex
 import signal
 import subprocess
@@ -41,6 +40,7 @@ class Attempt:
     Attributes:
         log_start: size of its log file before it said something.
         before: how often it had been started before.
+        started: time.time() then.
     """
 
     run: Run
@@ -49,6 +49,7 @@ class Attempt:
     log: Path
     log_start: int
     before: int
+    started: float
 
     def said(self) -> list[str]:
         """The lines of its log that are its own."""
@@ -151,19 +152,8 @@ class Workers:
             file.write(f"$ {shlex.join(command)}\n".encode())
             file.flush()
             start = file.tell()
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=os.environ | dict(slot.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C is for the sweep, which passes it on once
-            )
-        if slot.cores and hasattr(os, "sched_setaffinity"):
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(process.pid, slot.cores)  # before Python has started: its threads inherit it
-        self._attempts.append(Attempt(run, slot, process, log, start, before))
+            process = slot.start(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+        self._attempts.append(Attempt(run, slot, process, log, start, before, time.time()))
         epochs = str(dict(run.varied).get("epochs") or self.study.settings[run.recipe, run.method].get("epochs", "?"))
         self.board.states[run] = State.RUNNING
         self.board.running[run] = Running(slot.name, time.monotonic(), self.study.run_folder(run), epochs)
@@ -178,6 +168,7 @@ class Workers:
 
     def _record(self, attempt: Attempt) -> None:
         run, code, said = attempt.run, attempt.process.returncode, attempt.said()
+        span = (attempt.started, time.time())
         outcome = self.study.outcome(run)
         if code == BusyError.exit_code:
             if outcome.status is Status.CUT:  # else the other process has ended by now, and somebody has noted how
@@ -186,8 +177,10 @@ class Workers:
             return
         if outcome.status is not Status.DONE and not _was_ended(code):
             message = _last_words(said) or f"train.py ended with exit code {code}"
-            self.study.note_attempt(run, attempts=attempt.before + 1, exit_code=code or 1, message=message)
+            self.study.note_attempt(run, attempts=attempt.before + 1, exit_code=code or 1, message=message, span=span)
             outcome = self.study.outcome(run)
+        elif outcome.status is Status.DONE:
+            self.study.note_attempt(run, attempts=attempt.before + 1, exit_code=0, message="", span=span)
         self._tell_end(outcome)
 
     def _tell_end(self, outcome: Outcome) -> None:

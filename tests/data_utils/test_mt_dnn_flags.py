@@ -58,7 +58,7 @@ def test_several_flags_are_told_in_one_message() -> None:
     )
     assert code == 2
     assert message.splitlines()[:6] == [
-        "error: --mkd_opt is MT-DNN's; not here: " + TRAIN["mkd_opt"].remark,
+        "error: --mkd_opt is MT-DNN's; here it is --distill_from: " + TRAIN["mkd_opt"].remark,
         "--train_dataset: no such flag; flags are not cut short here, write --train_datasets",
         "--mix is MT-DNN's --mix_opt, cut short; not here: " + TRAIN["mix_opt"].remark,
         "--cuda is MT-DNN's; here it is --device: auto, cpu or cuda",

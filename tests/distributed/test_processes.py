@@ -29,6 +29,9 @@ METHODS = {
     "PATS, passes of 23 rows and of 1": [*PATS, "--batch_size", "23", "--grad_accumulation_step", "2", "--epochs", "4"],
     "SAGE, passes of 2 rows": ["--optim", "sage_adamw", "--batch_size", "2", "--grad_accumulation_step", "3"]
     + ["--epochs", "2"],
+    "FreeLB, passes of 23 rows and of 1": ["--baseline", "freelb", "--freelb_init_magnitude", "0", "--batch_size", "23"]
+    + ["--grad_accumulation_step", "2", "--epochs", "2"],
+    "R-Drop, batches of 23 rows and of 1": ["--baseline", "rdrop", "--batch_size", "23", "--epochs", "2"],
 }
 """Several methods with updates that cannot be shared out evenly, or leave a rank without any row."""
 
@@ -67,6 +70,17 @@ def test_as_one_process(
     train_on(group_of(ranks), workshop.flags(tmp_path, *flags, *more))
     assert_close_run(one, tmp_path)
     assert (results(one)["processes"], results(tmp_path)["processes"]) == (1, ranks)
+
+
+@pytest.mark.parametrize("more", [[], ["--fsdp"]], ids=["DDP", "FSDP"])
+def test_smart_runs_and_replicas_stay_equal(
+    workshop: Workshop, tmp_path: Path, group_of: GroupOf, more: list[str]
+) -> None:
+    """Each process starts from a perturbation of its own, so the outcome is not that of one process."""
+    flags = [*TASKS, "--baseline", "smart", "--epochs", "2", "--batch_size", "23", "--grad_accumulation_step", "2"]
+    flags += ["--replica_check_per_updates", "1"]
+    train_on(group_of(2), workshop.flags(tmp_path, *flags, *more))
+    assert results(tmp_path)["optim"] == "adamax+smart"
 
 
 def test_the_noise_that_is_compared_is_sizeable(rehearsed: Callable) -> None:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from mt_dnn.batching import SHORTEST_LINE, Collator
+from mt_dnn.batching import SHORTEST_LINE, Collator, bucket_size
 from mt_dnn.data import cutting_problems
 
 
-def collator(packing: bool, max_length: int = 64, offset: int = 0) -> Collator:
-    return Collator(pad_token_id=1, uses_type_ids=True, packing=packing, position_offset=offset, max_length=max_length)
+def collator(packing: bool, max_length: int = 64, offset: int = 0, widest: int | None = None) -> Collator:
+    own = {"position_offset": offset, "max_length": max_length, "widest": widest}
+    return Collator(pad_token_id=1, uses_type_ids=True, packing=packing, **own)
 
 
 ROWS = [np.array([2, 10, 11, 3]), np.array([2, 20, 3]), np.array([2, 30, 31, 32, 33, 3])]
@@ -80,3 +81,29 @@ def test_regression_labels_are_floats(make_features) -> None:
     batch = collator(packing=False)(make_features(ROWS, [0.5, 1.0, 2.5]), np.array([2, 0]))
     assert batch.targets["label"].tolist() == [2.5, 0.5]
     assert batch.targets["label"].dtype == torch.float32
+
+
+def test_bucket_sizes_are_powers_of_two_and_half_as_much_again() -> None:
+    assert [bucket_size(size) for size in (1, 2, 3, 4, 5, 7, 9, 13, 17, 64, 65, 97)] == [
+        *(1, 2, 3, 4, 6, 8, 12, 16, 24, 64, 96, 128)
+    ]
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_buckets_make_few_shapes_of_many(make_features, packing: bool) -> None:
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(5, 99, size=rng.integers(2, 100)) for _ in range(400)]
+    features = make_features(rows)
+    batches = np.split(rng.permutation(400), 50)
+    plain, bucketed = (collator(packing, 100), collator(packing, 100, widest=100))
+    shapes = {bucketed(features, one).inputs["input_ids"].shape for one in batches}
+    assert 2 * len(shapes) < len({plain(features, one).inputs["input_ids"].shape for one in batches})
+    assert max(width for _, width in shapes) <= 100
+
+
+def test_lines_without_rows_belong_to_no_sequence(make_features) -> None:
+    rows = [np.arange(10, 70) for _ in range(5)]
+    inputs = collator(packing=True, widest=64)(make_features(rows), np.arange(5)).inputs
+    assert inputs["input_ids"].shape == (6, 64)
+    assert (inputs["input_ids"][5] == 1).all() and (inputs["sequence_ids"][5] == -1).all()
+    assert inputs["first_tokens"].tolist() == [0, 64, 128, 192, 256]

@@ -13,6 +13,9 @@ from module.mixout import MixoutConfig
 from module.optim import PATSConfig, RecAdamConfig, SAGEConfig, build_optimizer
 from module.optim.hyperparameters import Hyperparameters
 from mt_dnn.config import FLAGS, TrainConfig, load_config
+from mt_dnn.objectives.freelb import FreeLBConfig
+from mt_dnn.objectives.rdrop import RDropConfig
+from mt_dnn.objectives.smart import SMARTConfig
 from mt_dnn.plan import _values
 
 REQUIRED = "--data_dir d --init_checkpoint e --train_datasets cola --output_dir {out}"
@@ -176,13 +179,16 @@ NEEDS = {
     SAGEConfig: ["--optim", "sage_adamax"],
     RecAdamConfig: ["--optim", "recadam_adamax"],
     MixoutConfig: ["--baseline", "mixout"],
+    SMARTConfig: ["--baseline", "smart"],
+    FreeLBConfig: ["--baseline", "freelb"],
+    RDropConfig: ["--baseline", "rdrop"],
 }
 
 
 @pytest.mark.parametrize("flag", OF_METHODS)
 def test_every_hyperparameter_reaches_the_plan_and_the_optimizer(flag: str, tmp_path: Path) -> None:
     owner, field = FLAGS[flag].owner, FLAGS[flag].field
-    number = 3 if isinstance(field.default, int) else 0.25
+    number = 5 if isinstance(field.default, int) else 0.25
     other = next((one for one in field.metadata["choices"] if one != field.default), number)
     config = load(tmp_path, *NEEDS[owner], f"--{flag}", str(other))
     assert f"{flag.partition('_')[2]} {other}" in _values(config, 1000)[0]

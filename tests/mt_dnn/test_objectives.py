@@ -16,9 +16,9 @@ from torch import Tensor
 import train
 from data_utils.errors import InputError
 from data_utils.task_def import DataFormat, TaskDef, TaskType, load_task_defs
-from mt_dnn import trainer
+from mt_dnn import setup
 from mt_dnn.batching import Batch
-from mt_dnn.objectives import Forward, plain, task_loss
+from mt_dnn.objectives import Forward, Objective, Plain, task_loss
 from tests.conftest import Workshop
 from tests.test_train import without_dropout
 
@@ -49,7 +49,7 @@ def test_plain_yields_one_term_the_weighted_sum_over_rows() -> None:
     batch = Batch({}, {"label": torch.tensor([0, 1, 1])}, None)  # type: ignore[arg-type]
     for weight in (1.0, 0.25):
         task = dataclasses.replace(TOY, loss_weight=weight)
-        (term,) = plain(lambda name, inputs: logits, task, batch)
+        (term,) = Plain()(lambda name, inputs: logits, task, batch)
         assert term.shape == ()
         assert term.item() == pytest.approx(3 * weight * 0.6931472)
 
@@ -106,20 +106,23 @@ def test_an_objective_of_several_terms_is_the_sum_of_them(
 ) -> None:
     """Each term's backward pass comes before the next term is computed, as FreeLB's ascent steps need it."""
 
-    def thirds(forward: Forward, task: TaskDef, batch: Batch) -> Iterator[Tensor]:
-        for share in (0.25, 0.5, 0.25):
-            probe = torch.zeros((), requires_grad=True)
-            yield share * task_loss(forward, task, batch) + probe * 0.0
-            assert probe.grad is not None
-            probes.append(probe)
+    class Thirds(Objective):
+        terms = 3
+
+        def __call__(self, forward: Forward, task: TaskDef, batch: Batch) -> Iterator[Tensor]:
+            for share in (0.25, 0.5, 0.25):
+                probe = torch.zeros((), requires_grad=True)
+                yield share * task_loss(forward, task, batch) + probe * 0.0
+                assert probe.grad is not None
+                probes.append(probe)
 
     probes: list[Tensor] = []
     encoder = tmp_path / "encoder"
     flags = [*FLAGS, "--dropout_p", "0", "--init_checkpoint", str(without_dropout(workshop, encoder))]
     assert train.main(workshop.flags(tmp_path / "plain", *flags)) == 0
-    monkeypatch.setattr(trainer, "plain", thirds)
+    monkeypatch.setattr(setup, "build_objective", lambda config, model, tasks: Thirds())
     assert train.main(workshop.flags(tmp_path / "thirds", *flags)) == 0
     one, other = losses(tmp_path / "plain"), losses(tmp_path / "thirds")
-    assert len(probes) == 3 * len(one)
+    assert len(probes) == 2 * len(one)  # after the last term nothing more is asked for
     for mine, theirs in zip(one, other, strict=True):
         assert mine == pytest.approx(theirs, rel=2e-3)

@@ -13,7 +13,7 @@ from tests.reference.adamw import AdamW
 class RecAdam:
     """State of one tensor: the base's, and `pretrained`, θ*, None before the first step. `lr` may be changed."""
 
-    def __init__(self, base: Adamax | AdamW, *, fun: str, k: float, t0: int, gamma: float) -> None:
+    def __init__(self, base: Adamax | AdamW, *, fun: str, k: float, t0: float, gamma: float) -> None:
         self.base, self.fun, self.k, self.t0, self.gamma = base, fun, k, t0, gamma
         self.lr, self.weight_decay, base.weight_decay = base.lr, base.weight_decay, 0.0
         self.pretrained: Tensor | None = None

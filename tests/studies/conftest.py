@@ -16,7 +16,7 @@ import pytest
 
 from studies import sweep
 from studies.study import Study
-from studies.sweeps import plan, workers
+from studies.sweeps import layout, plan, workers
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = ROOT / "tests" / "stub_train.py"
@@ -24,8 +24,9 @@ DRIVER = """
 import sys
 from pathlib import Path
 from studies import sweep
-from studies.sweeps import plan, workers
+from studies.sweeps import layout, plan, workers
 plan.TRAIN = workers.TRAIN = Path(sys.argv[1])
+layout.WORTH_MEASURING = 10**6
 sys.exit(sweep.main(sys.argv[2:]))
 """
 GRID = "--recipes minilm/rte --methods adamax,pats --seeds 1-2 --data_dir features --devices cpu"
@@ -89,6 +90,7 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float = 100.0) -
 def sweeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
     monkeypatch.setattr(plan, "TRAIN", STUB)
     monkeypatch.setattr(workers, "TRAIN", STUB)
+    monkeypatch.setattr(layout, "WORTH_MEASURING", 10**6)  # the stub has nothing to measure
     monkeypatch.setattr(workers, "POLL_SECONDS", 0.02)
     monkeypatch.setenv("STUB_FOLDER", str(tmp_path))
     sweeps = Sweeper(tmp_path)

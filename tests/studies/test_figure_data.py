@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies.plots.data import Key, file_stem, keys_of, number_text
+from studies.plots.cost import cost
+from studies.plots.data import Key, LinePanel, file_stem, keys_of, number_text
 from studies.plots.drawing import legend_entries
 from studies.plots.sensitivity import curve, data_share, distributions
 from studies.plots.sources import RunCurves, learning_curves, noise_lambda, seeds
@@ -242,3 +243,19 @@ def test_variations_stand_apart_and_by_their_size() -> None:
     assert shades == sorted(shades, reverse=True) and shades[-1] == 0 and len(set(shades)) == 3
     assert file_stem("seeds", Group.of(runs[0])) == "seeds_minilm_by_pats_lambda"
     assert file_stem("seeds", Group.of(Run("bert_base/mtl", "pats", (), 1))) == "seeds_bert_base_mtl"
+
+
+def test_cost_is_a_point_a_method_at_its_mean_time(tmp_path: Path) -> None:
+    runs = [rte("adamax", 1), rte("adamax", 2), rte("pats", 1)]
+    study = write_study(tmp_path, runs)
+    for run, seconds, score in zip(runs, (10.0, 30.0, 55.0), (60.0, 64.0, 66.0), strict=True):
+        path = finish(study, run, {"rte": [50.0, score]}) / "results.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"wall_seconds": seconds}))
+    (figure,) = cost(study.outcomes(), {}).figures
+    ((panel,),) = figure.rows
+    assert figure.stem == "cost_minilm"
+    assert isinstance(panel, LinePanel)
+    assert [(line.key.method, line.x, line.values) for line in panel.lines] == [
+        ("adamax", (20.0,), ((60.0, 64.0),)),
+        ("pats", (55.0,), ((66.0,),)),
+    ]

@@ -57,7 +57,7 @@ def test_from_training_to_figures(workshop: Workshop, tmp_path: Path, capsys: py
     assert sensitivity.main(["--study", str(study.folder)]) == 0
     assert main([str(study.folder), "--format", "svg"]) == 0
     figures = {path.name for path in (study.folder / "figures").glob("*.svg")}
-    assert figures == {f"{name}_minilm.svg" for name in ("sensitivity", "learning_curves", "seeds")}
+    assert figures == {f"{name}_minilm.svg" for name in ("sensitivity", "learning_curves", "seeds", "cost")}
     assert capsys.readouterr().out.count("skipped: ") == 2
     (curves,) = learning_curves(study.outcomes(), GLUE).figures
     events = [json.loads(line) for line in (study.run_folder(rte("pats", 1)) / "metrics.jsonl").open()]
@@ -94,7 +94,7 @@ def test_no_figure_without_data_and_a_line_that_says_what_it_needs(
         "data_share": "train_fraction=",
         "learning_curves": "metrics.jsonl",
     }
-    needs |= {"seeds": "results.json", "lambda": "pats_lambda="}
+    needs |= {"seeds": "results.json", "lambda": "pats_lambda=", "cost": "results.json"}
     assert len(lines) == len(FIGURES)
     for line, name in zip(lines, FIGURES, strict=True):
         assert line.startswith(f"skipped: {name} needs ") and needs[name] in line

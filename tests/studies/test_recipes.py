@@ -12,13 +12,15 @@ import yaml
 from data_utils.errors import InputError
 from data_utils.task_def import load_task_defs
 from mt_dnn.config import FLAGS, TrainConfig, load_config
-from studies.recipes import Recipes, main
+from studies.recipes import Recipes, Shared, main
+from studies.study import OWN_FLAGS
 from studies.suite import Suite
+from studies.sweeps.search import search_space
 
 ROOT = Path(__file__).resolve().parents[2]
 GLUE = Recipes.of(Suite())
-METHODS = ("adamax", "sage", "noisytune", "pats", "pats_lr", "pats_magnitude", "pats_magnitude_variance")
-METHODS += ("mixout", "recadam")
+METHODS = ("adamax", "sage", "noisytune", "mixout", "recadam")
+METHODS += ("pats", "pats_lr", "pats_magnitude", "pats_magnitude_variance")
 TASKS = "cola mrpc rte stsb qqp qnli mnli sst".split()
 RUN = ["--data_dir", "data", "--output_dir", "out"]
 
@@ -149,8 +151,19 @@ def test_the_papers_scores_are_those_of_table_1() -> None:
 
 def test_the_search_ranges_are_those_of_table_3() -> None:
     written = yaml.safe_load(GLUE.search_space.read_text())
-    assert written == {flag: [float(number) for number in numbers.split()] for flag, numbers in TABLE_3.items()}
-    assert written.keys() <= FLAGS.keys()
+    expected = {flag: [float(number) for number in numbers.split()] for flag, numbers in TABLE_3.items()}
+    assert {flag: values for flag, values in written.items() if flag in expected} == expected
+
+
+@pytest.mark.parametrize("method", GLUE.methods_of("minilm/cola"))
+def test_every_method_says_where_its_settings_come_from_and_what_is_searched(method: str) -> None:
+    """Its rate at least, and a value of its own: a method that has flags of its own has a range for one of them."""
+    assert Shared.load(GLUE.shared).methods[method].source
+    settings = GLUE.load("minilm/cola", method).settings
+    space = search_space(settings, GLUE.search_space)
+    assert "learning_rate" in space and space.keys() <= FLAGS.keys()
+    own = [flag for flag in settings if flag.startswith(tuple(OWN_FLAGS))]
+    assert bool(own) == any(flag.startswith(tuple(OWN_FLAGS)) for flag in space)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +208,15 @@ def test_another_encoder_is_another_file(own: Recipes) -> None:
     (own.folder / "mine.yml").write_text(f"init_checkpoint: runs/mine/best\nlearning_rates: {rates}\n")
     assert own.names() == ("mine/rte", "mine/cola")
     # no rate for PATS, and none is made up, but for the readings that have Adamax's
-    assert own.methods_of("mine/rte") == ("adamax", "sage", "noisytune", "pats_magnitude", "pats_magnitude_variance")
+    assert own.methods_of("mine/rte") == (
+        "adamax",
+        "sage",
+        "noisytune",
+        "mixout",
+        "recadam",
+        "pats_magnitude",
+        "pats_magnitude_variance",
+    )
     assert own.methods_of("mine/cola") == ("sage",)
     assert own.load("mine/rte", "sage").settings["learning_rate"] == 7e-5  # its own, not twice the plain one
     assert own.load("mine/rte", "noisytune").settings["init_checkpoint"] == "runs/mine/best"

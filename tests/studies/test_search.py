@@ -31,7 +31,8 @@ def trials(sweeper: Sweeper, method: str, seeds: str = "1") -> list[tuple[dict[s
 
 def test_a_method_is_searched_in_the_flags_it_has_a_use_for() -> None:
     assert list(search_space(GLUE.load("minilm/rte", "adamax").settings, GLUE.search_space)) == ["learning_rate"]
-    assert list(search_space(GLUE.load("minilm/rte", "sage").settings, GLUE.search_space)) == ["learning_rate"]
+    sage = search_space(GLUE.load("minilm/rte", "sage").settings, GLUE.search_space)
+    assert list(sage) == ["learning_rate", "sage_beta"]
     pats = search_space(GLUE.load("minilm/rte", "pats").settings, GLUE.search_space)
     assert list(pats) == ["pats_lambda", "pats_gamma", "pats_beta", "learning_rate"]
     assert len(pats["pats_gamma"]) == 6

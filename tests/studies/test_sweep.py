@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from studies.recipes import Recipes
 from studies.study import Run, Status, Study
+from studies.suite import Suite
 from studies.sweeps.devices import available_cores
 from tests.conftest import Workshop
 from tests.studies.conftest import ALL_DONE, GRID, ROOT, Sweeper, wait_for
@@ -199,3 +201,8 @@ def test_a_sweep_in_earnest_is_killed_and_another_finishes_it(tmp_path: Path, wo
         events = [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text().splitlines()]
         assert [event["event"] for event in events].count("eval") == 1  # none lost, none twice
     assert study.outcome(Run("minilm/rte", "adamax", (), 1)).score("rte") >= 0
+
+
+def test_all_methods_are_those_of_the_recipe(sweeper: Sweeper) -> None:
+    assert sweeper("--recipes minilm/rte --methods all --seeds 1 --data_dir features --devices cpu") == 0
+    assert tuple(run.method for run in sweeper.study.runs) == Recipes.of(Suite()).methods_of("minilm/rte")

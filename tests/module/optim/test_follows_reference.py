@@ -6,6 +6,7 @@ too. The kernels run on a GPU where there is one, else in Triton's interpreter.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import sys
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ STEPS, RELOAD_AT, SEED = 21, 11, 7
 SMALL_BLOCK = 2048  # for the interpreter, whose usual block would be mostly empty here
 
 BACKENDS = ["foreach", pytest.param("triton", marks=needs_triton)]
+needs_numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="Numba is not installed")
 BASE = {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-8, "weight_decay": 0.0}
 # An eps that bounds the noise where sensitivity is all but zero, or rounding there would be all that is compared.
 NOISE = {"sensitivity_beta": 0.6, "noise_gamma": 0.3, "noise_p": 0.5, "noise_eps": 1e-3, "seed": SEED}
@@ -118,6 +120,8 @@ def make_params(dtype: torch.dtype, seed: int, backend: str) -> list[nn.Paramete
     g = torch.Generator().manual_seed(seed)
     tensors = [draw(g, 1), draw(g, 4), draw(g, 3), draw(g, 7, 13), draw(g, 1023), torch.zeros(5, 4), draw(g, 70, 64)]
     tensors += [torch.empty(0, 3), draw(g)]
+    if backend == "numba":
+        tensors += [draw(g, 1024), draw(g, 3000)]
     if backend == "foreach":
         tensors += [draw(g, 13, 7).t(), draw(g, 6, 8)[:, ::2]]
     return [nn.Parameter(tensor.to(DEVICE if backend == "triton" else "cpu", dtype)) for tensor in tensors]
@@ -215,6 +219,8 @@ def small_blocks(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if backend == "triton":
         monkeypatch.setattr("module.kernels.launch.INTERPRETED_BLOCK", SMALL_BLOCK)
         monkeypatch.setattr("module.kernels.launch._window", lambda device: 2000)
+    if backend == "numba":
+        monkeypatch.setattr("module.compiled.launch.ROW", SMALL_BLOCK)
 
 
 def descend(case: str, backend: str, groups: list[dict[str, Any]], **more: Any) -> tuple[Optimizer, list[Followed]]:
@@ -264,12 +270,11 @@ OWN = [
 
 # The interpreter is slow: on AdamW, whose step the readings do not touch, two of them are enough for the kernels.
 LISTS_ALONE = ("pats_adamw-signed-std", "pats_adamw-magnitude-variance", "pats_adamw-magnitude-std")
-LISTS_ALONE += ("recadam_adamax", "recadam_adamax-linear", "recadam_adamw")  # which have no kernels
-ON_BACKENDS = [(case, "foreach") for case in CASES]
+NO_KERNELS = ("recadam_adamax", "recadam_adamax-linear", "recadam_adamw")
+ON_BACKENDS: list[Any] = [(case, "foreach") for case in CASES]
+ON_BACKENDS += [pytest.param(case, "numba", marks=needs_numba) for case in CASES if case not in NO_KERNELS]
 ON_BACKENDS += [
-    pytest.param(case, "triton", marks=needs_triton)  # type: ignore[misc]
-    for case in CASES
-    if case not in LISTS_ALONE
+    pytest.param(case, "triton", marks=needs_triton) for case in CASES if case not in (*LISTS_ALONE, *NO_KERNELS)
 ]
 
 
@@ -279,6 +284,8 @@ ON_BACKENDS += [
 def test_follows_reference(case: str, backend: str, dtype: torch.dtype) -> None:
     if backend == "triton" and dtype == torch.float64:
         pytest.skip("the kernels compute in float32 and refuse float64 parameters")
+    if backend == "numba" and dtype != torch.float32:
+        pytest.skip("compiled steps are for float32 parameters")
     few = slice(5) if backend == "triton" else slice(None)  # in the second group: the interpreter is slow
     groups = [{"params": make_params(dtype, seed, backend), **extra} for seed, extra in enumerate(OWN)]
     groups[1]["params"], groups[2]["params"] = groups[1]["params"][few], groups[2]["params"][few]
@@ -326,8 +333,12 @@ KERNELS_LARGE = [
 ]
 
 
+LARGE = [*((case, "foreach") for case in CASES), *KERNELS_LARGE]
+LARGE += [pytest.param(case, "numba", marks=needs_numba) for case in CASES]
+
+
 @pytest.mark.usefixtures("same_noise")
-@pytest.mark.parametrize(("case", "backend"), [*((case, "foreach") for case in CASES), *KERNELS_LARGE])
+@pytest.mark.parametrize(("case", "backend"), LARGE)
 def test_follows_reference_on_a_real_matrix(case: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The size of BERT-base's largest matrices: several blocks of noise, several slices, partial sums of a mean."""
     monkeypatch.setattr(sys.modules[__name__], "ALL_ELEMENTS", 768 * 3072)

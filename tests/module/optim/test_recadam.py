@@ -21,7 +21,7 @@ def test_the_tasks_share_rises_from_nothing_to_one(k: float) -> None:
 
 
 @pytest.mark.parametrize(("t0", "shares"), [(4, [0.25, 0.5, 0.75, 1.0, 1.0]), (0, [1.0] * 5)])
-def test_a_linear_share_is_whole_at_t0(t0: int, shares: list[float]) -> None:
+def test_a_linear_share_is_whole_at_t0(t0: float, shares: list[float]) -> None:
     assert [task_share(step, anneal_fun="linear", anneal_k=0.5, anneal_t0=t0) for step in range(1, 6)] == shares
 
 
