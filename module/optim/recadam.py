@@ -15,16 +15,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .adamax import ListAdamax
 from .adamw import ListAdamW
 from .base import Group, TwoAverageOptimizer
-from .buckets import PRETRAINED, Lists
+from .buckets import PRETRAINED, Bucket, Gradients, Lists
 from .hyperparameters import Hyperparameters, hyperparameter
+
+if TYPE_CHECKING:
+    from ..kernels.launch import Kernels
+    from .backends import Launcher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,19 +99,26 @@ class _Recalling(TwoAverageOptimizer):
         anneal_t0: float = RecAdamConfig.anneal_t0,
         pretrain_cof: float = RecAdamConfig.pretrain_cof,
         backend: str = "auto",
+        capturable: bool = False,
         state_dtype: str = "float32",
         master_weights: bool = False,
     ) -> None:
         base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         own = {"anneal_fun": anneal_fun, "anneal_k": anneal_k, "anneal_t0": anneal_t0, "pretrain_cof": pretrain_cof}
-        how = {"backend": "foreach" if backend == "auto" else backend, "capturable": False, "state_dtype": state_dtype}
+        how = {"backend": backend, "capturable": capturable, "state_dtype": state_dtype}
         super().__init__(params, {**base, **own, "recall": True, **how, "master_weights": master_weights})
 
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
         RecAdamConfig.check(options)
-        if options["backend"] != "foreach" or options["capturable"]:
-            raise ValueError(f"{type(self).__name__} has no kernels: backend is 'foreach', and it is not capturable")
+        if options["backend"] == "numba":
+            raise ValueError(
+                f"{type(self).__name__} has no step for backend='numba'; choose from auto, foreach, triton"
+            )
+
+    def _pick(self, group: Group, param: Tensor) -> str:
+        lists = group["backend"] == "auto" and not group["capturable"] and param.device.type == "cpu"
+        return "foreach" if lists else super()._pick(group, param)
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
         names = super()._state_names(group)
@@ -124,15 +136,23 @@ class _Recalling(TwoAverageOptimizer):
             torch._foreach_lerp_(lists.params, lists.state[PRETRAINED], pull)
         super()._update(lists, {**group, "lr": lr * share, "weight_decay": 0.0})
 
+    def _launch(self, kernels: Launcher, bucket: Bucket, gradients: Gradients, group: Group) -> None:
+        if not group["recall"]:
+            super()._launch(kernels, bucket, gradients, group)
+            return
+        triton = cast("Kernels", kernels)  # `_pick` leaves Numba out
+        triton.descend_with_pull(self.kernel, bucket, gradients, group, self.averages)
+
 
 class RecAdam(_Recalling, ListAdamW):
     """RecAdam as published, on AdamW.
 
-    `lr`, `betas`, `eps`, the decoupled `weight_decay`, `state_dtype` and `master_weights` are those of `AdamaxW`; the
-    other arguments are the fields of `RecAdamConfig`. All can be set per group. Groups with `recall` False, such as a
-    new head's, get the plain step. The pretrained weights are those that a parameter has in its first step; the state
-    keeps them, one more copy in memory and in checkpoints. A loaded state without them takes the weights that are
-    there then. There are no kernels: `backend` is "foreach", as "auto" is. Raises ValueError for values out of range.
+    `lr`, `betas`, `eps`, the decoupled `weight_decay`, `capturable`, `state_dtype` and `master_weights` are those of
+    `AdamaxW`; the other arguments are the fields of `RecAdamConfig`. All can be set per group. Groups with `recall`
+    False, such as a new head's, get the plain step: see `with_recall`. The pretrained weights are those that a
+    parameter has in its first step; the state keeps them, one more copy in memory and in checkpoints. A loaded state
+    without them takes the weights that are there then. `backend` may not be "numba": on a CPU "auto" is lists. Raises
+    ValueError for values out of range.
     """
 
 

@@ -270,12 +270,10 @@ OWN = [
 
 # The interpreter is slow: on AdamW, whose step the readings do not touch, two of them are enough for the kernels.
 LISTS_ALONE = ("pats_adamw-signed-std", "pats_adamw-magnitude-variance", "pats_adamw-magnitude-std")
-NO_KERNELS = ("recadam_adamax", "recadam_adamax-linear", "recadam_adamw")
+NOT_COMPILED = ("recadam_adamax", "recadam_adamax-linear", "recadam_adamw")
 ON_BACKENDS: list[Any] = [(case, "foreach") for case in CASES]
-ON_BACKENDS += [pytest.param(case, "numba", marks=needs_numba) for case in CASES if case not in NO_KERNELS]
-ON_BACKENDS += [
-    pytest.param(case, "triton", marks=needs_triton) for case in CASES if case not in (*LISTS_ALONE, *NO_KERNELS)
-]
+ON_BACKENDS += [pytest.param(case, "numba", marks=needs_numba) for case in CASES if case not in NOT_COMPILED]
+ON_BACKENDS += [pytest.param(case, "triton", marks=needs_triton) for case in CASES if case not in LISTS_ALONE]
 
 
 @pytest.mark.usefixtures("same_noise", "small_blocks")
@@ -334,7 +332,7 @@ KERNELS_LARGE = [
 
 
 LARGE = [*((case, "foreach") for case in CASES), *KERNELS_LARGE]
-LARGE += [pytest.param(case, "numba", marks=needs_numba) for case in CASES]
+LARGE += [pytest.param(case, "numba", marks=needs_numba) for case in ("pats_adamax-signed-variance", "sage_adamw")]
 
 
 @pytest.mark.usefixtures("same_noise")
