@@ -450,7 +450,7 @@ def short_blocks() -> Iterator[None]:
 
 
 def define_kernel_checks() -> None:
-    for name in ("AdamaxW", "PATSAdamax", "PATSAdamW", "SAGEAdamW"):
+    for name in ("AdamaxW", "PATSAdamax", "PATSAdamW", "SAGEAdamW", "RecAdamax"):
 
         def arrives_where_unsharded(name: str = name) -> None:
             whole = whole_params(SMALL_SHAPES)
