@@ -21,7 +21,6 @@ class Counterpart(NamedTuple):
 
 
 SAN = Counterpart("", "part of the SAN answer module; here every head is linear")
-SMART = Counterpart("", "part of adversarial training (SMART), which is not built yet")
 MLM = Counterpart("", "part of masked language modelling, which is not built")
 LAUNCH = Counterpart("", "start several processes with torchrun, which sets it")
 ENCODER = Counterpart("--init_checkpoint", "one Hugging Face name or folder says it all")
@@ -130,15 +129,15 @@ TRAIN: dict[str, Counterpart] = {
     "masked_lm_prob": MLM,
     "short_seq_prob": MLM,
     "max_predictions_per_seq": MLM,
-    "adv_train": SMART,
-    "adv_opt": SMART,
-    "adv_norm_level": SMART,
-    "adv_p_norm": SMART,
-    "adv_alpha": SMART,
-    "adv_k": SMART,
-    "adv_step_size": SMART,
-    "adv_noise_var": SMART,
-    "adv_epsilon": SMART,
+    "adv_train": Counterpart("--baseline", "smart"),
+    "adv_opt": Counterpart("", "SMART is adversarial training's one kind here"),
+    "adv_norm_level": Counterpart("--adv_norm_level", "with --baseline smart"),
+    "adv_p_norm": Counterpart("--adv_p_norm", "with --baseline smart"),
+    "adv_alpha": Counterpart("--adv_alpha", "with --baseline smart"),
+    "adv_k": Counterpart("--adv_k", "with --baseline smart"),
+    "adv_step_size": Counterpart("--adv_step_size", "with --baseline smart"),
+    "adv_noise_var": Counterpart("--adv_noise_var", "with --baseline smart"),
+    "adv_epsilon": Counterpart("--adv_epsilon", "with --baseline smart"),
 }
 
 PREPRO_STD: dict[str, Counterpart] = {

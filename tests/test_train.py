@@ -35,7 +35,7 @@ METHODS = {
     "recadam_adamax": ["--optim", "recadam_adamax", "--recadam_anneal_t0", "10"],
     "adamax+mixout": ["--baseline", "mixout"],
     "adamax+smart": ["--baseline", "smart"],
-    "adamax+freelb": ["--baseline", "freelb"],
+    "adamax+freelb": ["--baseline", "freelb", "--freelb_step_size", "0.02", "--freelb_max_norm", "0.05"],
     "adamax+rdrop": ["--baseline", "rdrop"],
 }
 

@@ -146,7 +146,7 @@ REFUSED = [
     ("--suite experiments/copa --init_checkpoint x", "--suite: cannot go with --task_def"),
     ("", "--init_checkpoint is required with --task_def"),
     ("--init_checkpoint x --learning_rate 0", "--learning_rate: expected a number above 0, got '0'"),
-    ("--init_checkpoint x --methods adamax,mine", "unknown method 'mine'; there are: adamax, sage, noisytune, mixout"),
+    ("--init_checkpoint x --methods adamax,mine", "unknown method 'mine'; there are: adamax, sage, noisytune, smart"),
     ("--init_checkpoint x --tasks absent,none", "--tasks: unknown task 'none'"),
     ("--init_checkpoint x --data_dir nowhere", "--data_dir nowhere: no training rows of the tasks of"),
 ]

@@ -19,7 +19,7 @@ from studies.sweeps.search import search_space
 
 ROOT = Path(__file__).resolve().parents[2]
 GLUE = Recipes.of(Suite())
-METHODS = ("adamax", "sage", "noisytune", "mixout", "recadam")
+METHODS = ("adamax", "sage", "noisytune", "smart", "freelb", "rdrop", "mixout", "recadam")
 METHODS += ("pats", "pats_lr", "pats_magnitude", "pats_magnitude_variance")
 TASKS = "cola mrpc rte stsb qqp qnli mnli sst".split()
 RUN = ["--data_dir", "data", "--output_dir", "out"]
@@ -212,6 +212,9 @@ def test_another_encoder_is_another_file(own: Recipes) -> None:
         "adamax",
         "sage",
         "noisytune",
+        "smart",
+        "freelb",
+        "rdrop",
         "mixout",
         "recadam",
         "pats_magnitude",
