@@ -18,8 +18,8 @@ NAN = float("nan")
 
 
 def moving(cls: type[Optimizer]) -> dict[str, Any]:
-    """RecAdam hardly moves before t0, nor while it pulls."""
-    return {"anneal_t0": 0.0, "pretrain_cof": 0.0} if cls in RECADAM else {}
+    """RecAdam hardly moves before t0, so that it is put at the start: then it is its base."""
+    return {"anneal_fun": "linear", "anneal_t0": 0.0} if cls in RECADAM else {}
 
 
 BAD_OPTIONS: list[tuple[list[type[Optimizer]], dict[str, Any], str]] = [
