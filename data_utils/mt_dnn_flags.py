@@ -130,14 +130,16 @@ TRAIN: dict[str, Counterpart] = {
     "short_seq_prob": MLM,
     "max_predictions_per_seq": MLM,
     "adv_train": Counterpart("--baseline", "smart"),
-    "adv_opt": Counterpart("", "SMART is adversarial training's one kind here"),
-    "adv_norm_level": Counterpart("--adv_norm_level", "with --baseline smart"),
-    "adv_p_norm": Counterpart("--adv_p_norm", "with --baseline smart"),
-    "adv_alpha": Counterpart("--adv_alpha", "with --baseline smart"),
-    "adv_k": Counterpart("--adv_k", "with --baseline smart"),
-    "adv_step_size": Counterpart("--adv_step_size", "with --baseline smart"),
-    "adv_noise_var": Counterpart("--adv_noise_var", "with --baseline smart"),
-    "adv_epsilon": Counterpart("--adv_epsilon", "with --baseline smart"),
+    "adv_opt": Counterpart("--baseline", "smart, which is all that it chooses there"),
+    "adv_norm_level": Counterpart("--adv_norm_level", "token is 0 there, sequence is 1"),
+    "adv_p_norm": Counterpart("--adv_p_norm", "inf or l2; its l1, a step along the signs, is not here"),
+    "adv_alpha": Counterpart("--adv_alpha", "1 here is nearly 2 there with SymKlCriterion, see docs/methods.md"),
+    "adv_k": Counterpart("--adv_k"),
+    "adv_step_size": Counterpart("--adv_step_size", "default 1e-3, the paper's; there 1e-5"),
+    "adv_noise_var": Counterpart("--adv_noise_var", "a standard deviation, as there"),
+    "adv_epsilon": Counterpart(
+        "--adv_epsilon", "the largest norm of a perturbation, as in the paper; there it keeps a division finite"
+    ),
 }
 
 PREPRO_STD: dict[str, Counterpart] = {
