@@ -6,7 +6,7 @@ scaled up, so that the expectation is w (the paper's Eq. 6, with μ = p):
     w' = ((1 - M) w + M w₀ - p w₀) / (1 - p),  M ~ Bernoulli(p)
 
 which is w₀ + dropout(w - w₀, p). As in the authors' code the weights of linear layers are mixed and their biases are
-not, and the layers' own dropout is off.
+not, and the encoder's dropout is off: Mixout takes its place.
 """
 
 from __future__ import annotations
@@ -44,21 +44,23 @@ class Mixout(nn.Module):
     the state dict: a run that is to go on keeps `pretrained()` beside it.
 
     Args:
-        encoder: its weights are the pretrained ones now; its `nn.Dropout`s are switched off. A pooler is left alone,
-            as it may be new.
+        encoder: its weights are the pretrained ones now; its dropout is switched off. A pooler is left alone, as it may
+            be new.
         p: see `MixoutConfig`.
     """
 
     def __init__(self, encoder: nn.Module, p: float) -> None:
+        from .dropout import FastDropout  # imports transformers, which who only asks for the flags need not load
+
         super().__init__()
         self.p = p
+        self._dropout = FastDropout(p)
         self._names: list[str] = []
         for name, layer in encoder.named_modules():
             if name.split(".")[0] == "pooler":
                 continue
-            if isinstance(layer, nn.Dropout):
-                layer.p = 0.0
-            elif isinstance(layer, nn.Linear):
+            _switch_off_dropout(layer)
+            if isinstance(layer, nn.Linear):
                 key = name.replace(".", "/")  # a dot would be a submodule's
                 self.register_buffer(key, layer.weight.detach().clone(), persistent=False)
                 self._names.append(name)
@@ -68,7 +70,7 @@ class Mixout(nn.Module):
         weight = layer.weight
         if self.training and self.p > 0:
             pretrained = self.get_buffer(key)
-            weight = pretrained + F.dropout(weight - pretrained, self.p)
+            weight = pretrained + self._dropout(weight - pretrained)
         return F.linear(states, weight, layer.bias)
 
     def pretrained(self) -> dict[str, Tensor]:
@@ -83,3 +85,12 @@ class Mixout(nn.Module):
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(weights[name])
+
+
+def _switch_off_dropout(layer: nn.Module) -> None:
+    """Set a layer's own probabilities of dropout to 0, also those that it keeps as numbers, as Longformer does."""
+    if isinstance(layer, nn.Dropout):
+        layer.p = 0.0
+    for name, value in vars(layer).items():
+        if name.endswith("dropout") and isinstance(value, float):
+            setattr(layer, name, 0.0)

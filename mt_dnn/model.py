@@ -34,6 +34,14 @@ ENCODER_PREFIX, POOLER_PREFIX = "encoder.model.", "encoder.pooler."
 """Names in the state dict of what goes to the Hugging Face folder, and of a pooler of ours."""
 
 
+def has_pretrained_weights(name: str) -> bool:
+    """Whether a parameter is the encoder's, and not a head's or a pooler's, which may be new.
+
+    This follows from the name alone: a run that goes on builds its encoder without weights, and has the same groups.
+    """
+    return name.startswith(ENCODER_PREFIX) and not name.startswith(f"{ENCODER_PREFIX}pooler.")
+
+
 class MTDNN(nn.Module):
     """A shared encoder and a `ModuleDict` of heads by task name.
 

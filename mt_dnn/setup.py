@@ -13,21 +13,28 @@ from transformers import PreTrainedTokenizerBase
 from data_utils.errors import InputError, raise_all
 from data_utils.task_def import TaskDef
 from module.mixout import Mixout
-from module.optim import build_optimizer, encoder_param_groups, linear_schedule, noisytune_, parse_options, spec_of
+from module.optim import (
+    build_optimizer,
+    encoder_param_groups,
+    linear_schedule,
+    noisytune_,
+    parse_options,
+    spec_of,
+    with_recall,
+)
 from mt_dnn.batching import Collator, pick_packing
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, check_data, load_data, own_tokenizer
 from mt_dnn.distributed import ALONE, Ranks
 from mt_dnn.head_rates import head_rates, with_head_rates
 from mt_dnn.method import MIXOUT
-from mt_dnn.model import MTDNN, build_model
+from mt_dnn.model import MTDNN, build_model, has_pretrained_weights
 from mt_dnn.objectives.choose import build_objective, idle_task_keys
 from mt_dnn.objectives.distill import check_distillation
 from mt_dnn.parallel import parallel
 from mt_dnn.places import encoder_identity
 from mt_dnn.plan import describe
 from mt_dnn.precision import Precision, pick_device
-from mt_dnn.recall import with_recall
 from mt_dnn.record.checkpoint import Checkpoints
 from mt_dnn.record.run_folder import check_folder
 from mt_dnn.record.run_state import RunState
@@ -156,7 +163,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig, tasks: Sequence[TaskDe
         raise InputError("--init_checkpoint: found no encoder layers in it; needed is a BERT-like encoder") from None
     groups = with_head_rates(groups, head_rates(config, tasks), method.learning_rate)
     if spec_of(method.optimizer_name).recalls:
-        groups = with_recall(groups)
+        groups = with_recall(groups, has_pretrained_weights)
     try:
         return build_optimizer(
             method.optimizer_name,

@@ -20,13 +20,18 @@ from module.optim import (
     PATSAdamax,
     PATSAdamW,
     PATSConfig,
+    RecAdam,
+    RecAdamax,
+    RecAdamConfig,
     SAGEAdamax,
     SAGEAdamW,
     SAGEConfig,
     encoder_param_groups,
     linear_schedule,
     noisytune_,
+    with_recall,
 )
+from module.optim.hyperparameters import Hyperparameters
 
 DOC = (Path(__file__).parents[1] / "docs" / "optimizers.md").read_text(encoding="utf-8")
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 30}
@@ -78,8 +83,8 @@ def namespace(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_imports_are_all_there(namespace: dict[str, Any]) -> None:
-    classes = {AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW}
-    functions = {encoder_param_groups, linear_schedule, noisytune_}
+    classes = {AdamaxW, PATSAdamax, PATSAdamW, RecAdam, RecAdamax, SAGEAdamax, SAGEAdamW}
+    functions = {encoder_param_groups, linear_schedule, noisytune_, with_recall}
     assert classes | functions <= {value for value in namespace.values() if callable(value)}
 
 
@@ -146,12 +151,15 @@ def arguments(of: str) -> dict[str, Row]:
 
 ALL = arguments("all classes")
 PATS, SAGE, NOISYTUNE = ALL | arguments("PATS"), ALL | arguments("SAGE"), arguments("`noisytune_`")
+RECADAM = ALL | arguments("RecAdam")
 DOCUMENTED: list[tuple[Callable[..., Any], dict[str, Row]]] = [
     (AdamaxW, ALL),
     (PATSAdamax, PATS),
     (PATSAdamW, PATS),
     (SAGEAdamax, SAGE),
     (SAGEAdamW, SAGE),
+    (RecAdam, RECADAM),
+    (RecAdamax, RECADAM),
     (noisytune_, NOISYTUNE),
 ]
 
@@ -162,9 +170,9 @@ def test_tables_hold_every_argument_with_the_codes_default(target: Callable[...,
     assert {name: row.default for name, row in rows.items()} == parameters
 
 
-@pytest.mark.parametrize(("record", "table"), [(PATSConfig, PATS), (SAGEConfig, SAGE)])
-def test_tables_say_what_the_records_say(record: type[PATSConfig | SAGEConfig], table: dict[str, Row]) -> None:
-    text = SECTIONS["Arguments of PATS" if record is PATSConfig else "Arguments of SAGE"]
+@pytest.mark.parametrize(("record", "table"), [(PATSConfig, PATS), (SAGEConfig, SAGE), (RecAdamConfig, RECADAM)])
+def test_tables_say_what_the_records_say(record: type[Hyperparameters], table: dict[str, Row]) -> None:
+    text = SECTIONS[f"Arguments of {record.__name__.removesuffix('Config')}"]
     for field in dataclasses.fields(record):
         about = field.metadata
         choices = ", ".join(f'`"{choice}"`' for choice in about["choices"])
@@ -211,13 +219,13 @@ def test_ranges_are_the_codes(cls: type[torch.optim.Optimizer], rows: dict[str, 
 def state_bytes(cls: type[torch.optim.Optimizer], perturb: bool, **options: Any) -> int:
     """Bytes that a step leaves for each element, without the step counter."""
     param = nn.Parameter(torch.ones(4, dtype=options.pop("dtype", torch.float32)))
-    optimizer = cls([{"params": [param], "perturb": perturb}], **options)
+    optimizer = cls([{"params": [param], "perturb": perturb, "recall": perturb}], **options)
     param.grad = torch.ones_like(param)
     optimizer.step()
     return sum(value.element_size() for name, value in optimizer.state[param].items() if name != "step")
 
 
-@pytest.mark.parametrize("cls", [AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW])
+@pytest.mark.parametrize("cls", [cls for cls, _ in DOCUMENTED[:-1]])
 def test_state_is_as_large_as_the_first_table_says(cls: type[torch.optim.Optimizer]) -> None:
     rows = [line.split("|")[1:-1] for line in SECTIONS["Optimizers"].splitlines() if line.startswith("| `")]
     (numbers,) = [re.findall(r"\d+", row[3]) for row in rows if f"`{cls.__name__}`" in row[0]]

@@ -1,4 +1,4 @@
-"""The base steps and PATS's second pass: Adamax or AdamW, decoupled decay and noise, one pass over memory."""
+"""The base steps, PATS's second pass and RecAdam: decoupled decay, pull, step and noise, one pass over memory."""
 
 import triton
 import triton.language as tl
@@ -28,6 +28,7 @@ TINY = tl.constexpr(2.0**-126)
 """The least that is divided by: float32's smallest normal number."""
 
 SECOND_STATE = tl.constexpr(FIRST_STATE.value + 1)
+PRETRAINED = tl.constexpr(FIRST_STATE.value + 2)  # RecAdam's, after the base step's two averages
 
 
 @triton.jit
@@ -57,6 +58,25 @@ def intensity_of(average, mean, size, noise_eps, noise_gamma, SIGNED: tl.constex
     return tl.maximum(ratio - noise_gamma, 0.0)
 
 
+@triton.jit
+def shares(step, anneal_k, anneal_t0, ANNEAL: tl.constexpr):
+    """Return the task's share λ(t), and what is left for the pull; see `task_share` in `optim/recadam.py`."""
+    t = step.to(tl.float32)
+    if ANNEAL == "linear":
+        share = tl.minimum(t / tl.maximum(anneal_t0, TINY), 1.0)
+        return share, 1.0 - share
+    else:
+        exponent = anneal_k * (t - anneal_t0)
+        return 1.0 / (1.0 + tl.exp(-exponent)), 1.0 / (1.0 + tl.exp(exponent))  # 1 - λ would round to 0 or 1
+
+
+@triton.jit
+def pulled(theta, pretrained, pull):
+    """Return θ + pull (θ* - θ), exactly θ at a pull of 0 and θ* at 1, as `torch.lerp`."""
+    gap = pretrained - theta
+    return tl.where(pull < 0.5, theta + pull * gap, pretrained - (1.0 - pull) * gap)
+
+
 @triton.jit(do_not_specialize=["first_program", "tensors", "seed"])
 def descend_kernel(
     blocks_ptr,
@@ -80,6 +100,9 @@ def descend_kernel(
     noise_p,
     seed,
     peak,
+    anneal_k,
+    anneal_t0,
+    pretrain_cof,
     param_dtype: tl.constexpr,
     grad_dtype: tl.constexpr,
     average_dtype: tl.constexpr,
@@ -92,11 +115,13 @@ def descend_kernel(
     FACTOR_ON_DEVICE: tl.constexpr,
     LR_ON_DEVICE: tl.constexpr,
     PEAK_ON_DEVICE: tl.constexpr,
+    ANNEAL: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Do one step of `RULE` on a block, then add noise: `NOISE` is "none", "std" or "variance".
 
-    With `FOLLOWS_RATE` σ is scaled by the rate as a share of `peak`.
+    With `FOLLOWS_RATE` σ is scaled by the rate as a share of `peak`. `ANNEAL` is "none", or RecAdam's "sigmoid" or
+    "linear": then pull to the pretrained weights first.
     """
     tensor, block = locate(blocks_ptr, first_program + tl.program_id(0))
     param_ptr = pointer(addresses_ptr, PARAM, tensor, tensors, param_dtype, alignment)
@@ -110,6 +135,10 @@ def descend_kernel(
     kept = 1.0 - rate * weight_decay
     scale = scalar(factor, FACTOR_ON_DEVICE)
     pair, first, second = pairs_of(block, BLOCK)
+    if ANNEAL != "none":
+        share, rest = shares(step, anneal_k, anneal_t0, ANNEAL)
+        step_size *= share
+        pull = tl.minimum(rate * rest * pretrain_cof, 1.0)
     if NOISE != "none":
         size = span(spans_ptr, SIZE, tensor, tensors).to(tl.float32)
         mean = sum_of_partials(spans_ptr, partials_ptr, tensor, tensors) / size
@@ -129,7 +158,11 @@ def descend_kernel(
             m, u, direction = adamw(m, u, g, weight1, beta2, weight2, root2, eps)
         write(m_ptr, offsets, live, m)
         write(u_ptr, offsets, live, u)
-        theta = kept * read(param_ptr, offsets, live) - step_size * direction
+        theta = kept * read(param_ptr, offsets, live)
+        if ANNEAL != "none":
+            pretrained_ptr = pointer(addresses_ptr, PRETRAINED, tensor, tensors, tl.float32, alignment)
+            theta = pulled(theta, read(pretrained_ptr, offsets, live), pull)
+        theta -= step_size * direction
         if NOISE != "none":
             average_ptr = pointer(addresses_ptr, SENSITIVITY, tensor, tensors, average_dtype, alignment)
             average = read(average_ptr, offsets, live)

@@ -77,6 +77,14 @@ class Kernels:
             tables, types, rule, gradients.factor, group, *everything, noise=group["noise_form"], peak=peak, sums=sums
         )
 
+    def descend_with_pull(
+        self, rule: str, bucket: Bucket, gradients: Gradients, group: dict[str, Any], averages: tuple[str, str]
+    ) -> None:
+        """Do a step of RecAdam on `rule`."""
+        tables, types = self._enter(bucket, gradients, (*averages, "pretrained"))
+        everything = (0, tables.programs)
+        _descend(tables, types, rule, gradients.factor, group, *everything, anneal=group["anneal_fun"])
+
     def descend_by_sensitivity(
         self, rule: str, bucket: Bucket, gradients: Gradients, group: dict[str, Any], averages: tuple[str, str]
     ) -> None:
@@ -196,12 +204,16 @@ def _descend(
     noise: str = "none",
     peak: float | Tensor | None = None,
     sums: Tensor | None = None,
+    anneal: str = "none",
 ) -> None:
-    """The base step over the programs from `first` on, and PATS's noise where `noise` is not "none"."""
+    """The base step over the programs from `first` on, with PATS's `noise` or RecAdam's `anneal` if not "none"."""
     if not programs:
         return
     noisy: tuple[Any, ...] = (0.0, 0.0, 0.0, 0.0, 0, 1.0)
+    pulling = (0.0, 0.0, 0.0)
     signed = False
+    if anneal != "none":
+        pulling = (float(group["anneal_k"]), float(group["anneal_t0"]), float(group["pretrain_cof"]))
     if noise != "none":
         scale = math.sqrt(group["noise_lambda"]) if noise == "variance" else group["noise_lambda"]
         signed = group["sensitivity"] == "signed"
@@ -216,12 +228,14 @@ def _descend(
         tables.tensors,
         *_base_arguments(factor, group),
         *noisy,
+        *pulling,
         **types,
         RULE=rule,
         NOISE=noise,
         SIGNED=signed,
         FOLLOWS_RATE=peak is not None,
         PEAK_ON_DEVICE=isinstance(peak, Tensor),
+        ANNEAL=anneal,
         **_flags(factor, group),
         BLOCK=tables.block,
         num_warps=WARPS,

@@ -4,7 +4,7 @@ from .adamax import AdamaxW
 from .base import ListOptimizer, SensitivityOptimizer
 from .noisytune import noisytune_
 from .own import OWN_NAME, is_own, parse_options
-from .param_groups import encoder_param_groups
+from .param_groups import encoder_param_groups, with_recall
 from .pats import PATSAdamax, PATSAdamW, PATSConfig
 from .recadam import RecAdam, RecAdamax, RecAdamConfig
 from .registry import OPTIMIZERS, build_optimizer, spec_of
@@ -35,4 +35,5 @@ __all__ = [
     "noisytune_",
     "parse_options",
     "spec_of",
+    "with_recall",
 ]

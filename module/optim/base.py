@@ -98,12 +98,12 @@ class ListOptimizer(Optimizer):
         Each backend rounds in its own way, and lists draw other noise than kernels do. RuntimeError where a step would
         raise it.
         """
-        found = {
-            pick_backend(group["backend"], param, **_how(group))
-            for group in self.param_groups
-            for param in group["params"]
-        }
+        found = {self._pick(group, param) for group in self.param_groups for param in group["params"]}
         return sorted(described(backend) for backend in found)
+
+    def _pick(self, group: Group, param: Tensor) -> str:
+        """Return the backend of a parameter; RuntimeError where what is asked for cannot be used."""
+        return pick_backend(group["backend"], param, **_how(group))
 
     def _prepare(self, lists: Lists, group: Group) -> None:
         """Do what needs whole tensors before the elementwise update; nothing, for most."""
@@ -215,7 +215,7 @@ class ListOptimizer(Optimizer):
                 continue
             if grad.is_sparse:
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-            backend = pick_backend(group["backend"], param, **_how(group))
+            backend = self._pick(group, param)
             kernels = backend != "foreach"
             state: dict[str, Tensor] = self.state[param]
             counter = state.get("step")

@@ -1,4 +1,4 @@
-"""Parameter groups: which parameters PATS perturbs and SAGE adapts, and which are decayed.
+"""Parameter groups: which parameters PATS perturbs and SAGE adapts, which RecAdam pulls back, and which are decayed.
 
 The paper perturbs "the parameters of all the encoder layers except the Layer Normalization layers" (Appendix A.2):
 the attention and dense weights and biases. Embeddings, pooler and heads get the plain step.
@@ -7,7 +7,7 @@ the attention and dense weights and biases. Embeddings, pooler and heads get the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -62,6 +62,27 @@ def encoder_param_groups(
         }
         for (perturb, decay), named in sorted(groups.items(), key=lambda item: item[0], reverse=True)
     ]
+
+
+def with_recall(groups: Sequence[dict[str, Any]], is_pretrained: Callable[[str], bool]) -> list[dict[str, Any]]:
+    """Split groups such as `encoder_param_groups` gives into what RecAdam pulls back and what gets its plain step.
+
+    Args:
+        groups: each with `name`, `params`, `names` and `perturb`.
+        is_pretrained: says of a parameter's name whether its weights are pretrained ones, and not a new head's.
+
+    Returns:
+        Groups with `recall` True and False; those without parameters are left out.
+    """
+    split = []
+    for group in groups:
+        for recall in (True, False):
+            places = [i for i, name in enumerate(group["names"]) if is_pretrained(name) == recall]
+            if places:
+                own = {key: [group[key][i] for i in places] for key in ("params", "names")}
+                name = group["name"] if recall or group["perturb"] else f"{group['name']}, new"
+                split.append(group | own | {"name": name, "recall": recall})
+    return split
 
 
 def _stacks(model: nn.Module, layers: str | None) -> list[str]:

@@ -3,7 +3,7 @@
 The paper's symbols: θ* the pretrained weights (here the state `pretrained`); λ(t) the share of the task, with rate k
 `anneal_k` and middle t0 `anneal_t0`; γ `pretrain_cof`, the strength of the pull; η the learning rate with its schedule.
 
-    λ(t) = 1 / (1 + exp(-k (t - t0)))
+    λ(t) = 1 / (1 + exp(-k (t - t0))), or min(1, t / t0)
     θ ← θ - η λ(t) d - η (1 - λ(t)) γ (θ - θ*)
 
 d is the direction of Adam (the paper's) or of Adamax, t counts a parameter's steps from 1. Where η (1 - λ(t)) γ exceeds
@@ -14,25 +14,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .adamax import ListAdamax
 from .adamw import ListAdamW
 from .base import Group, TwoAverageOptimizer
-from .buckets import PRETRAINED, Lists
+from .buckets import PRETRAINED, Bucket, Gradients, Lists
 from .hyperparameters import Hyperparameters, hyperparameter
+
+if TYPE_CHECKING:
+    from ..kernels.launch import Kernels
+    from .backends import Launcher
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecAdamConfig(Hyperparameters):
     """RecAdam."""
 
-    # The defaults are those of the authors' public script; the paper searches k from 0.05 to 1, t0 from 100 to 1000.
-
+    # The defaults are those of the authors' public script; the paper searches k from 0.05 to 1, t0 from 100 to 1000. Of
+    # the script's other options, a "constant" share is the base itself, and a weight of both terms is a learning rate.
+    anneal_fun: str = hyperparameter(
+        "sigmoid",
+        symbol="λ(t)",
+        flag="recadam_anneal_fun",
+        choices=("sigmoid", "linear"),
+        help="how the task's share rises: around t0 by k, or evenly up to t0",
+    )
     anneal_k: float = hyperparameter(
         0.5, symbol="k", flag="recadam_anneal_k", within="(0, ∞)", help="how fast the task takes over"
     )
@@ -51,9 +63,20 @@ class RecAdamConfig(Hyperparameters):
         help="strength of the pull to the pretrained weights; 0: none, the task is merely learned later",
     )
 
+    def problems(self) -> list[str]:
+        """As of any record, and a `k` that would have no effect."""
+        idle = self.anneal_fun == "linear" and self.anneal_k != type(self).anneal_k
+        return super().problems() + ["--recadam_anneal_k would have no effect with --recadam_anneal_fun linear"] * idle
 
-def task_share(step: int, *, anneal_k: float, anneal_t0: float) -> float:
+
+ANNEALING = ("anneal_fun", "anneal_k", "anneal_t0")
+"""The options that λ(t) depends on."""
+
+
+def task_share(step: int, *, anneal_fun: str, anneal_k: float, anneal_t0: float) -> float:
     """Return λ(t), from 0 to 1."""
+    if anneal_fun == "linear":
+        return min(1.0, step / anneal_t0) if anneal_t0 else 1.0
     exponent = anneal_k * (step - anneal_t0)
     if exponent >= 0:
         return 1 / (1 + math.exp(-exponent))
@@ -71,23 +94,31 @@ class _Recalling(TwoAverageOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         *,
+        anneal_fun: str = RecAdamConfig.anneal_fun,
         anneal_k: float = RecAdamConfig.anneal_k,
         anneal_t0: float = RecAdamConfig.anneal_t0,
         pretrain_cof: float = RecAdamConfig.pretrain_cof,
         backend: str = "auto",
+        capturable: bool = False,
         state_dtype: str = "float32",
         master_weights: bool = False,
     ) -> None:
         base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        own = asdict(RecAdamConfig(anneal_k=anneal_k, anneal_t0=anneal_t0, pretrain_cof=pretrain_cof))
-        how = {"backend": "foreach" if backend == "auto" else backend, "capturable": False, "state_dtype": state_dtype}
+        own = {"anneal_fun": anneal_fun, "anneal_k": anneal_k, "anneal_t0": anneal_t0, "pretrain_cof": pretrain_cof}
+        how = {"backend": backend, "capturable": capturable, "state_dtype": state_dtype}
         super().__init__(params, {**base, **own, "recall": True, **how, "master_weights": master_weights})
 
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
         RecAdamConfig.check(options)
-        if options["backend"] != "foreach" or options["capturable"]:
-            raise ValueError(f"{type(self).__name__} has no kernels: backend is 'foreach', and it is not capturable")
+        if options["backend"] == "numba":
+            raise ValueError(
+                f"{type(self).__name__} has no step for backend='numba'; choose from auto, foreach, triton"
+            )
+
+    def _pick(self, group: Group, param: Tensor) -> str:
+        lists = group["backend"] == "auto" and not group["capturable"] and param.device.type == "cpu"
+        return "foreach" if lists else super()._pick(group, param)
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
         names = super()._state_names(group)
@@ -98,22 +129,30 @@ class _Recalling(TwoAverageOptimizer):
             super()._update(lists, group)
             return
         lr = group["lr"]
-        share = task_share(lists.step, anneal_k=group["anneal_k"], anneal_t0=group["anneal_t0"])
+        share = task_share(lists.step, **{name: group[name] for name in ANNEALING})
         if group["weight_decay"] != 0:
             torch._foreach_mul_(lists.params, 1 - lr * group["weight_decay"])
         if pull := min(1.0, lr * (1 - share) * group["pretrain_cof"]):
             torch._foreach_lerp_(lists.params, lists.state[PRETRAINED], pull)
         super()._update(lists, {**group, "lr": lr * share, "weight_decay": 0.0})
 
+    def _launch(self, kernels: Launcher, bucket: Bucket, gradients: Gradients, group: Group) -> None:
+        if not group["recall"]:
+            super()._launch(kernels, bucket, gradients, group)
+            return
+        triton = cast("Kernels", kernels)  # `_pick` leaves Numba out
+        triton.descend_with_pull(self.kernel, bucket, gradients, group, self.averages)
+
 
 class RecAdam(_Recalling, ListAdamW):
     """RecAdam as published, on AdamW.
 
-    `lr`, `betas`, `eps`, the decoupled `weight_decay`, `state_dtype` and `master_weights` are those of `AdamaxW`; the
-    other arguments are the fields of `RecAdamConfig`. All can be set per group. Groups with `recall` False, such as a
-    new head's, get the plain step. The pretrained weights are those that a parameter has in its first step; the state
-    keeps them, one more copy in memory and in checkpoints. A loaded state without them takes the weights that are
-    there then. There are no kernels: `backend` is "foreach", as "auto" is. Raises ValueError for values out of range.
+    `lr`, `betas`, `eps`, the decoupled `weight_decay`, `capturable`, `state_dtype` and `master_weights` are those of
+    `AdamaxW`; the other arguments are the fields of `RecAdamConfig`. All can be set per group. Groups with `recall`
+    False, such as a new head's, get the plain step: see `with_recall`. The pretrained weights are those that a
+    parameter has in its first step; the state keeps them, one more copy in memory and in checkpoints. A loaded state
+    without them takes the weights that are there then. `backend` may not be "numba": on a CPU "auto" is lists. Raises
+    ValueError for values out of range.
     """
 
 

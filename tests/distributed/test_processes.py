@@ -29,6 +29,8 @@ METHODS = {
     "PATS, passes of 23 rows and of 1": [*PATS, "--batch_size", "23", "--grad_accumulation_step", "2", "--epochs", "4"],
     "SAGE, passes of 2 rows": ["--optim", "sage_adamw", "--batch_size", "2", "--grad_accumulation_step", "3"]
     + ["--epochs", "2"],
+    "RecAdam, batches of 23 rows and of 1": ["--optim", "recadam_adamax", "--recadam_anneal_t0", "4", "--batch_size"]
+    + ["23", "--recadam_pretrain_cof", "100", "--epochs", "3"],
     "FreeLB, passes of 23 rows and of 1": ["--baseline", "freelb", "--freelb_init_magnitude", "0", "--batch_size", "23"]
     + ["--grad_accumulation_step", "2", "--epochs", "2"],
     "R-Drop, batches of 23 rows and of 1": ["--baseline", "rdrop", "--batch_size", "23", "--epochs", "2"],
@@ -122,6 +124,17 @@ def test_other_encoders_in_shards(
     flags, one = rehearsed("--init_checkpoint", str(encoder), *PATS, *passes)
     train_on(group_of(2), workshop.flags(tmp_path / "run", *flags, "--fsdp"))
     assert_close_run(one, tmp_path / "run")
+
+
+def test_mixout_keeps_replicas_equal(workshop: Workshop, tmp_path: Path, group_of: GroupOf) -> None:
+    """Each rank has masks of its own, all have the same weights, and the same command gives the same bits."""
+    flags = [*TASKS, "--baseline", "mixout", "--epochs", "2", "--log_per_updates", "1"]
+    flags += ["--replica_check_per_updates", "1", "--learning_rate", str(LEARNING_RATE)]
+    first, again = (
+        [outcome.notes for outcome in train_on(group_of(2), workshop.flags(tmp_path / name, *flags), "weights_noted")]
+        for name in ("first", "again")
+    )
+    assert first[0] == first[1] == again[0]
 
 
 def test_with_dropout(workshop: Workshop, tmp_path: Path, group_of: GroupOf) -> None:

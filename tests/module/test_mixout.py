@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
 
 from module.mixout import Mixout
+from tests.tiny_models import FAMILIES
 
 
 class Toy(nn.Module):
@@ -87,3 +89,27 @@ def test_pretrained_weights_go_to_another_model_and_others_are_refused() -> None
     assert torch.equal(*outputs)
     with pytest.raises(ValueError, match="another encoder"):
         fresh.mixout.load_pretrained({"0": torch.zeros(2, 2)})
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_it_takes_the_place_of_all_dropout_of_every_family(model_type: str) -> None:
+    """ModernBERT and Longformer keep probabilities as numbers; the masks reach the layers of all."""
+    config = FAMILIES[model_type].__class__.from_dict(FAMILIES[model_type].to_dict())
+    for name in vars(config):
+        if "dropout" in name and isinstance(getattr(config, name), (int, float)):
+            setattr(config, name, 0.4)
+    torch.manual_seed(0)
+    encoder = transformers.AutoModel.from_config(config)
+    ids = torch.randint(5, 60, (2, 8))
+    plain = encoder.eval()(ids).last_hidden_state
+    mixout = Mixout(encoder, 0.7)
+    assert torch.equal(encoder.eval()(ids).last_hidden_state, plain)
+    unmoved = encoder.train()(ids).last_hidden_state
+    torch.testing.assert_close(unmoved, plain, msg="dropout is left, or weights that have not moved are mixed wrongly")
+    with torch.no_grad():
+        for param in encoder.parameters():
+            param.add_(0.1 * torch.randn_like(param))
+    outputs = [encoder(ids).last_hidden_state for _ in range(2)]
+    assert not torch.equal(*outputs), "each pass has masks of its own"
+    mixed = {name for name, layer in encoder.named_modules() if isinstance(layer, nn.Linear)}
+    assert mixout.pretrained().keys() == {name for name in mixed if not name.startswith("pooler")}

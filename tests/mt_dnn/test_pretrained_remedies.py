@@ -81,11 +81,30 @@ def test_mixout_at_zero_is_training_without_the_encoders_dropout(workshop: Works
     assert trainer.parallel.model.heads["cola"].dropout.p > 0
 
 
+@pytest.mark.parametrize("remedy", ["mixout", "recadam"])
+def test_noisytunes_weights_are_those_that_count_as_pretrained(remedy: str, workshop: Workshop, tmp_path: Path) -> None:
+    """As are those of an earlier run: what training begins with."""
+    flags = [*COMMON, *REMEDIES[remedy], "--noisytune_lambda", "0.15", "--save_per_updates", "1"]
+    noisy = build_trainer(load_config(workshop.flags(tmp_path / "new", *flags), "")).parallel.model.state_dict()
+    train_until(3, workshop.flags(tmp_path / "run", *flags))
+    (checkpoint,) = checkpoints(tmp_path / "run")[-1:]
+    name = "encoder.layer.0.output.dense"
+    weight = noisy[f"encoder.model.{name}.weight"]
+    if remedy == "mixout":
+        kept = [load_file(checkpoint / "pretrained.safetensors")[name]]
+    else:
+        state = load_file(checkpoint / "optimizer.safetensors")
+        kept = [v for key, v in state.items() if key.endswith("pretrained") and v.shape == weight.shape]
+    assert any(torch.equal(value, weight) for value in kept)
+    plain = build_trainer(load_config(workshop.flags(tmp_path / "plain", *COMMON), "")).parallel.model.state_dict()
+    assert not torch.equal(weight, plain[f"encoder.model.{name}.weight"]), "the test can tell"
+
+
 def test_the_plan_tells(workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(workshop.flags(tmp_path / "run", *COMMON, *MIXOUT, "--optim", "recadam_adamax", "--dry_run")) == 0
     told = capsys.readouterr().out
     assert "method   recadam_adamax, Mixout in place of the encoder's dropout" in told
-    assert re.search(r"anneal_k 0\.5, anneal_t0 250, pretrain_cof 5000", told) and "p 0.6" in told
+    assert re.search(r"anneal_fun sigmoid, anneal_k 0\.5, anneal_t0 250, pretrain_cof 5000", told) and "p 0.6" in told
     assert "the first 250 hold the encoder to its pretrained weights" in told
     assert "drawn to the pretrained weights" in told and "plain step" in told
 
@@ -97,6 +116,10 @@ def test_the_plan_tells(workshop: Workshop, tmp_path: Path, capsys: pytest.Captu
         (["--baseline", "mixout", "--mixout_p", "1"], r"--mixout_p must be in \[0, 1\), got 1"),
         (["--baseline", "mixout", "--fsdp"], "--baseline mixout contradicts --fsdp"),
         (["--recadam_anneal_k", "1"], "--recadam_anneal_k would have no effect: they need --optim recadam_adamax"),
+        (
+            ["--optim", "recadam_adamw", "--recadam_anneal_fun", "linear", "--recadam_anneal_k", "1"],
+            "--recadam_anneal_k would have no effect with --recadam_anneal_fun linear",
+        ),
         (["--baseline", "sage", "--optim", "recadam_adamw"], "--baseline sage contradicts --optim recadam_adamw"),
     ],
 )

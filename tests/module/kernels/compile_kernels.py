@@ -28,7 +28,7 @@ PLAIN = {**ALIGNED, "copy_dtype": None, "FACTOR_ON_DEVICE": False, "LR_ON_DEVICE
 ON_DEVICE = {**PLAIN, "copy_dtype": tl.bfloat16, "average_dtype": tl.bfloat16, "grad_dtype": tl.bfloat16}
 ON_DEVICE |= {"FACTOR_ON_DEVICE": True, "LR_ON_DEVICE": True}
 FIRST_PASS = {name: value for name, value in PLAIN.items() if name not in ("copy_dtype", "LR_ON_DEVICE")}
-DESCENT = {"SIGNED": False, "FOLLOWS_RATE": False, "PEAK_ON_DEVICE": False}
+DESCENT = {"SIGNED": False, "FOLLOWS_RATE": False, "PEAK_ON_DEVICE": False, "ANNEAL": "none"}
 SIGNED = {**DESCENT, "SIGNED": True}
 FOLLOWING = {**SIGNED, "FOLLOWS_RATE": True}
 
@@ -49,6 +49,11 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pats_adamax, bf16, captured": (
         descend_kernel,
         {**ON_DEVICE, **FOLLOWING, "PEAK_ON_DEVICE": True, "RULE": "adamax", "NOISE": "variance"},
+    ),
+    "recadam_adamw": (descend_kernel, {**PLAIN, **DESCENT, "RULE": "adamw", "NOISE": "none", "ANNEAL": "sigmoid"}),
+    "recadam_adamax, linear, bf16, captured": (
+        descend_kernel,
+        {**ON_DEVICE, **DESCENT, "RULE": "adamax", "NOISE": "none", "ANNEAL": "linear"},
     ),
     "sensitivity": (sensitivity_kernel, {**FIRST_PASS, "SIGNED": True}),
     "sensitivity, magnitude": (sensitivity_kernel, {**FIRST_PASS, "SIGNED": False}),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
-from module.optim import AdamaxW, PATSAdamax, SAGEAdamW
+from module.optim import AdamaxW, PATSAdamax, RecAdam, SAGEAdamW
 from tests.triton_marks import DEVICE, needs_triton
 
 pytestmark = needs_triton
 NOISE = {"noise_lambda": 1e-3, "noise_eps": 1e-3, "seed": 5}
+PULLED = functools.partial(RecAdam, anneal_t0=2.0, pretrain_cof=20.0)
 SHAPES = ((70, 64), (33,), (16, 16), (48,))
 
 
@@ -81,8 +86,8 @@ def test_wide_loads_and_single_ones_agree(cls: type) -> None:
     assert equal(run(cls, params=shifted), aligned)
 
 
-@pytest.mark.parametrize("cls", [AdamaxW, PATSAdamax, SAGEAdamW])
-def test_rate_and_factor_on_the_device_are_those_by_value(cls: type) -> None:
+@pytest.mark.parametrize("cls", [AdamaxW, PATSAdamax, SAGEAdamW, PULLED])
+def test_rate_and_factor_on_the_device_are_those_by_value(cls: Callable[..., Optimizer]) -> None:
     by_value, on_device = make_params(), make_params()
     lr = torch.tensor(0.01, device=DEVICE)
     optimizers = [cls(by_value, lr=0.01, backend="triton"), cls(on_device, lr=lr, backend="triton", capturable=True)]
@@ -133,8 +138,8 @@ def test_sizes_without_elements_are_no_launch() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(DEVICE != "cuda", reason="a CUDA graph needs a CUDA device")
-@pytest.mark.parametrize("cls", [AdamaxW, PATSAdamax, SAGEAdamW])
-def test_a_captured_step_is_an_eager_one(cls: type) -> None:
+@pytest.mark.parametrize("cls", [AdamaxW, PATSAdamax, SAGEAdamW, PULLED])
+def test_a_captured_step_is_an_eager_one(cls: Callable[..., Optimizer]) -> None:
     eager, captured = make_params(), make_params()
     options = {"lr": torch.tensor(0.01, device=DEVICE), "capturable": True}
     options |= NOISE if cls is PATSAdamax else {}

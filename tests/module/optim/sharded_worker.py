@@ -476,7 +476,7 @@ def numba_refuses_columns() -> None:
 
 
 def define_kernel_checks() -> None:
-    for name in ("AdamaxW", "PATSAdamax", "PATSAdamW", "SAGEAdamW"):
+    for name in ("AdamaxW", "PATSAdamax", "PATSAdamW", "SAGEAdamW", "RecAdamax"):
 
         def arrives_where_unsharded(name: str = name) -> None:
             whole = whole_params(SMALL_SHAPES)

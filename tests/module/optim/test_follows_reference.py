@@ -39,7 +39,7 @@ BASE = {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-8, "weight_decay": 0.0}
 NOISE = {"sensitivity_beta": 0.6, "noise_gamma": 0.3, "noise_p": 0.5, "noise_eps": 1e-3, "seed": SEED}
 LAMBDA = {"std": 1e-3, "variance": 1e-5}
 SAGE = {**BASE, "eps": 1e-6, "sensitivity_beta": 0.6}
-RECADAM = {**BASE, "anneal_k": 0.5, "anneal_t0": 8, "pretrain_cof": 60.0}
+RECADAM = {**BASE, "anneal_fun": "sigmoid", "anneal_k": 0.5, "anneal_t0": 8, "pretrain_cof": 60.0}
 
 Options = dict[str, Any]
 Reference = Adamax | AdamW | PATS | ReferenceRecAdam | SageAdamax | SageAdamW
@@ -69,7 +69,8 @@ def recadam(base: type[Adamax | AdamW]) -> Callable[[Options], Reference]:
     def make(o: Options) -> Reference:
         if not o.get("recall", True):
             return base(**common(o))
-        return ReferenceRecAdam(base(**common(o)), k=o["anneal_k"], t0=o["anneal_t0"], gamma=o["pretrain_cof"])
+        annealing = {"fun": o["anneal_fun"], "k": o["anneal_k"], "t0": o["anneal_t0"]}
+        return ReferenceRecAdam(base(**common(o)), **annealing, gamma=o["pretrain_cof"])
 
     return make
 
@@ -99,6 +100,7 @@ CASES: dict[str, tuple[type[Optimizer], Options, Callable[[Options], Reference]]
     "sage_adamax": (SAGEAdamax, SAGE, sage(SageAdamax)),
     "sage_adamw": (SAGEAdamW, SAGE, sage(SageAdamW)),
     "recadam_adamax": (RecAdamax, RECADAM, recadam(Adamax)),
+    "recadam_adamax-linear": (RecAdamax, {**RECADAM, "anneal_fun": "linear"}, recadam(Adamax)),
     "recadam_adamw": (RecAdam, RECADAM, recadam(AdamW)),
 }
 # bf16 keeps 8 bits; reference and optimizer both round to them after each step, so they part only by rounding's luck.
@@ -268,12 +270,10 @@ OWN = [
 
 # The interpreter is slow: on AdamW, whose step the readings do not touch, two of them are enough for the kernels.
 LISTS_ALONE = ("pats_adamw-signed-std", "pats_adamw-magnitude-variance", "pats_adamw-magnitude-std")
-NO_KERNELS = ("recadam_adamax", "recadam_adamw")
+NOT_COMPILED = ("recadam_adamax", "recadam_adamax-linear", "recadam_adamw")
 ON_BACKENDS: list[Any] = [(case, "foreach") for case in CASES]
-ON_BACKENDS += [pytest.param(case, "numba", marks=needs_numba) for case in CASES if case not in NO_KERNELS]
-ON_BACKENDS += [
-    pytest.param(case, "triton", marks=needs_triton) for case in CASES if case not in (*LISTS_ALONE, *NO_KERNELS)
-]
+ON_BACKENDS += [pytest.param(case, "numba", marks=needs_numba) for case in CASES if case not in NOT_COMPILED]
+ON_BACKENDS += [pytest.param(case, "triton", marks=needs_triton) for case in CASES if case not in LISTS_ALONE]
 
 
 @pytest.mark.usefixtures("same_noise", "small_blocks")

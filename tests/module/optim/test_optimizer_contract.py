@@ -9,12 +9,18 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from module.optim import AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW
+from module.optim import AdamaxW, PATSAdamax, PATSAdamW, RecAdam, RecAdamax, SAGEAdamax, SAGEAdamW
 from tests.module.optim.toy import equal, take_steps, toy_params
 
-CLASSES = [AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW]
-PATS, SAGE = CLASSES[1:3], CLASSES[3:]
+PATS, SAGE, RECADAM = [PATSAdamax, PATSAdamW], [SAGEAdamax, SAGEAdamW], [RecAdam, RecAdamax]
+CLASSES = [AdamaxW, *PATS, *SAGE, *RECADAM]
 NAN = float("nan")
+
+
+def moving(cls: type[Optimizer]) -> dict[str, Any]:
+    """RecAdam hardly moves before t0, so that it is put at the start: then it is its base."""
+    return {"anneal_fun": "linear", "anneal_t0": 0.0} if cls in RECADAM else {}
+
 
 BAD_OPTIONS: list[tuple[list[type[Optimizer]], dict[str, Any], str]] = [
     (CLASSES, {"lr": -1}, "Invalid learning rate: -1"),
@@ -38,6 +44,11 @@ BAD_OPTIONS: list[tuple[list[type[Optimizer]], dict[str, Any], str]] = [
     (PATS, {"noise_form": "sd"}, "Invalid noise_form value: 'sd'; must be one of variance, std"),
     (PATS, {"sensitivity": "sign"}, "Invalid sensitivity value: 'sign'; must be one of signed, magnitude"),
     (PATS, {"noise_schedule": "cosine"}, "Invalid noise_schedule value: 'cosine'; must be one of constant, lr"),
+    (RECADAM, {"anneal_k": 0.0}, "Invalid anneal_k value: 0.0"),
+    (RECADAM, {"anneal_t0": -1.0}, "Invalid anneal_t0 value: -1.0"),
+    (RECADAM, {"anneal_fun": "constant"}, "Invalid anneal_fun value: 'constant'; must be one of sigmoid, linear"),
+    (RECADAM, {"pretrain_cof": NAN}, "Invalid pretrain_cof value: nan"),
+    (RECADAM, {"backend": "numba"}, "has no step for backend='numba'; choose from auto, foreach, triton"),
     (PATS, {"seed": -1}, "Invalid seed: -1; it must be an integer"),
     (PATS, {"seed": 1.5}, "Invalid seed: 1.5; it must be an integer"),
 ]
@@ -62,7 +73,7 @@ def test_bad_options(cls: type[Optimizer], options: dict[str, Any], message: str
 @pytest.mark.parametrize("cls", CLASSES)
 def test_closure_is_run_with_gradients_and_its_loss_returned(cls: type[Optimizer]) -> None:
     param = nn.Parameter(torch.ones(3))
-    optimizer = cls([{"params": [param], "perturb": False}], lr=0.1)
+    optimizer = cls([{"params": [param], "perturb": False, "recall": False}], lr=0.1)
 
     def closure() -> float:
         optimizer.zero_grad()
@@ -90,7 +101,7 @@ def test_sparse_gradients_and_other_kinds_of_numbers_are_refused(cls: type[Optim
 @pytest.mark.parametrize("cls", CLASSES)
 def test_groups_added_later_and_per_group_options(cls: type[Optimizer]) -> None:
     params = toy_params()
-    optimizer = cls(params[:2], lr=1e-2)
+    optimizer = cls(params[:2], lr=1e-2, **moving(cls))
     optimizer.add_param_group({"params": params[2:], "lr": 0.0})
     take_steps(optimizer, 1, 2)
     moved = [not torch.equal(a, b) for a, b in zip(params, toy_params(), strict=True)]
@@ -133,7 +144,7 @@ def test_mixed_dtypes_in_one_group(cls: type[Optimizer]) -> None:
     """Each moves, keeps its dtype, and has state in the arithmetic's dtype."""
     dtypes = [torch.float32, torch.bfloat16, torch.float64]
     params = [nn.Parameter(torch.ones(4, dtype=dtype)) for dtype in dtypes]
-    optimizer = cls(params, lr=0.05)
+    optimizer = cls(params, lr=0.05, **moving(cls))
     take_steps(optimizer, 1, 3)
     for param, dtype in zip(params, dtypes, strict=True):
         assert param.dtype == dtype

@@ -13,17 +13,19 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from module.optim import AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW
+from module.optim import AdamaxW, PATSAdamax, PATSAdamW, RecAdam, RecAdamax, SAGEAdamax, SAGEAdamW
 from tests.module.optim.toy import equal, take_steps, toy_params
 
-CLASSES = [AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW]
+CLASSES = [AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW, RecAdam, RecAdamax]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def build(cls: type[Optimizer], params: list[nn.Parameter]) -> Optimizer:
     """With noise that shows in any dtype, and a seed that is not the default."""
     noise = {"noise_lambda": 1e-2, "seed": 3} if issubclass(cls, (PATSAdamax, PATSAdamW)) else {}
-    return cls([{"params": params[:3]}, {"params": params[3:], "perturb": False}], lr=1e-2, **noise)
+    pull = {"anneal_t0": 4.0, "pretrain_cof": 20.0} if issubclass(cls, (RecAdam, RecAdamax)) else {}
+    plain = {"params": params[3:], "perturb": False, "recall": False}
+    return cls([{"params": params[:3]}, plain], lr=1e-2, **noise, **pull)
 
 
 def by_state_dict(optimizer: Optimizer, params: list[nn.Parameter]) -> Optimizer:

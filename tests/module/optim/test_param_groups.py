@@ -11,7 +11,7 @@ from torch import nn
 
 from module.encoder import Encoder
 from module.heads import ClassificationHead
-from module.optim import encoder_param_groups
+from module.optim import encoder_param_groups, with_recall
 from mt_dnn.model import MTDNN
 
 SHAPE = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
@@ -236,3 +236,17 @@ def test_two_encoders_in_a_module_dict_are_both_found() -> None:
     model = nn.ModuleDict({"question": make("bert", head=False), "answer": make("modernbert", head=False)})
     perturbed = names_of(model, encoder_param_groups(model), perturb=True)
     assert {name.split(".")[0] for name in perturbed} == {"question", "answer"}
+
+
+def test_recall_splits_pretrained_weights_from_new_ones() -> None:
+    """As docs/optimizers.md has it for a Hugging Face classifier: its head is not pulled to where it began."""
+    model = transformers.BertForSequenceClassification(transformers.BertConfig(**SMALL))
+    groups = encoder_param_groups(model, weight_decay=0.1)
+    split = with_recall(groups, lambda name: name.startswith("bert.encoder."))
+    assert sorted(name for group in split for name in group["names"]) == sorted(dict(model.named_parameters()))
+    for group in split:
+        assert [id(model.get_parameter(name)) for name in group["names"]] == [id(param) for param in group["params"]]
+        assert {name.startswith("bert.encoder.") for name in group["names"]} == {group["recall"]}
+    kept = [{name: group[name] for name in ("perturb", "weight_decay")} for group in groups]
+    assert all({name: group[name] for name in ("perturb", "weight_decay")} in kept for group in split)
+    assert len({group["name"] for group in split}) == len(split), "names tell them apart"
