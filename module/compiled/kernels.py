@@ -256,10 +256,10 @@ def fold(average, theta, gradient, lanes, size, factor, weight, signed):
 @compiled
 def average_sensitivity(work, low, high, addresses, partials, factor, weight, signed):
     """Update the sensitivities of rows `low` to `high` of the work, and note each row's sum."""
-    lanes = np.empty(LANES, np.float32)
+    lanes = np.empty(LANES, np.float64)  # signed sensitivities all but cancel
     for row in range(low, high):
         tensor, begin, end = work[row, TENSOR], work[row, BEGIN], work[row, END]
-        lanes[:] = float32(0)
+        lanes[:] = 0.0
         for first in range(begin, end, LANES):
             size = min(LANES, end - first)
             average = floats(addresses, SENSITIVITY, tensor, first, size)

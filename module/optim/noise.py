@@ -5,8 +5,8 @@ element is (seed, step, position), `position` counting the elements of all the o
 the noise is equal on every rank and after a resume, does not depend on how tensors are grouped or sharded, differs
 between steps and tensors, and leaves the streams of dropout and data order alone.
 
-Here is the noise of the list-wise backend. The Triton kernels draw theirs from Philox, keyed likewise: other numbers
-of the same distribution.
+Here is the noise of the list-wise backend. The kernels, Triton's and Numba's, draw theirs from Philox, keyed likewise:
+other numbers of the same distribution.
 """
 
 from __future__ import annotations

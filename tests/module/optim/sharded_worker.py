@@ -77,18 +77,19 @@ LAYOUTS = {
     "tiles": Layout((2, 2), lambda i, dims: (Shard(0), Shard(dims - 1))),
 }
 NOISE = {"noise_p": 0.5, "seed": 3, "weight_decay": 1e-2}
+LISTS = {"lr": 1e-2, "backend": "foreach"}  # which take shards of any kind
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "AdamaxW": functools.partial(AdamaxW, lr=1e-2, weight_decay=1e-2),
-    "PATSAdamax": functools.partial(PATSAdamax, lr=1e-2, noise_lambda=1e-4, **NOISE),
+    "AdamaxW": functools.partial(AdamaxW, **LISTS, weight_decay=1e-2),
+    "PATSAdamax": functools.partial(PATSAdamax, **LISTS, noise_lambda=1e-4, **NOISE),
     "PATSAdamax, magnitude": functools.partial(
-        PATSAdamax, lr=1e-2, noise_lambda=1e-4, sensitivity="magnitude", noise_form="std", **NOISE
+        PATSAdamax, **LISTS, noise_lambda=1e-4, sensitivity="magnitude", noise_form="std", **NOISE
     ),
-    "PATSAdamW": functools.partial(PATSAdamW, lr=1e-2, noise_lambda=1e-4, **NOISE),
-    "SAGEAdamax": functools.partial(SAGEAdamax, lr=1e-2, weight_decay=1e-2),
-    "SAGEAdamW": functools.partial(SAGEAdamW, lr=1e-2, weight_decay=1e-2),
-    "RecAdamax": functools.partial(RecAdamax, lr=1e-2, anneal_t0=2, pretrain_cof=20.0, weight_decay=1e-2),
+    "PATSAdamW": functools.partial(PATSAdamW, **LISTS, noise_lambda=1e-4, **NOISE),
+    "SAGEAdamax": functools.partial(SAGEAdamax, **LISTS, weight_decay=1e-2),
+    "SAGEAdamW": functools.partial(SAGEAdamW, **LISTS, weight_decay=1e-2),
+    "RecAdamax": functools.partial(RecAdamax, **LISTS, anneal_t0=2, pretrain_cof=20.0, weight_decay=1e-2),
 }
-KERNELS = "Triton kernels"  # in the names of the checks that need them
+KERNELS, NUMBA = "Triton kernels", "Numba"  # in the names of the checks that need them
 NOISY = [name for name in OPTIMIZERS if name.startswith("PATS")]
 
 FOLDER = Path()
@@ -447,6 +448,31 @@ def short_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("module.kernels.launch.INTERPRETED_BLOCK", 2048)
         yield
+
+
+def define_compiled_checks() -> None:
+    for layout_name in ("rows", "replicated", "rows of rows"):
+        for name in OPTIMIZERS.keys() - {"RecAdamax"}:  # which goes by lists alone
+
+            def arrives_where_unsharded(name: str = name, layout: Layout = LAYOUTS[layout_name]) -> None:
+                whole = whole_params()
+                params = sharded_params(layout, whole)
+                for some in (whole, params):
+                    take_steps(OPTIMIZERS[name](some, backend="numba"), range(STEPS))
+                assert_as_whole(name, gathered(params), gathered(whole))
+
+            check(f"{name}, {layout_name}, {NUMBA}", LAYOUTS[layout_name].ranks)(arrives_where_unsharded)
+
+
+define_compiled_checks()
+
+
+@check(f"shards that are no rows go by lists, by {NUMBA} if asked for they are refused")
+def numba_refuses_columns() -> None:
+    params = sharded_params(LAYOUTS["columns"], whole_params(((6, 4),)))
+    assert PATSAdamax(params).backends() == ["foreach"]
+    with pytest.raises(RuntimeError, match=r"what Numba compiles, but the parameter's shards are not contiguous"):
+        take_steps(AdamaxW(params, backend="numba"), range(1))
 
 
 def define_kernel_checks() -> None:

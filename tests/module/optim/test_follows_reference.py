@@ -332,7 +332,7 @@ KERNELS_LARGE = [
 
 
 LARGE = [*((case, "foreach") for case in CASES), *KERNELS_LARGE]
-LARGE += [pytest.param(case, "numba", marks=needs_numba) for case in CASES]
+LARGE += [pytest.param(case, "numba", marks=needs_numba) for case in ("pats_adamax-signed-variance", "sage_adamw")]
 
 
 @pytest.mark.usefixtures("same_noise")

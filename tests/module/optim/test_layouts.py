@@ -116,7 +116,7 @@ def test_layouts_are_bounded() -> None:
 
 def test_a_failed_step_does_not_keep_gradients_alive() -> None:
     params = toy_params()
-    optimizer = AdamaxW(params)
+    optimizer = AdamaxW(params, backend="foreach")
     take_steps(optimizer, 1, 1)
     grads = [weakref.ref(param.grad) for param in params]
 

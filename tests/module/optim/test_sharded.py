@@ -21,9 +21,13 @@ import torch.distributed
 if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
     pytest.skip("torch is built without gloo", allow_module_level=True)
 
-from tests.module.optim.sharded_worker import CHECKS, KERNELS  # noqa: E402
+from tests.module.optim.sharded_worker import CHECKS, KERNELS, NUMBA  # noqa: E402
 
-HAS_TRITON = importlib.util.find_spec("triton") is not None
+LACKING = {
+    words: library
+    for words, library in ((KERNELS, "triton"), (NUMBA, "numba"))
+    if not importlib.util.find_spec(library)
+}
 
 TIMEOUT = 180
 """Seconds; a group needs some fifteen where it has two cores for itself."""
@@ -73,7 +77,7 @@ def troubles_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         chosen = [
             name
             for name, (needed, _) in CHECKS.items()
-            if needed == ranks and name in wanted and (HAS_TRITON or KERNELS not in name)
+            if needed == ranks and name in wanted and not any(words in name for words in LACKING)
         ]
         return Group(ranks, chosen, tmp_path_factory.mktemp(f"{ranks}-ranks"))
 
@@ -82,7 +86,8 @@ def troubles_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 @pytest.mark.parametrize("check", sorted(CHECKS, key=lambda name: CHECKS[name][0]))
 def test_on_every_rank(check: str, troubles_of: Callable[[str], list[str]]) -> None:
-    if KERNELS in check and not HAS_TRITON:
-        pytest.skip("Triton is not installed")
+    for words, library in LACKING.items():
+        if words in check:
+            pytest.skip(f"{library} is not installed")
     if troubles := troubles_of(check):
         pytest.fail("\n".join(troubles), pytrace=False)
