@@ -65,7 +65,7 @@ class SMARTConfig(Hyperparameters):
 class Smart(Objective):
     """The criterion, and how far the output moves with the perturbation that moves it most.
 
-    Dropout falls anew in each pass, as in the authors' code, so the term is zero only where it does nothing either.
+    Dropout falls anew in each pass, as in the authors' code, so the term counts what dropout moves, too.
 
     Attributes:
         config: hyper-parameters.

@@ -123,6 +123,18 @@ def test_packed_rows_train_as_padded_ones_do(flags: list[str], workshop: Worksho
         assert mine == pytest.approx(theirs, rel=5e-3)
 
 
+@pytest.mark.parametrize("flags", [[*FREELB, "--freelb_step_size", "1"], [*SMART, "--adv_epsilon", "0.1"], RDROP])
+def test_accumulated_passes_are_one_larger_batch(flags: list[str], workshop: Workshop, tmp_path: Path) -> None:
+    """On a CPU a perturbation's start is the same numbers, too, drawn in one go or in two."""
+    still = ["--train_datasets", "cola,stsb", *STILL]
+    still += ["--init_checkpoint", str(without_dropout(workshop, tmp_path / "encoder"))]
+    for passes, rows in (("1", "8"), ("2", "4")):
+        more = ["--batch_size", rows, "--grad_accumulation_step", passes]
+        assert train.main([*workshop.flags(tmp_path / passes, *still, *flags), *more]) == 0
+    for mine, theirs in zip(losses(tmp_path / "2"), losses(tmp_path / "1"), strict=True):
+        assert mine == pytest.approx(theirs, rel=5e-3)
+
+
 def test_smarts_term_falls_where_it_is_minimised(workshop: Workshop, tmp_path: Path) -> None:
     def roughness(run: str, *flags: str) -> float:
         encoder = str(without_dropout(workshop, tmp_path / f"{run}-encoder"))
