@@ -21,8 +21,8 @@ ELLIPSIS = "…"
 
 BETWEEN, END = "\x1f", "\x1e"
 STAND_IN = r"""#!/bin/sh
-printf '%s\037' "${0##*/}" "$@" >>"$CALLS"
-printf '\036' >>"$CALLS"
+call=$(printf '%s\037' "${0##*/}" "$@")
+printf '%s\036' "$call" >>"$CALLS"  # in one piece: both ends of a pipe write here
 """
 
 
