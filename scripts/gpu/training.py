@@ -54,7 +54,7 @@ def measure_speed(write: Writer, folder: Path, *, tiny: bool) -> None:
         for task, goal in GOALS.items():
             common = [*training_flags(encoder, features, task, folder / "unused"), "--optim", "adamax", *flags]
             common += ["--batch_size", "8" if tiny else "32"]
-            mine, other = ours(common, updates), theirs(common, updates)
+            mine, other = ours(common, updates), theirs(common, updates, "same")
             pairs = [(next(mine), next(other) if has_trainer else None) for _ in range(rounds)]
             mine.close()
             write(f"{precision} {task}", statistics.median(pair[0] for pair in pairs), "samples/s")
