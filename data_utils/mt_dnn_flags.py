@@ -44,7 +44,7 @@ TRAIN: dict[str, Counterpart] = {
     "data_sort_on": Counterpart("", "batches are cut anew every epoch, in random order"),
     "dataloader_num_workers": Counterpart("", "features are memory-mapped; nothing is loaded in other processes"),
     "transformer_cache": CACHE,
-    "glue_format_on": Counterpart("", "predict.py writes predictions as a table; GLUE's own form is not built yet"),
+    "glue_format_on": Counterpart("", "python -m experiments.glue.submission writes GLUE's own form"),
     "encode_mode": Counterpart("", "export.py writes an ordinary Hugging Face model"),
     "mkd_opt": Counterpart("--distill_from", "features: learns from `softlabel`, beside the labels"),
     # tasks and batches

@@ -38,10 +38,10 @@ class MixoutConfig(Hyperparameters):
 class Mixout(nn.Module):
     """Mixes the weights of an encoder's linear layers while it is in training mode, and does nothing in evaluation.
 
-    It is to be a submodule of the model, so that `train()`, `eval()` and `to()` reach it. The layers stay what they
-    are: their parameters, the model's state dict and what is exported are those of a plain model. A mask is drawn for
-    each forward pass from torch's random stream, as dropout's is. The pretrained weights, one more copy, are no part of
-    the state dict: a run that is to go on keeps `pretrained()` beside it.
+    Make it a submodule of the model: then `train()`, `eval()` and `to()` reach it. The layers stay as they are, so the
+    parameters, the state dict and what is exported are those of a plain model. Each forward pass draws a mask from
+    torch's random stream, as dropout does. The pretrained weights are one more copy and not in the state dict: to go on
+    with a run, save `pretrained()` beside it.
 
     Args:
         encoder: its weights are the pretrained ones now; its dropout is switched off. A pooler is left alone, as it may

@@ -86,8 +86,8 @@ class TrainConfig:
             f"--baseline {MIXOUT} contradicts --fsdp: each process keeps whole pretrained weights; leave --fsdp out": (
                 self.method.baseline == MIXOUT and self.loop.fsdp
             ),
-            "--baseline smart contradicts --fp16: the small gradients that find its perturbation vanish there; use "
-            "--bf16": self.method.objective == "smart" and self.loop.fp16,
+            f"--baseline {self.method.baseline} contradicts --fp16: gradients that vanish or overflow there would make "
+            "the perturbation; use --bf16": self.method.objective in ("smart", "freelb") and self.loop.fp16,
         }
         return [problem for problem, is_there in found.items() if is_there]
 
@@ -97,25 +97,28 @@ class TrainConfig:
         return [record for record, runs, _ in self._records() if runs]
 
     def _records(self) -> list[tuple[Hyperparameters, bool, str]]:
-        """Each method's record, whether the method runs, and what it needs to."""
+        """Each method's record, whether the method runs, and the flags that it needs to."""
         spec, baseline = spec_of(self.method.optimizer_name), self.method.baseline
-        why = f"--optim is {self.method.optim}; they need --optim pats_adamax or pats_adamw"
         return [
-            (self.pats, spec.perturbs, why),
-            (self.sage, spec.adapts, "it needs --optim sage_adamax, sage_adamw or --baseline sage"),
-            (self.recadam, spec.recalls, "they need --optim recadam_adamax or recadam_adamw"),
-            (self.mixout, baseline == MIXOUT, f"it needs --baseline {MIXOUT}"),
-            *((getattr(self, name), baseline == name, f"they need --baseline {name}") for name in OBJECTIVES),
+            (self.pats, spec.perturbs, "--optim pats_adamax or pats_adamw"),
+            (self.sage, spec.adapts, "--optim sage_adamax, sage_adamw or --baseline sage"),
+            (self.recadam, spec.recalls, "--optim recadam_adamax or recadam_adamw"),
+            (self.mixout, baseline == MIXOUT, f"--baseline {MIXOUT}"),
+            *((getattr(self, name), baseline == name, f"--baseline {name}") for name in OBJECTIVES),
         ]
 
     def _without_effect(self) -> list[str]:
         """Flags of a method that does not run, and a main task that has no others beside it."""
-        idle = [(record.changed(), why) for record, runs, why in self._records() if not runs]
+        idle = [(record.changed(), needs) for record, runs, needs in self._records() if not runs]
         if self.sampling.sampler == MAIN_TASK and len(set(self.data.trained_names)) < 2:
-            idle.append(
-                ([f"--sampler {MAIN_TASK}"], "it needs several --train_datasets, of which the first is the main one")
-            )
-        return [f"{', '.join(flags)} would have no effect: {why}" for flags, why in idle if flags]
+            idle.append(([f"--sampler {MAIN_TASK}"], "several --train_datasets, of which the first is the main one"))
+        now = f"--optim is {self.method.optim}; "
+        return [
+            f"{', '.join(flags)} would have no effect: {now * needs.startswith('--optim')}"
+            f"{'it needs' if len(flags) == 1 else 'they need'} {needs}"
+            for flags, needs in idle
+            if flags
+        ]
 
     @property
     def label(self) -> str:

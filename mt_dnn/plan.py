@@ -51,7 +51,7 @@ def describe(
         *_objective_lines(config, objective, [item.task for item in data.values()]),
         f"encoder  {encoder_source(config.data.init_checkpoint)} ({encoder.config.model_type}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device.type}{spread}, {precision}, "
-        f"rows {'packed' if packing else 'padded'}",
+        f"rows {'packed' if packing else 'padded'}{', lines in buckets of sizes' * config.data.pad_to_buckets}",
         f"pooler   {_pooler(config, encoder)}",
         *(f"note     {remark}" for remark in encoder.remarks),
         f"updates  {len(sampler):,} an epoch of {rows} rows, {len(sampler) * loop.epochs:,} in {loop.epochs} "
@@ -93,7 +93,7 @@ def _values(config: TrainConfig, updates: int) -> list[str]:
     for record in config.in_use:
         values = {field.metadata["flag"].partition("_")[2]: getattr(record, field.name) for field in fields(record)}
         shown = [f"{name} {v:g}" if isinstance(v, float) else f"{name} {v}" for name, v in values.items()]
-        lines.append(f"         {', '.join(shown)}")
+        lines.append(f"         {(type(record).__doc__ or '').rstrip('.')}: {', '.join(shown)}")
         if isinstance(record, RecAdamConfig) and record.anneal_t0 > updates / 2:
             lines.append(
                 f"note     of {updates:,} updates the first {record.anneal_t0:,g} hold the encoder to its pretrained "

@@ -6,8 +6,9 @@ To add one, give the record a field; its default, range, symbol, flag and help t
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,13 @@ class Hyperparameters:
         """The flags whose values are not the defaults."""
         fields = dataclasses.fields(self)
         return [f"--{field.metadata['flag']}" for field in fields if getattr(self, field.name) != field.default]
+
+
+def full_signature(init: Callable[..., None], record: type[Hyperparameters]) -> inspect.Signature:
+    """A constructor's signature with a record's fields in place of its `**options`: what `help()` shows."""
+    written = inspect.signature(init)
+    own = list(inspect.signature(record).parameters.values())
+    return written.replace(parameters=[*list(written.parameters.values())[:-1], *own])
 
 
 def _objection(field: dataclasses.Field[Any], value: Any) -> str:

@@ -14,7 +14,6 @@ The default is "signed" and "variance", the algorithm as printed with the text's
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ from .adamax import ListAdamax
 from .adamw import ListAdamW
 from .base import Group, SensitivityOptimizer, TwoAverageOptimizer
 from .buckets import Bucket, Gradients, Lists
-from .hyperparameters import Hyperparameters, hyperparameter
+from .hyperparameters import Hyperparameters, full_signature, hyperparameter
 from .noise import Draws, keyed_draws, keyed_noise
 from .sensitivity import mean_sensitivities, sensitivity_
 from .twins import note_draw
@@ -355,14 +354,8 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
         kernels.descend_with_noise(self.kernel, bucket, gradients, group, self.averages, peak)
 
 
-def _full_signature() -> inspect.Signature:
-    """The constructor's signature with PATS's own arguments in place of `**pats`: what `help()` shows."""
-    written = inspect.signature(_Perturbed.__init__)
-    own = list(inspect.signature(PATSConfig).parameters.values())
-    return written.replace(parameters=[*list(written.parameters.values())[:-1], *own])
-
-
-_Perturbed.__init__.__signature__ = _full_signature()  # type: ignore[attr-defined]  # every function takes one
+# Every function takes one.
+_Perturbed.__init__.__signature__ = full_signature(_Perturbed.__init__, PATSConfig)  # type: ignore[attr-defined]
 
 
 class PATSAdamax(_Perturbed, ListAdamax):

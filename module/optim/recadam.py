@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -25,7 +25,7 @@ from .adamax import ListAdamax
 from .adamw import ListAdamW
 from .base import Group, TwoAverageOptimizer
 from .buckets import PRETRAINED, Bucket, Gradients, Lists
-from .hyperparameters import Hyperparameters, hyperparameter
+from .hyperparameters import Hyperparameters, full_signature, hyperparameter
 
 if TYPE_CHECKING:
     from ..kernels.launch import Kernels
@@ -94,19 +94,16 @@ class _Recalling(TwoAverageOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         *,
-        anneal_fun: str = RecAdamConfig.anneal_fun,
-        anneal_k: float = RecAdamConfig.anneal_k,
-        anneal_t0: float = RecAdamConfig.anneal_t0,
-        pretrain_cof: float = RecAdamConfig.pretrain_cof,
         backend: str = "auto",
         capturable: bool = False,
         state_dtype: str = "float32",
         master_weights: bool = False,
+        **recadam: Any,
     ) -> None:
         base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        own = {"anneal_fun": anneal_fun, "anneal_k": anneal_k, "anneal_t0": anneal_t0, "pretrain_cof": pretrain_cof}
         how = {"backend": backend, "capturable": capturable, "state_dtype": state_dtype}
-        super().__init__(params, {**base, **own, "recall": True, **how, "master_weights": master_weights})
+        own = {**asdict(RecAdamConfig(**recadam)), "recall": True}
+        super().__init__(params, {**base, **own, **how, "master_weights": master_weights})
 
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
@@ -142,6 +139,9 @@ class _Recalling(TwoAverageOptimizer):
             return
         triton = cast("Kernels", kernels)  # `_pick` leaves Numba out
         triton.descend_with_pull(self.kernel, bucket, gradients, group, self.averages)
+
+
+_Recalling.__init__.__signature__ = full_signature(_Recalling.__init__, RecAdamConfig)  # type: ignore[attr-defined]
 
 
 class RecAdam(_Recalling, ListAdamW):

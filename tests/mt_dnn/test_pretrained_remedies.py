@@ -115,7 +115,10 @@ def test_the_plan_tells(workshop: Workshop, tmp_path: Path, capsys: pytest.Captu
         (["--mixout_p", "0.9"], "--mixout_p would have no effect: it needs --baseline mixout"),
         (["--baseline", "mixout", "--mixout_p", "1"], r"--mixout_p must be in \[0, 1\), got 1"),
         (["--baseline", "mixout", "--fsdp"], "--baseline mixout contradicts --fsdp"),
-        (["--recadam_anneal_k", "1"], "--recadam_anneal_k would have no effect: they need --optim recadam_adamax"),
+        (
+            ["--recadam_anneal_k", "1"],
+            "--recadam_anneal_k would have no effect: --optim is adamax; it needs --optim recadam_adamax",
+        ),
         (
             ["--optim", "recadam_adamw", "--recadam_anneal_fun", "linear", "--recadam_anneal_k", "1"],
             "--recadam_anneal_k would have no effect with --recadam_anneal_fun linear",

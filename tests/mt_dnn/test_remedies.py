@@ -181,10 +181,11 @@ def test_norms_are_each_tokens_or_each_sequences(order: str, packing: str, works
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--adv_alpha", "2"], "--adv_alpha would have no effect: they need --baseline smart"),
-        ([*FREELB, "--rdrop_alpha", "2"], "--rdrop_alpha would have no effect: they need --baseline rdrop"),
+        (["--adv_alpha", "2"], "--adv_alpha would have no effect: it needs --baseline smart"),
+        ([*FREELB, "--rdrop_alpha", "2"], "--rdrop_alpha would have no effect: it needs --baseline rdrop"),
         ([*FREELB, "--freelb_steps", "0"], r"--freelb_steps must be in \[1, ∞\), got 0"),
         ([*SMART, "--fp16"], "--baseline smart contradicts --fp16"),
+        ([*FREELB, "--fp16"], "--baseline freelb contradicts --fp16"),
         ([*RDROP, "--noisytune_lambda", "0"], "--noisytune_lambda must be > 0"),
     ],
 )
