@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import yaml
 from safetensors.torch import load_file
 
 import train
+from data_utils.features import FeatureSet
+from data_utils.task_def import TaskDef
+from mt_dnn.evaluate import Evaluator, Scored
 from tests.conftest import Workshop
 from tests.crash import train_until
 from tests.test_train import events, results
@@ -55,28 +59,34 @@ def test_a_run_from_before_a_flag_does_not_take_it(
     assert train.main(["--output_dir", str(tmp_path), "--resume"]) == 0
 
 
+@pytest.mark.parametrize(("by", "best_epoch", "best_score"), [("mean", 2, 11 / 3), ("stsb", 1, 4.0), ("cola", 4, 4.0)])
 def test_the_best_model_is_that_of_the_chosen_task(
-    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    by: str,
+    best_epoch: int,
+    best_score: float,
+    workshop: Workshop,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    common = ["--train_datasets", "cola,stsb,rte", "--epochs", "4", "--learning_rate", "2e-3"]
-    for by in ("mean", "stsb", "rte"):
-        run = tmp_path / by
-        assert train.main(workshop.flags(run, *common, "--best_by", by)) == 0
-        out, found = capsys.readouterr().out, results(run)
-        evaluations = events(run, "eval")
-        scores = [e["mean"] if by == "mean" else e["tasks"][by]["score"] for e in evaluations]
-        first = scores.index(max(scores))
-        assert found["best_model"] == {
-            "by": by,
-            "score": scores[first],
-            "epoch": evaluations[first]["epoch"],
-            "step": evaluations[first]["step"],
-        }
-        raised = [score > max(scores[:i], default=float("-inf")) for i, score in enumerate(scores)]
-        assert [e["best"] for e in evaluations] == raised
-        assert (f"best/    chosen by {by} alone" in out) == (by != "mean")
-        assert (f"chosen by {by}\n" in out.split("metric")[-1]) == (by != "mean")
-    assert len({results(tmp_path / by)["best_model"]["step"] for by in ("mean", "stsb", "rte")}) > 1
+    # What so small a model scores differs from processor to processor, so each epoch's scores are given.
+    given = {"cola": iter([1.0, 2.0, 3.0, 4.0]), "stsb": iter([4.0, 3.0, 2.0, 1.0]), "rte": iter([1.0, 6.0, 1.0, 1.0])}
+    genuine = Evaluator.score
+
+    def score(evaluator: Evaluator, task: TaskDef, splits: Mapping[str, FeatureSet]) -> Scored:
+        scored = genuine(evaluator, task, splits)
+        return scored._replace(scores=scored.scores | {"score": next(given[task.name])})
+
+    monkeypatch.setattr(Evaluator, "score", score)
+    flags = ["--train_datasets", "cola,stsb,rte", "--epochs", "4", "--best_by", by]
+    assert train.main(workshop.flags(tmp_path, *flags)) == 0
+    out, evaluations = capsys.readouterr().out, events(tmp_path, "eval")
+    step = evaluations[best_epoch - 1]["step"]
+    best = {"by": by, "score": pytest.approx(best_score), "epoch": best_epoch, "step": step}
+    assert results(tmp_path)["best_model"] == best
+    assert [e["best"] for e in evaluations] == [epoch <= best_epoch for epoch in (1, 2, 3, 4)]
+    assert (f"best/    chosen by {by} alone" in out) == (by != "mean")
+    assert (f"chosen by {by}\n" in out.split("metric")[-1]) == (by != "mean")
 
 
 def test_a_run_stops_early_by_the_chosen_task(workshop: Workshop, tmp_path: Path) -> None:

@@ -106,6 +106,9 @@ class Adaptation(NamedTuple):
 def compiled(function: Any) -> Any:
     """Compile a function at its first call, and keep it on disk where Numba finds a place to write to."""
     how = {"nogil": True, "error_model": "numpy"}  # division as in IEEE 754, without a check
+    # What is kept imports this module again, by its name, and a clone's file has two: `module` and, installed in place,
+    # `pats`. Numba keeps it by the function's name.
+    function.__qualname__ = f"{__package__}.{function.__qualname__}"
     try:
         return njit(cache=True, **how)(function)
     except RuntimeError:  # neither beside this file nor in the user's cache folder

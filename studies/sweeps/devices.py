@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from data_utils.errors import InputError
@@ -52,7 +54,25 @@ class Slot:
         if self.cores and hasattr(os, "sched_setaffinity"):
             with contextlib.suppress(ProcessLookupError):
                 os.sched_setaffinity(process.pid, self.cores)  # before Python has started: its threads inherit it
+        keep_nice(process.pid)
         return process
+
+
+def keep_nice(pid: int) -> None:
+    """Let a process that leads a session of its own give way to others as much as this one does.
+
+    Where Linux shares out time among sessions first (`autogroup`, as most distributions have it), a session begins
+    without the niceness of its parent, and that of its processes counts among themselves alone.
+    """
+    for _ in range(5):
+        try:
+            Path(f"/proc/{pid}/autogroup").write_text(str(os.nice(0)))
+        except BlockingIOError:  # the kernel takes one such wish in a tenth of a second
+            time.sleep(0.12)
+        except OSError:  # no such thing here, or the process has ended
+            return
+        else:
+            return
 
 
 def find_slots(devices: str = AUTO, runs_per_device: str = AUTO) -> list[Slot]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from data_utils.errors import InputError
 from studies.sweeps import devices
 from studies.sweeps.devices import find_slots
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +88,14 @@ def test_the_probe_is_valid_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatc
     monkeypatch.undo()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert devices._free_gib() == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel has no groups of sessions")
+def test_a_run_gives_way_to_other_sessions_as_its_sweep_does() -> None:
+    program = (
+        "import os, pathlib; from studies.sweeps.devices import Slot; nice = os.nice(7);"
+        "runs = [Slot('here').start(['sleep', '60']) for _ in range(2)];"
+        "groups = [pathlib.Path(f'/proc/{run.pid}/autogroup').read_text() for run in runs];"
+        "[run.kill() for run in runs]; assert all(group.endswith(f' nice {nice}\\n') for group in groups), groups"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -99,7 +99,7 @@ def test_what_is_no_suite_is_refused(tmp_path: Path, own_suite: Path, sweeper: S
     ("text", "message"),
     [
         ("runs: []\nruns: [1]\n", "study.yml:2: the key 'runs' stands twice"),
-        ("runs: []\nsetings: {}\n", "study.yml: unknown keys setings; allowed: suite, overrides, settings, runs"),
+        ("runs: []\nsetings: {}\n", "unknown keys setings; allowed: suite, overrides, settings, share, runs"),
         ("- a\n", "study.yml:1: expected a mapping"),
         ("overrides: {}\n", "study.yml: not a study's list of runs: 'runs'"),
     ],

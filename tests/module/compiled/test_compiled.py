@@ -198,6 +198,21 @@ def test_numba_is_imported_by_the_first_step_that_needs_it() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
+def test_what_one_package_has_compiled_another_of_the_same_files_does_not_load(tmp_path: Path) -> None:
+    """As in a clone that is also installed in place: what is kept names its package, and not both can be imported."""
+    shutil.copytree(ROOT / "module", tmp_path / "files", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("module", "pats"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).symlink_to(tmp_path / "files")
+        program = (
+            f"import torch; from {name}.optim import AdamaxW; p = torch.nn.Parameter(torch.ones(3));"
+            "p.grad = torch.ones(3); AdamaxW([p], backend='numba').step(); assert (p != 1).all()"
+        )
+        subprocess.run([sys.executable, "-c", program], cwd=tmp_path / name, check=True)
+    kept = {path.name.split("-")[0] for path in (tmp_path / "files/compiled/__pycache__").glob("*.nbi")}
+    assert {"kernels.module.compiled.plain_steps", "kernels.pats.compiled.plain_steps"} <= kept
+
+
 def test_folders_that_cannot_be_written_to_are_no_hindrance(tmp_path: Path) -> None:
     """Neither beside the code nor at home: then every process compiles for itself."""
     shutil.copytree(ROOT / "module", tmp_path / "module", ignore=shutil.ignore_patterns("__pycache__"))
