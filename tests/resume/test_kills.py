@@ -13,10 +13,14 @@ from tests.resume.attempts import kill_command_line, run_plainly
 from tests.torture import kills as torture
 from tests.torture.world import SCENARIOS, World, make_world
 
-KILLS = 30
+KILLS_A_CHAIN = 3
+KILLS = KILLS_A_CHAIN * len(SCENARIOS)
 
 
-def test_runs_killed_at_random_moments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_killed_at_random_moments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torture, "KILLS_A_CHAIN", KILLS_A_CHAIN)  # so that every scenario has a chain
     flags = ["--kills", str(KILLS), "--seed", "3", "--work_dir", str(tmp_path / "work")]
     assert torture.main(flags) == 0, capsys.readouterr().out
     *_, scenarios, verdict = capsys.readouterr().out.splitlines()

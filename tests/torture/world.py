@@ -61,12 +61,21 @@ SCENARIOS = {
     "--grad_accumulation_step 3 --epochs 8 --eval_per_updates 3 --log_per_updates 3 --keep_checkpoints 1",
     "noisytune": "--train_datasets bright --baseline noisytune --batch_size 8 --epochs 60 --early_stopping 6 "
     "--eval_per_updates 4 --save_per_updates 5 --keep_checkpoints 2 --learning_rate 5e-3",
+    "smart": "--train_datasets bright,which,share --baseline smart --optim pats_adamax --pats_lambda 1e-5 --adv_k 2 "
+    "--batch_size 6 --grad_accumulation_step 2 --epochs 3 --save_per_updates 3 --keep_checkpoints 2",
+    "freelb": "--train_datasets which --baseline freelb --optim adamw --batch_size 8 --epochs 6 --eval_per_updates 5 "
+    "--save_per_updates 4 --keep_checkpoints 1 --dev_predictions",
+    "rdrop": "--train_datasets share,bright --baseline rdrop --optim sage_adamax --batch_size 8 --epochs 5 "
+    "--save_per_updates 3 --keep_checkpoints 2 --packing off",
+    "recadam": "--train_datasets bright,share --optim recadam_adamax --recadam_anneal_t0 20 --recadam_anneal_k 0.2 "
+    "--recadam_pretrain_cof 50 --baseline mixout --mixout_p 0.5 --batch_size 8 --epochs 6 --save_per_updates 5 "
+    "--eval_per_updates 7 --keep_checkpoints 2",
     "kinds": "--train_datasets cola,share,ner,pick,asked --optim pats_adamax --pats_lambda 1e-5 --batch_size 6 "
     "--epochs 2 --save_per_updates 5 --eval_per_updates 8 --keep_checkpoints 2 --dev_predictions",
 }
 """Runs by name, as flags: every method, sampler and layout of rows, with what happens inside epochs in several rhythms.
 
-Noise is strong enough to change what is learned, and `noisytune` stops early. `kinds` has all kinds of task.
+Soft labels of a teacher are left to `tests/mt_dnn/test_distill.py`. Noise is strong enough to change what is learned, and `noisytune` stops early. `kinds` has all kinds of task.
 """
 KINDS = "kinds"
 
