@@ -156,7 +156,7 @@ LEAVING_IMPORTS = [
     ("module/x.py", "from module.rows import longest_row", {"module"}),
     ("module/x.py", "import transformers\nfrom .rows import longest_row", set()),
     ("module/optim/x.py", "def f():\n    import module.kernels.mode", {"module"}),
-    ("module/optim/x.py", "import transformers, yaml", {"transformers", "yaml"}),
+    ("module/optim/x.py", "import transformers", {"transformers"}),
     ("module/optim/x.py", "import triton", {"triton"}),
     ("module/optim/x.py", "import numba", {"numba"}),
     ("module/kernels/x.py", "import numba", {"numba"}),

@@ -86,6 +86,7 @@ def descend_kernel(
     first_program,
     tensors,
     factor,
+    found_inf,
     lr,
     weight1,
     beta2,
@@ -113,6 +114,7 @@ def descend_kernel(
     SIGNED: tl.constexpr,
     FOLLOWS_RATE: tl.constexpr,
     FACTOR_ON_DEVICE: tl.constexpr,
+    MAY_SKIP: tl.constexpr,
     LR_ON_DEVICE: tl.constexpr,
     PEAK_ON_DEVICE: tl.constexpr,
     ANNEAL: tl.constexpr,
@@ -123,6 +125,9 @@ def descend_kernel(
     With `FOLLOWS_RATE` σ is scaled by the rate as a share of `peak`. `ANNEAL` is "none", or RecAdam's "sigmoid" or
     "linear": then pull to the pretrained weights first.
     """
+    if MAY_SKIP:
+        if tl.load(found_inf) != 0:
+            return
     tensor, block = locate(blocks_ptr, first_program + tl.program_id(0))
     param_ptr = pointer(addresses_ptr, PARAM, tensor, tensors, param_dtype, alignment)
     grad_ptr = pointer(addresses_ptr, GRAD, tensor, tensors, grad_dtype, alignment)

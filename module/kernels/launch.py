@@ -20,7 +20,7 @@ from .sensitivity import sensitivity_kernel, sums_kernel
 from .tables import Shape, Tables
 
 if TYPE_CHECKING:
-    from ..optim.buckets import Bucket, Factor, Gradients
+    from ..optim.buckets import Bucket, Gradients
 
 BLOCK = 4096
 WARPS = 8
@@ -49,7 +49,7 @@ class Kernels:
     ) -> None:
         """Do a plain step of `rule`: "adamax" or "adamw"."""
         tables, types = self._enter(bucket, gradients, averages)
-        _descend(tables, types, rule, gradients.factor, group, first=0, programs=tables.programs)
+        _descend(tables, types, rule, gradients, group, first=0, programs=tables.programs)
 
     def descend_with_noise(
         self,
@@ -64,18 +64,16 @@ class Kernels:
         tables, types = self._enter(bucket, gradients, (*averages, "sensitivity"))
         if bucket.sharding is None and tables.most_partials <= MOST_PARTIALS:
             for window in tables.windows:
-                _average_sensitivity(tables, types, gradients.factor, group, *window)
-                _descend(tables, types, rule, gradients.factor, group, *window, noise=group["noise_form"], peak=peak)
+                _average_sensitivity(tables, types, gradients, group, *window)
+                _descend(tables, types, rule, gradients, group, *window, noise=group["noise_form"], peak=peak)
             return
         everything = (0, tables.programs)
-        _average_sensitivity(tables, types, gradients.factor, group, *everything)
+        _average_sensitivity(tables, types, gradients, group, *everything)
         sums = torch.zeros(tables.tensors, device=tables.partials.device)
         sums_kernel[(tables.tensors,)](tables.spans, tables.partials, sums, tables.tensors)
         if bucket.sharding is not None:
             bucket.sharding.sum_over_shards(sums)
-        _descend(
-            tables, types, rule, gradients.factor, group, *everything, noise=group["noise_form"], peak=peak, sums=sums
-        )
+        _descend(tables, types, rule, gradients, group, *everything, noise=group["noise_form"], peak=peak, sums=sums)
 
     def descend_with_pull(
         self, rule: str, bucket: Bucket, gradients: Gradients, group: dict[str, Any], averages: tuple[str, str]
@@ -83,7 +81,7 @@ class Kernels:
         """Do a step of RecAdam on `rule`."""
         tables, types = self._enter(bucket, gradients, (*averages, "pretrained"))
         everything = (0, tables.programs)
-        _descend(tables, types, rule, gradients.factor, group, *everything, anneal=group["anneal_fun"])
+        _descend(tables, types, rule, gradients, group, *everything, anneal=group["anneal_fun"])
 
     def descend_by_sensitivity(
         self, rule: str, bucket: Bucket, gradients: Gradients, group: dict[str, Any], averages: tuple[str, str]
@@ -100,21 +98,25 @@ class Kernels:
             tables.addresses,
             0,
             tables.tensors,
-            *_base_arguments(gradients.factor, group),
+            *_base_arguments(gradients, group),
             1 - beta0,
             _log(beta0),
             group["eps"] ** 2,
             **types,
             RULE=rule,
             ADAPTS=adapts,
-            **_flags(gradients.factor, group),
+            **_flags(gradients),
+            LR_ON_DEVICE=isinstance(group["lr"], Tensor),
             BLOCK=tables.block,
             num_warps=WARPS,
         )
 
     def _enter(self, bucket: Bucket, gradients: Gradients, averages: tuple[str, ...]) -> tuple[Tables, dict[str, Any]]:
         """Count the step; return the tables, with this step's addresses, and the storage types for the kernels."""
-        torch._foreach_add_(bucket.counters, 1.0)
+        if gradients.found_inf is None:
+            torch._foreach_add_(bucket.counters, 1.0)
+        else:
+            torch._foreach_add_(bucket.counters, (gradients.found_inf == 0).to(torch.float32))
         copies = bucket.params if "master_param" in bucket.state else []
         params = bucket.state.get("master_param", bucket.params)
         grads, starts = gradients.tensors, bucket.starts
@@ -170,12 +172,11 @@ def triton_noise(like: Tensor, p: float, *, seed: int, step: int, position: int)
 
 
 def _average_sensitivity(
-    tables: Tables, types: dict[str, Any], factor: Factor, group: dict[str, Any], first: int, programs: int
+    tables: Tables, types: dict[str, Any], gradients: Gradients, group: dict[str, Any], first: int, programs: int
 ) -> None:
     """PATS's first pass over the programs from `first` on."""
     if not programs:
         return
-    flags = _flags(factor, group)
     sensitivity_kernel[(programs,)](
         tables.blocks,
         tables.spans,
@@ -183,11 +184,11 @@ def _average_sensitivity(
         tables.partials,
         first,
         tables.tensors,
-        _number(factor),
+        *_scaling(gradients),
         1 - group["sensitivity_beta"],
         **{name: value for name, value in types.items() if name != "copy_dtype"},
         SIGNED=group["sensitivity"] == "signed",
-        FACTOR_ON_DEVICE=flags["FACTOR_ON_DEVICE"],
+        **_flags(gradients),
         BLOCK=tables.block,
         num_warps=WARPS,
     )
@@ -197,7 +198,7 @@ def _descend(
     tables: Tables,
     types: dict[str, Any],
     rule: str,
-    factor: Factor,
+    gradients: Gradients,
     group: dict[str, Any],
     first: int,
     programs: int,
@@ -226,7 +227,7 @@ def _descend(
         tables.partials if sums is None else sums,
         first,
         tables.tensors,
-        *_base_arguments(factor, group),
+        *_base_arguments(gradients, group),
         *noisy,
         *pulling,
         **types,
@@ -236,33 +237,31 @@ def _descend(
         FOLLOWS_RATE=peak is not None,
         PEAK_ON_DEVICE=isinstance(peak, Tensor),
         ANNEAL=anneal,
-        **_flags(factor, group),
+        **_flags(gradients),
+        LR_ON_DEVICE=isinstance(group["lr"], Tensor),
         BLOCK=tables.block,
         num_warps=WARPS,
     )
 
 
-def _base_arguments(factor: Factor, group: dict[str, Any]) -> tuple[Any, ...]:
-    """What every step needs: gradient factor, rate, averages' weights, eps, decay."""
+def _base_arguments(gradients: Gradients, group: dict[str, Any]) -> tuple[Any, ...]:
+    """What every step needs: gradient factor, whether to skip, rate, averages' weights, eps, decay."""
     beta1, beta2 = group["betas"]
     # 1 - β is taken here: in float32, 1 - 0.999 would be off by 5e-5.
     betas = (1 - beta1, beta2, 1 - beta2, _log(beta1), _log(beta2))
     lr = group["lr"] if isinstance(group["lr"], Tensor) else float(group["lr"])
-    return (_number(factor), lr, *betas, float(group["eps"]), float(group["weight_decay"]))
+    return (*_scaling(gradients), lr, *betas, float(group["eps"]), float(group["weight_decay"]))
 
 
-def _flags(factor: Factor, group: dict[str, Any]) -> dict[str, bool]:
-    return {
-        "FACTOR_ON_DEVICE": isinstance(factor, Tensor),
-        "LR_ON_DEVICE": isinstance(group["lr"], Tensor),
-    }
+def _flags(gradients: Gradients) -> dict[str, bool]:
+    return {"FACTOR_ON_DEVICE": isinstance(gradients.factor, Tensor), "MAY_SKIP": gradients.found_inf is not None}
 
 
-def _number(factor: Factor) -> float | Tensor:
-    """The factor as kernels take it: 1 where there is none."""
-    if isinstance(factor, Tensor):
-        return factor
-    return 1.0 if factor is None else float(factor)
+def _scaling(gradients: Gradients) -> tuple[float | Tensor, float | Tensor]:
+    """The factor and `found_inf` as kernels take them: 1 and 0 where there are none."""
+    factor, found_inf = gradients.factor, gradients.found_inf
+    number = factor if isinstance(factor, Tensor) else 1.0 if factor is None else float(factor)
+    return number, 0.0 if found_inf is None else found_inf
 
 
 def _log(beta: float) -> float:

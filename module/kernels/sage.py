@@ -30,6 +30,7 @@ def sage_kernel(
     first_program,
     tensors,
     factor,
+    found_inf,
     lr,
     weight1,
     beta2,
@@ -49,10 +50,14 @@ def sage_kernel(
     RULE: tl.constexpr,
     ADAPTS: tl.constexpr,
     FACTOR_ON_DEVICE: tl.constexpr,
+    MAY_SKIP: tl.constexpr,
     LR_ON_DEVICE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Do one step of "sage_adamax" or "sage_adamw" on a block; without `ADAPTS` the factor is left out."""
+    if MAY_SKIP:
+        if tl.load(found_inf) != 0:
+            return
     tensor, block = locate(blocks_ptr, first_program + tl.program_id(0))
     offsets = block * BLOCK + tl.arange(0, BLOCK)
     live = is_local(spans_ptr, tensor, tensors, offsets, alignment)

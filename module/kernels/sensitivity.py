@@ -40,6 +40,7 @@ def sensitivity_kernel(
     first_program,
     tensors,
     factor,
+    found_inf,
     weight,
     param_dtype: tl.constexpr,
     grad_dtype: tl.constexpr,
@@ -47,9 +48,13 @@ def sensitivity_kernel(
     alignment: tl.constexpr,
     SIGNED: tl.constexpr,
     FACTOR_ON_DEVICE: tl.constexpr,
+    MAY_SKIP: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Fold this step's sensitivity into its average and sum the average over the block."""
+    if MAY_SKIP:
+        if tl.load(found_inf) != 0:
+            return
     program = first_program + tl.program_id(0)
     tensor, block = locate(blocks_ptr, program)
     offsets = block * BLOCK + tl.arange(0, BLOCK)

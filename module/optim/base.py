@@ -44,9 +44,9 @@ class ListOptimizer(Optimizer):
 
     Follows `torch.optim` in everything a user sees. Beyond it: state and arithmetic are float32 for bf16 and fp16
     parameters, also after `load_state_dict`, and each parameter counts its own steps: those in which it had a gradient.
-    A step reads nothing back from a GPU: the step counters are kept where they are used, on the CPU for the list-wise
-    backend and on the device for the kernels. Inside of `torch.compile` a step runs as it is: the lists and kernels are
-    what a compiler would make of it, and the noise must be the same.
+    A step reads nothing back from a GPU, but for `found_inf` with the list-wise backend: the step counters are kept
+    where they are used, on the CPU for that backend and on the device for the kernels. Inside of `torch.compile` a step
+    runs as it is: the lists and kernels are what a compiler would make of it, and the noise must be the same.
 
     All subclasses take: `backend`, "foreach" (lists of tensors), "triton" or "numba" (kernels, RuntimeError where they
     cannot be used) or "auto" (Triton's on a GPU and Numba's on a CPU where they can be used, else lists); `capturable`,
@@ -119,7 +119,11 @@ class ListOptimizer(Optimizer):
     @_disable_dynamo
     @torch.no_grad()
     def step(  # type: ignore[override]
-        self, closure: Callable[[], float] | None = None, *, grad_factor: float | Tensor | None = None
+        self,
+        closure: Callable[[], float] | None = None,
+        *,
+        grad_factor: float | Tensor | None = None,
+        found_inf: Tensor | None = None,
     ) -> float | None:
         """Perform one step over all parameters that have a gradient.
 
@@ -128,6 +132,9 @@ class ListOptimizer(Optimizer):
             grad_factor: multiplies all gradients, which stay as they are: clipping by global norm with
                 `min(1, max_norm / norm)` without a pass over memory of its own. A 0-dim tensor on the parameters'
                 device is not read back.
+            found_inf: a tensor of one element: where it is not zero, a gradient is not finite, and the step changes
+                neither parameters nor averages nor counters. Triton's kernels look at it on the device, the other
+                backends read it back.
 
         Raises:
             RuntimeError: a sparse gradient, complex or integer parameters; `backend="triton"` or `capturable=True`
@@ -139,12 +146,17 @@ class ListOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        position, grad_factor = 0, whole(grad_factor)
+        position, grad_factor, found_inf = 0, whole(grad_factor), whole(found_inf)
         if isinstance(grad_factor, Tensor):
             grad_factor = grad_factor.reshape(())
+        if found_inf is not None:
+            found_inf = found_inf.reshape(())
         for number, group in enumerate(self.param_groups):
             for bucket in self._buckets(number, group, position):
-                self._step_bucket(bucket, bucket.gradients(group, grad_factor), group)
+                gradients = bucket.gradients(group, grad_factor, found_inf)
+                # A step of Triton's is skipped by its kernels; elsewhere the host has to know.
+                if bucket.backend == "triton" or gradients.found_inf is None or not gradients.found_inf.item():
+                    self._step_bucket(bucket, gradients, group)
             position += sum([param.numel() for param in group["params"]])
         return loss
 

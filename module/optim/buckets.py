@@ -47,11 +47,13 @@ def arithmetic_dtype(dtype: torch.dtype) -> torch.dtype:
 class Gradients(NamedTuple):
     """What a step brings to a bucket: a gradient a parameter, and what multiplies them all.
 
-    Of sharded parameters they are the local shards, for the kernels they are contiguous.
+    Of sharded parameters they are the local shards, for the kernels they are contiguous. `found_inf` is None, or a
+    0-dim float32 tensor on the parameters' device: if it is not zero the step must change nothing.
     """
 
     tensors: list[Tensor]
     factor: Factor
+    found_inf: Tensor | None = None
 
 
 @dataclass
@@ -133,7 +135,7 @@ class Bucket:
         """
         return self.for_kernels or len({counter.item() for counter in self.counters}) == 1
 
-    def gradients(self, group: dict[str, Any], factor: Factor) -> Gradients:
+    def gradients(self, group: dict[str, Any], factor: Factor, found_inf: Tensor | None = None) -> Gradients:
         """Take up the group's gradients for a step; a factor that lies on another device is read back."""
         members = group["params"]
         grads = [members[place].grad for place in self.places]
@@ -145,7 +147,9 @@ class Bucket:
             grads = _in_dtype(grads, torch.float32)
         if isinstance(factor, Tensor) and factor.device != self.device:
             factor = float(factor)
-        return Gradients(grads, factor)
+        if found_inf is not None:
+            found_inf = found_inf.to(self.device, torch.float32)
+        return Gradients(grads, factor, found_inf)
 
     def lists(self, gradients: Gradients) -> Lists:
         """The lists of the step that `counters` are about to count."""

@@ -75,7 +75,8 @@ SCENARIOS = {
 }
 """Runs by name, as flags: every method, sampler and layout of rows, with what happens inside epochs in several rhythms.
 
-Soft labels of a teacher are left to `tests/mt_dnn/test_distill.py`. Noise is strong enough to change what is learned, and `noisytune` stops early. `kinds` has all kinds of task.
+Soft labels of a teacher are left to `tests/mt_dnn/test_distill.py`. Noise is strong enough to change what is learned,
+and `noisytune` stops early. `kinds` has all kinds of task.
 """
 KINDS = "kinds"
 

@@ -24,9 +24,10 @@ TABLES = {"blocks_ptr": "*i32", "spans_ptr": "*i64", "addresses_ptr": "*i64"}
 TABLES |= {"partials_ptr": "*fp32", "sums_ptr": "*fp32", "out_ptr": "*fp32"}
 INTEGERS = {"first_program": "i32", "tensors": "i32", "size": "i32", "seed": "i64", "step": "i64", "position": "i64"}
 ALIGNED = {"param_dtype": tl.float32, "grad_dtype": tl.float32, "average_dtype": tl.float32, "alignment": 16}
-PLAIN = {**ALIGNED, "copy_dtype": None, "FACTOR_ON_DEVICE": False, "LR_ON_DEVICE": False, "BLOCK": BLOCK}
+PLAIN = {**ALIGNED, "copy_dtype": None, "BLOCK": BLOCK}
+PLAIN |= {"FACTOR_ON_DEVICE": False, "MAY_SKIP": False, "LR_ON_DEVICE": False}
 ON_DEVICE = {**PLAIN, "copy_dtype": tl.bfloat16, "average_dtype": tl.bfloat16, "grad_dtype": tl.bfloat16}
-ON_DEVICE |= {"FACTOR_ON_DEVICE": True, "LR_ON_DEVICE": True}
+ON_DEVICE |= {"FACTOR_ON_DEVICE": True, "MAY_SKIP": True, "LR_ON_DEVICE": True}
 FIRST_PASS = {name: value for name, value in PLAIN.items() if name not in ("copy_dtype", "LR_ON_DEVICE")}
 DESCENT = {"SIGNED": False, "FOLLOWS_RATE": False, "PEAK_ON_DEVICE": False, "ANNEAL": "none"}
 SIGNED = {**DESCENT, "SIGNED": True}
@@ -56,6 +57,11 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
         {**ON_DEVICE, **DESCENT, "RULE": "adamax", "NOISE": "none", "ANNEAL": "linear"},
     ),
     "sensitivity": (sensitivity_kernel, {**FIRST_PASS, "SIGNED": True}),
+    "sensitivity, captured": (
+        sensitivity_kernel,
+        {**FIRST_PASS, "SIGNED": True, "FACTOR_ON_DEVICE": True, "MAY_SKIP": True},
+    ),
+    "sage_adamw, bf16, captured": (sage_kernel, {**ON_DEVICE, "RULE": "sage_adamw", "ADAPTS": True}),
     "sensitivity, magnitude": (sensitivity_kernel, {**FIRST_PASS, "SIGNED": False}),
     "sage_adamax": (sage_kernel, {**PLAIN, "RULE": "sage_adamax", "ADAPTS": True}),
     "sage_adamw": (sage_kernel, {**PLAIN, "RULE": "sage_adamw", "ADAPTS": True}),
@@ -68,10 +74,8 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
 def compiled(kernel: Any, constants: dict[str, Any], capability: int) -> str:
     """Return the PTX, after the assembler took it too."""
     types = {**TABLES, **INTEGERS}
-    if constants.get("LR_ON_DEVICE"):
-        types |= {"lr": "*fp32", "factor": "*fp32"}
-    if constants.get("PEAK_ON_DEVICE"):
-        types |= {"peak": "*fp32"}
+    on_device = {"FACTOR_ON_DEVICE": "factor", "MAY_SKIP": "found_inf", "LR_ON_DEVICE": "lr", "PEAK_ON_DEVICE": "peak"}
+    types |= {name: "*fp32" for flag, name in on_device.items() if constants.get(flag)}
     names = kernel.arg_names
     signature = {name: "constexpr" if name in constants else types.get(name, "fp32") for name in names}
     source = ASTSource(

@@ -172,8 +172,9 @@ def test_a_step_does_not_synchronise() -> None:
     set_grads(params, 0)
     optimizer.step()
     torch.cuda.set_sync_debug_mode("error")
+    one = torch.ones((), device=DEVICE)
     try:
-        optimizer.step()
+        optimizer.step(grad_factor=one, found_inf=one)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert optimizer.state[params[0]]["step"].is_cuda
+    assert optimizer.state[params[0]]["step"].is_cuda and optimizer.state[params[0]]["step"].item() == 1

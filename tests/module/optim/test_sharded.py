@@ -84,7 +84,7 @@ def troubles_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     return lambda name: group_of(CHECKS[name][0]).troubles(name)
 
 
-@pytest.mark.parametrize("check", sorted(CHECKS, key=lambda name: CHECKS[name][0]))
+@pytest.mark.parametrize("check", sorted(CHECKS, key=lambda name: (CHECKS[name][0], name)))
 def test_on_every_rank(check: str, troubles_of: Callable[[str], list[str]]) -> None:
     for words, library in LACKING.items():
         if words in check:
