@@ -17,7 +17,7 @@ from data_utils.atomic import write_text
 from data_utils.errors import raise_all
 from data_utils.strict import read_yaml_mapping
 from module.mixout import MixoutConfig
-from module.optim import PATSConfig, RecAdamConfig, SAGEConfig, spec_of
+from module.optim import ListOptimizer, PATSConfig, RecAdamConfig, SAGEConfig, spec_of
 from module.optim.hyperparameters import Hyperparameters
 from mt_dnn.flags import build, convert, flags_of, parse_flags
 from mt_dnn.method import MIXOUT, OBJECTIVES, MethodConfig
@@ -27,7 +27,7 @@ from mt_dnn.objectives.rdrop import RDropConfig
 from mt_dnn.objectives.smart import SMARTConfig
 from mt_dnn.places import PLACES, STARTED_IN, from_here
 from mt_dnn.sampling import MAIN_TASK, SamplingConfig
-from mt_dnn.sections import DataConfig, LoopConfig, OutputConfig
+from mt_dnn.sections import AT_LOG, DataConfig, LoopConfig, OutputConfig
 
 FREE_ON_RESUME = frozenset(
     """resume dry_run device fsdp on_nonfinite replica_check_per_updates tensorboard log_per_updates save_per_updates
@@ -88,6 +88,11 @@ class TrainConfig:
             ),
             f"--baseline {self.method.baseline} contradicts --fp16: gradients that vanish or overflow there would make "
             "the perturbation; use --bf16": self.method.objective in ("smart", "freelb") and self.loop.fp16,
+            f"--optim {self.method.optim} contradicts --finite_check {AT_LOG}: it cannot leave an update out by itself "
+            "as adamax, pats, sage and recadam can": (
+                self.loop.finite_check == AT_LOG
+                and not issubclass(spec_of(self.method.optimizer_name).factory, ListOptimizer)
+            ),
         }
         return [problem for problem, is_there in found.items() if is_there]
 

@@ -72,6 +72,10 @@ class DataConfig:
         return bad + [f"--dropout_p must be in [0, 1), got {self.dropout_p}"] * (not 0 <= self.dropout_p < 1)
 
 
+AT_LOG = "log"
+"""The value of `--finite_check` with which updates are looked at together."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
     """Training loop."""
@@ -93,6 +97,12 @@ class LoopConfig:
         choices=("stop", "skip"),
         help="an update whose loss or gradient norm is not finite ends the run or is left out",
     )
+    finite_check: str = option(
+        "update",
+        choices=("update", AT_LOG),
+        help="when the host looks whether updates were finite: after each, or before the next log, so that a GPU need "
+        "not wait; what is not finite is left out all the same",
+    )
     fsdp: bool = option(
         False, help="torchrun: share the model out over all processes, for encoders that do not fit one"
     )
@@ -113,6 +123,9 @@ class LoopConfig:
         bad += ["--fp16 contradicts --bf16: choose one"] * (self.fp16 and self.bf16)
         bad += ["--fp16 contradicts --fsdp: a shard's overflow is not seen by the others; use --bf16"] * (
             self.fp16 and self.fsdp
+        )
+        bad += [f"--fp16 contradicts --finite_check {AT_LOG}: its scaler looks after each update; use --bf16"] * (
+            self.fp16 and self.finite_check == AT_LOG
         )
         return bad
 

@@ -32,7 +32,8 @@ from mt_dnn.record.run_log import RunLog, say
 from mt_dnn.record.run_state import RunState
 from mt_dnn.record.writing import writing
 from mt_dnn.sampling import Draw, MultiTaskSampler
-from mt_dnn.update import Updated, Updater
+from mt_dnn.sections import AT_LOG
+from mt_dnn.update import Unseen, Updated, Updater
 
 SKIPS_IN_A_ROW = 25
 """So many bad updates one after another end a run whatever `--on_nonfinite` says: then it is not the batch."""
@@ -76,6 +77,8 @@ class Trainer:
             self.parallel.model, self.collator, state.precision, self.ranks, loop.batch_size_eval, self.signals.heed
         )
         self.saved: tuple[int, int] | None = None  # updates and evaluations of the last checkpoint
+        self.unseen: list[Unseen] = []  # with `--finite_check log`
+        self.last: Updated  # of those that were looked at
 
     def run(self) -> dict[str, Any]:
         """Train, evaluate and write everything; returns what `results.json` holds.
@@ -175,11 +178,12 @@ class Trainer:
         hidden = None if self.ranks.first else True  # None: where there is no terminal
         with tqdm(total=len(draws), initial=at.position, desc=label, leave=False, disable=hidden) as bar:
             for draw in draws[at.position :]:
-                updated = self._train_on(draw)
+                self._train_on(draw)
                 bar.update()
                 where, to_come = f"{label}  update {at.position}/{len(draws)}", self._to_come()
                 if at.step % output.log_per_updates == 0 or at.position == len(draws):
-                    self.report.updates(updated, where, to_come)
+                    self._look()
+                    self.report.updates(self.last, where, to_come)
                     self.state.losses.clear()
                 else:
                     self.report.alive(where, to_come)
@@ -202,24 +206,40 @@ class Trainer:
         if not self._finished():
             self.signals.heed()
 
-    def _train_on(self, draw: Draw) -> Updated:
+    def _train_on(self, draw: Draw) -> None:
         started = time.perf_counter()
         at = self.state.progress
-        updated = self.update(draw, at.step + 1)
-        if updated.problem:
-            self._skip(updated.problem, draw)
+        if self.config.loop.finite_check == AT_LOG:
+            self.unseen.append(self.update.unseen(draw, at.step + 1))
         else:
-            self.state.losses.add(draw.task, updated.loss)
-            self._count_overflow(updated.overflow)
+            self._note(draw, at.step + 1, self.update(draw, at.step + 1))
         at.step += 1
         at.position += 1
         at.rows += len(draw.rows)
         spent = time.perf_counter() - started
         at.train_seconds += spent
         at.wall_seconds += spent
-        return updated
 
-    def _skip(self, problem: str, draw: Draw) -> None:
+    def _look(self) -> None:
+        """Look at the updates that nobody has looked at, before anything is told, scored or saved."""
+        started = time.perf_counter()
+        unseen, self.unseen = self.unseen, []
+        for one, updated in zip(unseen, self.update.seen(unseen), strict=True):
+            self._note(one.draw, one.step, updated)
+        spent = time.perf_counter() - started
+        self.state.progress.train_seconds += spent
+        self.state.progress.wall_seconds += spent
+
+    def _note(self, draw: Draw, step: int, updated: Updated) -> None:
+        """Take up what has become of update number `step`."""
+        self.last = updated
+        if updated.problem:
+            self._skip(updated.problem, draw, step)
+        else:
+            self.state.losses.add(draw.task, updated.loss)
+            self._count_overflow(updated.overflow, step)
+
+    def _skip(self, problem: str, draw: Draw, step: int) -> None:
         """Count and show an update that was left out, or stop."""
         at = self.state.progress
         if self.config.loop.on_nonfinite == "stop":
@@ -228,16 +248,16 @@ class Trainer:
         at.skipped_in_a_row += 1
         if at.skipped_in_a_row >= SKIPS_IN_A_ROW:
             raise StoppedError(f"{SKIPS_IN_A_ROW} updates one after another were not finite, the last: {problem}")
-        self.report.skipped(problem, draw)
+        self.report.skipped(problem, draw, step)
 
-    def _count_overflow(self, overflow: bool) -> None:
+    def _count_overflow(self, overflow: bool, step: int) -> None:
         """Count an update that float16's scaler left out, or one that was applied."""
         at = self.state.progress
         at.overflows += overflow
         at.skipped_in_a_row = at.skipped_in_a_row + 1 if overflow else 0
         if at.skipped_in_a_row >= SKIPS_IN_A_ROW:
             raise StoppedError(
-                f"{SKIPS_IN_A_ROW} updates one after another overflowed in float16, the last was update {at.step + 1}; "
+                f"{SKIPS_IN_A_ROW} updates one after another overflowed in float16, the last was update {step}; "
                 "use --bf16, or neither"
             )
 
@@ -249,6 +269,7 @@ class Trainer:
 
     def _evaluate(self, epoch: float) -> None:
         """Score all tested tasks; keep the model as `best/` if what `--best_by` names was never better."""
+        self._look()
         started = time.perf_counter()
         at = self.state.progress
         scored = {task.name: self.evaluator.score(task, self.state.data[task.name].dev) for task in self.state.tested}
@@ -289,6 +310,7 @@ class Trainer:
         Raises:
             StoppedError: it cannot be written, the weights are not finite, or differ between processes.
         """
+        self._look()
         at = self.state.progress
         if self.saved == self._place():
             return

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -34,6 +35,15 @@ class Updated(NamedTuple):
     grad_norm: float
     problem: str = ""
     overflow: bool = False
+
+
+class Unseen(NamedTuple):
+    """An update that the host has not looked at; numbers on the device tell whether it was applied."""
+
+    draw: Draw
+    step: int
+    loss: Tensor
+    grad_norm: Tensor
 
 
 class Updater:
@@ -76,11 +86,7 @@ class Updater:
 
         Then model, optimizer and schedule are as before, and the result says why.
         """
-        self.parallel.model.train()
-        loss = self.parallel.ranks.sum_(self._backward(draw))
-        self.precision.scaler.unscale_(self.optimizer)
-        grads = [p.grad for p in self._parameters if p.grad is not None]
-        norm = whole(get_total_norm(grads, foreach=True))
+        loss, norm = self._gradients(draw)
         # The one read-back of a step: what is not finite must not be applied, so the host has to know.
         loss_value, grad_norm = torch.stack((loss, norm)).tolist()
         overflow = self.precision.scaler.is_enabled() and not math.isfinite(grad_norm)  # the scaler skips by itself
@@ -93,6 +99,42 @@ class Updater:
             self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         return Updated(loss, grad_norm, overflow=overflow)
+
+    def unseen(self, draw: Draw, step: int) -> Unseen:
+        """Apply the update `draw`, and read nothing back: one that is not finite is left out by the optimizer.
+
+        Nothing but the schedule then differs from what `__call__` does: the update has had its turn there. For our own
+        optimizers, without a loss scaler.
+        """
+        loss, norm = self._gradients(draw)
+        found_inf = (~(loss.isfinite() & norm.isfinite())).to(torch.float32)
+        limit, factor = self.config.global_grad_clipping, None
+        if limit > 0:  # in float64, as on the host
+            factor = torch.where(norm > limit, limit / (norm.double() + 1e-6), 1.0).to(torch.float32)
+        cast(ListOptimizer, self.optimizer).step(grad_factor=factor, found_inf=found_inf)
+        self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return Unseen(draw, step, loss, norm)
+
+    def seen(self, updates: Sequence[Unseen]) -> list[Updated]:
+        """Look at updates now: one read-back for all."""
+        if not updates:
+            return []
+        numbers = torch.stack([torch.stack((one.loss, one.grad_norm)) for one in updates]).tolist()
+        found = []
+        for one, (loss, grad_norm) in zip(updates, numbers, strict=True):
+            finite = math.isfinite(loss) and math.isfinite(grad_norm)
+            problem = "" if finite else self._problem(loss, grad_norm, one.draw, one.step)
+            found.append(Updated(one.loss, grad_norm, problem))
+        return found
+
+    def _gradients(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Make the gradients of the update's mean loss; returns that loss, and their norm over all parameters."""
+        self.parallel.model.train()
+        loss = self.parallel.ranks.sum_(self._backward(draw))
+        self.precision.scaler.unscale_(self.optimizer)
+        grads = [p.grad for p in self._parameters if p.grad is not None]
+        return loss, whole(get_total_norm(grads, foreach=True))
 
     def _step(self, norm: Tensor, grad_norm: float) -> None:
         """Clip, and step the optimizer; below the limit nothing is clipped, and a pass over memory is saved."""

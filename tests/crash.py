@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 import train
 from mt_dnn.sampling import Draw
-from mt_dnn.update import Updated, Updater
+from mt_dnn.update import Updater
 
 
 class PlugPulledError(Exception):
@@ -17,14 +18,17 @@ class PlugPulledError(Exception):
 
 def train_until(step: int, argv: Sequence[str]) -> None:
     """Train, and crash before the update of this number (counted from 1) is applied; it must come to that."""
-    apply = Updater.__call__
 
-    def pull_the_plug(self: Updater, draw: Draw, number: int) -> Updated:
-        if number == step:
-            raise PlugPulledError
-        return apply(self, draw, number)
+    def crashing(apply: Callable[[Updater, Draw, int], Any]) -> Callable[[Updater, Draw, int], Any]:
+        def pull_the_plug(self: Updater, draw: Draw, number: int) -> Any:
+            if number == step:
+                raise PlugPulledError
+            return apply(self, draw, number)
+
+        return pull_the_plug
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Updater, "__call__", pull_the_plug)
+        for name in ("__call__", "unseen"):
+            patch.setattr(Updater, name, crashing(getattr(Updater, name)))
         with pytest.raises(PlugPulledError):
             train.main(list(argv))

@@ -5,7 +5,7 @@ Beside the names of `OPTIMIZERS` any class with the signature of `torch.optim` i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ BETAS = (0.9, 0.999)
 class OptimizerSpec:
     """One optimizer: its class, and which of the method settings it takes."""
 
-    factory: Callable[..., Optimizer]
+    factory: type[Optimizer]
     perturbs: bool = False
     adapts: bool = False
     recalls: bool = False

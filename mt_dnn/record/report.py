@@ -82,10 +82,10 @@ class Report:
         """How sensitive the parameters are. All processes must tell at once."""
         log_sensitivity(self.state.optimizer, self.log, self.state.progress.step)
 
-    def skipped(self, problem: str, draw: Draw) -> None:
-        """An update that was left out."""
+    def skipped(self, problem: str, draw: Draw, step: int) -> None:
+        """Update number `step`, which was left out."""
         at, train = self.state.progress, self.state.data[draw.task].train
-        self.log.event("skip", at.step + 1, task=draw.task, uids=[train.uids[i] for i in draw.rows])
+        self.log.event("skip", step, task=draw.task, uids=[train.uids[i] for i in draw.rows])
         self._curves({"skipped_updates": at.skipped})
         self.say(f"skipped (number {at.skipped}): {problem}")
 
