@@ -41,6 +41,7 @@ from data_utils.features import FeatureSet
 from mt_dnn.allocator import keep_freed_memory
 from mt_dnn.config import load_config
 from mt_dnn.record.run_folder import device_name, versions
+from mt_dnn.sections import AT_LOG
 from mt_dnn.setup import build_trainer, make_optimizer
 from mt_dnn.trainer import Trainer
 
@@ -107,13 +108,14 @@ class StopWatch(transformers.TrainerCallback):
 def ours(flags: list[str], updates: int) -> Iterator[float]:
     """Samples a second of `updates` updates, each time asked for."""
     trainer = build_trainer(load_config(flags, ""))
+    update = trainer.update.unseen if trainer.config.loop.finite_check == AT_LOG else trainer.update
     draws = itertools.chain.from_iterable(map(trainer.sampler.epoch, itertools.count()))
     while True:
         for draw in itertools.islice(draws, WARM_UP):
-            trainer.update(draw, 0)
+            update(draw, 0)
         started, rows = now(), 0
         for draw in itertools.islice(draws, updates):
-            trainer.update(draw, 0)
+            update(draw, 0)
             rows += len(draw.rows)
         yield rows / (now() - started)
 

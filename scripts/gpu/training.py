@@ -77,6 +77,7 @@ def measure_pats(write: Writer, folder: Path, *, tiny: bool) -> None:
         "adamax": ["--optim", "adamax"],
         "pats_adamax": ["--optim", "pats_adamax"],
         "adamax --pad_to_buckets": ["--optim", "adamax", "--pad_to_buckets"],
+        "adamax --finite_check log": ["--optim", "adamax", "--finite_check", "log"],
     }
     timers = {name: ours([*common, *flags], updates) for name, flags in ways.items()}
     times = {name: [] for name in ways}
