@@ -26,6 +26,7 @@ import numpy as np
 from data_utils.errors import InputError, entry_point
 
 Work = Callable[[], object]
+TASK_DEF = "experiments/glue/glue_task_def.yml"
 TEXT = "The old sailor told the children a story that nobody in the harbour had ever heard before ."
 
 
@@ -34,15 +35,27 @@ def _done(code: int) -> None:
         raise RuntimeError(f"it ended with exit code {code}: there is nothing to time")
 
 
-def prepare(size: int, folder: Path, model: str) -> Work:
-    """Tokenise 2,000 rows."""
+def _rows(count: int, folder: Path, model: str) -> Work:
+    """Canonical rows of CoLA, and what makes features of them."""
     import prepro_std
 
-    lines = [f"{i}\t{i % 2}\t{TEXT} {i}\n" for i in range(2_000 * size)]
+    lines = [f"{i}\t{i % 2}\t{TEXT} {i}\n" for i in range(count)]
     (folder / "cola_train.tsv").write_text("".join(lines))
     (folder / "cola_dev.tsv").write_text("".join(lines[:20]))
     flags = ["--model", model, "--root_dir", str(folder), "--tasks", "cola", "--workers", "1"]
-    return lambda: _done(prepro_std.main([*flags, "--task_def", "experiments/glue/glue_task_def.yml"]))
+    return lambda: _done(prepro_std.main([*flags, "--task_def", TASK_DEF]))
+
+
+def _features(count: int, folder: Path, model: str) -> Path:
+    """The folder of features of so many rows."""
+    _rows(count, folder, model)()
+    (found,) = (path.parent for path in folder.rglob("cola_train.json"))
+    return found
+
+
+def prepare(size: int, folder: Path, model: str) -> Work:
+    """Tokenise 2,000 rows."""
+    return _rows(2_000 * size, folder, model)
 
 
 def load(size: int, folder: Path, model: str) -> Work:
@@ -50,10 +63,31 @@ def load(size: int, folder: Path, model: str) -> Work:
     from data_utils.features import load_features
     from data_utils.task_def import load_task_defs
 
-    prepare(size, folder, model)()
-    (features,) = (path.parent for path in folder.rglob("cola_train.json"))
-    task = load_task_defs("experiments/glue/glue_task_def.yml")["cola"]
+    features, task = _features(2_000 * size, folder, model), load_task_defs(TASK_DEF)["cola"]
     return lambda: load_features(str(features), task, "train")
+
+
+def _training(rows: int, folder: Path, model: str) -> Work:
+    """An epoch over so many rows, with all that a run writes."""
+    import train
+
+    flags = ["--data_dir", str(_features(rows, folder, model)), "--init_checkpoint", model, "--train_datasets", "cola"]
+    return lambda: _done(train.main([*flags, "--epochs", "1", "--output_dir", str(folder / "run"), "--device", "cpu"]))
+
+
+def epoch(size: int, folder: Path, model: str) -> Work:
+    """Train an epoch of 400 rows, from the start of the run to its results."""
+    return _training(400 * size, folder, model)
+
+
+def predict(size: int, folder: Path, model: str) -> Work:
+    """Predict 500 rows of a table, with a model that is loaded for it."""
+    import predict as program
+
+    _training(32, folder, model)()
+    (folder / "table.csv").write_text("text\n" + "".join(f"{TEXT} {i}\n" for i in range(500 * size)))
+    flags = ["--checkpoint", str(folder / "run"), "--table", str(folder / "table.csv"), "--text", "text"]
+    return lambda: _done(program.main([*flags, "--device", "cpu", "--output", str(folder / "answers.csv")]))
 
 
 def step(size: int, folder: Path, model: str) -> Work:
@@ -140,7 +174,10 @@ def report_events(size: int, folder: Path, model: str) -> Work:
     return lambda: _done(report.main(flags))
 
 
-PARTS = {one.__name__: one for one in (prepare, load, step, tasks, resume, status, table, report, report_events)}
+PARTS = {
+    one.__name__: one
+    for one in (prepare, load, epoch, predict, step, tasks, resume, status, table, report, report_events)
+}
 
 
 def measure(part: str, size: int, model: str) -> tuple[float, float]:
@@ -172,7 +209,7 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print, and write, a line for each part."""
     parser = argparse.ArgumentParser(description="Time and memory against the size of the input.")
-    parser.add_argument("--model", required=True, help="folder with a tokenizer, for the part that tokenises")
+    parser.add_argument("--model", required=True, help="encoder with its tokenizer, for the parts about rows")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--sizes", default="1,2,4,8", help="times the input that a part's description names")
     parser.add_argument("--output", help="CSV")

@@ -32,7 +32,7 @@ def test_every_layout_has_a_row(workshop: Workshop) -> None:
 
 def test_every_part_has_a_row(workshop: Workshop, tmp_path: Path) -> None:
     output = tmp_path / "growth.csv"
-    parts = ["tasks", "resume", "status", "table"]
+    parts = ["epoch", "predict", "table"]
     run("scripts.bench_growth", "--model", str(workshop.encoder), "--sizes", "1,2", "--parts", ",".join(parts),
         "--output", str(output))  # fmt: skip
     with output.open() as file:
