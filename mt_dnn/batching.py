@@ -18,6 +18,13 @@ SHORTEST_LINE = 64
 """Packed lines are at least this long where there are rows enough. Longer lines waste attention (its cost grows with
 the line, not the row), shorter ones leave gaps at their ends; 48 to 96 measured alike on CPU and best."""
 
+LINE_STEP, LINE_WIDTHS = 32, 3
+"""Packed lines have one of so many widths, multiples of this, so that few shapes occur: CPUs and compilers make their
+matrix products anew for each, and the kernels that oneDNN keeps take memory."""
+
+EVEN_WIDTH = 512
+"""The width, about, at which attention over a line costs as much as all else that its tokens go through."""
+
 
 SOFT = "soft"
 """Where a batch's targets have what a teacher says; see `mt_dnn.objectives.distill`."""
@@ -135,16 +142,14 @@ class Collator:
         longest = int(lengths.max())
         if self.widest is not None:
             longest = max(longest, min(bucket_size(longest), self.widest))
-        if self.packing:
-            longest = max(longest, SHORTEST_LINE)
-            line, start = _pack(lengths, longest)
-        else:
-            line, start = np.arange(len(lengths)), np.zeros(len(lengths), dtype=np.int64)
-        lines = int(line.max()) + 1
+        if not self.packing:
+            # As many as the batch has, the same for all batches but the last one of an epoch.
+            return np.arange(len(lengths)), np.zeros(len(lengths), dtype=np.int64), (len(lengths), longest)
+        longest = max(longest, SHORTEST_LINE)
         if self.widest is None:
-            return line, start, (lines, int((start + lengths).max()))
-        # Padded rows are as many as the batch has, the same for all batches but the last one of an epoch.
-        return line, start, (bucket_size(lines) if self.packing else lines, longest)
+            return _pack_well(lengths, longest)
+        line, start = _pack(lengths, longest)
+        return line, start, (bucket_size(int(line.max()) + 1), longest)
 
     def layout(self, features: FeatureSet, rows: np.ndarray) -> Layout:
         """Which tokens a batch of the given rows has, rows cut to the longest length."""
@@ -181,6 +186,19 @@ def bucket_size(size: int) -> int:
     """The smallest of 1, 2, 3, 4, 6, 8, 12, 16, 24, ... (powers of two, and half as much again) that holds `size`."""
     power = 1 << (size - 1).bit_length()
     return min(one for one in (power, power * 3 // 4) if one >= size)
+
+
+def _pack_well(lengths: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Pack into lines of the width that costs least among a few: each row's line and offset there, and the shape."""
+    least = -(-longest // LINE_STEP) * LINE_STEP
+    found = []
+    for capacity in range(least, least + LINE_WIDTHS * LINE_STEP, LINE_STEP):
+        line, start = _pack(lengths, capacity)
+        lines, filled = int(line.max()) + 1, int((start + lengths).max())
+        width = min(capacity, -(-filled // 8) * 8)  # few rows, such as a single one to predict, fill no line
+        found.append((lines * width * (1 + width / EVEN_WIDTH), width, line, start))
+    _, width, line, start = min(found, key=lambda one: one[:2])
+    return line, start, (int(line.max()) + 1, width)
 
 
 def _pack(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:

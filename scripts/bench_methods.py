@@ -24,6 +24,7 @@ import torch
 
 from data_utils.atomic import StagedFiles
 from data_utils.errors import entry_point
+from mt_dnn.allocator import keep_freed_memory
 from mt_dnn.config import load_config
 from mt_dnn.record.run_folder import device_name, versions
 from mt_dnn.setup import build_trainer
@@ -98,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", help="a CSV file")
     args = parser.parse_args(argv)
+    keep_freed_memory()  # as train.py does
     device = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     about = {"updates": str(args.updates), "device": device, "torch": versions()["torch"]}
     print(f"{device}, {versions()}, {args.init_checkpoint}, batch {args.batch_size}{', bf16' * args.bf16}", flush=True)

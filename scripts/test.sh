@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Set up .venv, then lint, check types and run all tests; stops at the first that fails, with its exit code.
 #
-#   bash scripts/test.sh [flags of pytest]     for example: tests/module -k pats
+#   bash scripts/test.sh [flags of pytest]     for example: tests/module -k pats, and -n 0 for one process
+#
+# Files of tests are shared out over as many processes as there are cores, four at most.
 set -euo pipefail
 
 # shellcheck source=scripts/common.sh
@@ -15,4 +17,4 @@ say "Lint"
 say "Types"
 "$VENV_PYTHON" -m mypy
 say "Tests"
-"$VENV_PYTHON" -m pytest "$@"
+"$VENV_PYTHON" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mt_dnn.batching import SHORTEST_LINE, Collator, bucket_size
+from mt_dnn.batching import LINE_STEP, LINE_WIDTHS, SHORTEST_LINE, Collator, bucket_size
 from mt_dnn.data import cutting_problems
 
 
@@ -29,9 +29,9 @@ def test_padded_layout(make_features) -> None:
 
 def test_packed_layout(make_features) -> None:
     batch = collator(packing=True, offset=2)(make_features(ROWS), np.array([0, 1, 2]))
-    assert batch.inputs["input_ids"].tolist() == [[2, 30, 31, 32, 33, 3, 2, 10, 11, 3, 2, 20, 3]]
-    assert batch.inputs["position_ids"].tolist() == [[2, 3, 4, 5, 6, 7, 2, 3, 4, 5, 2, 3, 4]]
-    assert batch.inputs["sequence_ids"].tolist() == [[2] * 6 + [0] * 4 + [1] * 3]
+    assert batch.inputs["input_ids"].tolist() == [[2, 30, 31, 32, 33, 3, 2, 10, 11, 3, 2, 20, 3, 1, 1, 1]]
+    assert batch.inputs["position_ids"].tolist() == [[2, 3, 4, 5, 6, 7, 2, 3, 4, 5, 2, 3, 4, 2, 2, 2]]
+    assert batch.inputs["sequence_ids"].tolist() == [[2] * 6 + [0] * 4 + [1] * 3 + [-1] * 3]
     assert batch.inputs["first_tokens"].tolist() == [6, 10, 0]
     assert "attention_mask" not in batch.inputs
 
@@ -42,7 +42,7 @@ def test_packing_keeps_every_row_whole(make_features, seed: int) -> None:
     rows = [rng.integers(5, 99, size=rng.integers(2, 90)) for _ in range(40)]
     batch = collator(packing=True, max_length=128)(make_features(rows), np.arange(40))
     ids, sequences = batch.inputs["input_ids"], batch.inputs["sequence_ids"]
-    assert ids.shape[1] <= max(SHORTEST_LINE, max(map(len, rows)))
+    assert ids.shape[1] % 8 == 0 and ids.shape[1] < max(SHORTEST_LINE, max(map(len, rows))) + LINE_WIDTHS * LINE_STEP
     for i, row in enumerate(rows):
         assert ids[sequences == i].tolist() == row.tolist()
         assert ids.flatten()[batch.inputs["first_tokens"][i]] == row[0]
@@ -53,7 +53,8 @@ def test_packing_keeps_every_row_whole(make_features, seed: int) -> None:
 @pytest.mark.parametrize("packing", [False, True])
 def test_shortened_rows_keep_their_last_token(make_features, packing: bool) -> None:
     batch = collator(packing, max_length=4)(make_features(ROWS), np.array([2]))
-    assert batch.inputs["input_ids"].tolist() == [[2, 30, 31, 3]]
+    assert batch.inputs["input_ids"][0, :4].tolist() == [2, 30, 31, 3]
+    assert (batch.inputs["input_ids"] != 1).sum() == 4
 
 
 @pytest.mark.parametrize("packing", [False, True])
