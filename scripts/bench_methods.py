@@ -33,7 +33,8 @@ from studies.suite import Suite
 from studies.tables.comparison import BASELINE
 
 WARM_UP = 2
-COLUMNS = ("task", "method", "milliseconds", "ratio", "lowest", "highest", "rounds", "updates", "device", "torch")
+RATIOS = ("ratio", "lowest", "highest")
+COLUMNS = ("task", "precision", "method", "milliseconds", *RATIOS, "rounds", "updates", "device", "torch")
 
 
 def methods() -> dict[str, list[str]]:
@@ -101,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     keep_freed_memory()  # as train.py does
     device = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    about = {"updates": str(args.updates), "device": device, "torch": versions()["torch"]}
+    precision = "bf16" if args.bf16 else "fp32"
+    about = {"updates": str(args.updates), "device": device, "torch": versions()["torch"], "precision": precision}
     print(f"{device}, {versions()}, {args.init_checkpoint}, batch {args.batch_size}{', bf16' * args.bf16}", flush=True)
     table = []
     for task in args.tasks.split(","):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,11 @@ class Recipe:
 class Method:
     """What a method adds to the shared settings; its rate is `times` that of `rate_of` where it has none of its own.
 
-    `source` says where its settings come from.
+    `by_task` has what other tasks need beside or in place of `settings`; `source` says where both come from.
     """
 
     settings: Mapping[str, Any]
+    by_task: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     rate_of: str = ""
     times: float = 1.0
     source: str = ""
@@ -206,7 +207,8 @@ def recipes_of(name: str, encoder: Encoder, shared: Shared) -> dict[str, Recipe]
     for method, entry in shared.methods.items():
         rates = encoder.learning_rates(method, shared)
         if task in rates:
-            settings = {**data, **shared.settings, **entry.settings, "learning_rate": rates[task]}
+            own = {**entry.settings, **entry.by_task.get(task, {})}
+            settings = {**data, **shared.settings, **own, "learning_rate": rates[task]}
             recipes[method] = Recipe(name, method, settings)
     return recipes
 

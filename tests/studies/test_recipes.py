@@ -166,6 +166,16 @@ def test_every_method_says_where_its_settings_come_from_and_what_is_searched(met
     assert bool(own) == any(flag.startswith(tuple(OWN_FLAGS)) for flag in space)
 
 
+def test_a_method_may_have_settings_for_a_task() -> None:
+    """FreeLB has those of its authors' scripts; tasks without such a script have the shared ones."""
+    found = {task: GLUE.load(f"minilm/{task}", "freelb").settings for task in ("cola", "stsb", "mtl")}
+    names = ("freelb_steps", "freelb_step_size", "freelb_init_magnitude", "freelb_max_norm")
+    assert [found["cola"][name] for name in names] == [4, 0.025, 0.4, 0.3]
+    assert [found["stsb"][name] for name in names] == [4, 0.1, 0.16, 0.28]
+    assert [found["mtl"][name] for name in names] == [3, 0.1, 0.16, 0.28]
+    assert all(settings["baseline"] == "freelb" for settings in found.values())
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
