@@ -26,8 +26,9 @@ from numba.extending import intrinsic
 if config.DISABLE_JIT:  # Numba's switch for debugging
     raise ImportError("NUMBA_DISABLE_JIT is set")
 
-# Rows of the table of addresses.
-PARAM, GRAD, FIRST, SECOND, SENSITIVITY = range(5)
+# Rows of the table of addresses; the third of the state is the method's own.
+PARAM, GRAD, FIRST, SECOND, THIRD = range(5)
+SENSITIVITY = THIRD
 
 # Columns of the table of work: a tensor, and the first and one past the last element.
 TENSOR, BEGIN, END = range(3)
@@ -47,7 +48,7 @@ CHUNK = 64
 """Pairs drawn between two requests to memory, for what will be updated next: drawing hides the time that takes."""
 
 RUN = 1024
-"""Elements that SAGE updates at once."""
+"""Elements that SAGE and RecAdam update at once."""
 
 LINE = 16
 """Elements of a line of cache."""
@@ -275,7 +276,7 @@ def average_sensitivity(work, low, high, addresses, partials, factor, weight, si
         partials[row] = total
 
 
-# Base steps, and PATS's second pass
+# Base steps
 
 
 @compiled
@@ -312,6 +313,40 @@ def descend(addresses, tensor, first, size, base, step_size, root2):
 
 
 @compiled
+def plain_steps(work, low, high, addresses, base, numbers):
+    """Do the base step for rows `low` to `high` of the work."""
+    for row in range(low, high):
+        tensor, begin = work[row, TENSOR], work[row, BEGIN]
+        size = work[row, END] - begin
+        descend(addresses, tensor, begin, size, base, numbers.step_sizes[tensor], numbers.roots[tensor])
+
+
+# RecAdam; symbols as in `optim/recadam.py`.
+
+
+@compiled
+def draw_back(theta, pretrained, size, kept, pull):
+    """Decay, and go so far to the pretrained weights."""
+    for i in range(size):
+        theta[i] = lerp(kept * theta[i], pretrained[i], pull)
+
+
+@compiled
+def pulled_steps(work, low, high, addresses, base, numbers, kept, pulls):
+    """Draw the weights back and do the base step for rows `low` to `high` of the work."""
+    for row in range(low, high):
+        tensor, begin, end = work[row, TENSOR], work[row, BEGIN], work[row, END]
+        for first in range(begin, end, RUN):
+            size = min(RUN, end - first)
+            theta = floats(addresses, PARAM, tensor, first, size)
+            draw_back(theta, floats(addresses, THIRD, tensor, first, size), size, kept, pulls[tensor])
+            descend(addresses, tensor, first, size, base, numbers.step_sizes[tensor], numbers.roots[tensor])
+
+
+# PATS's second pass
+
+
+@compiled
 def perturb(theta, average, drawn, size, mean, noise, least):
     """Add noise by sensitivity (Eq. 4 and 5); see `signed_ratios` and `magnitude_ratios` in `optim/pats.py`."""
     for i in range(size):
@@ -324,15 +359,6 @@ def perturb(theta, average, drawn, size, mean, noise, least):
         intensity = ratio if ratio > float32(0) else float32(0)
         sigma = math.sqrt(intensity) if noise.variance else intensity
         theta[i] += noise.scale * sigma * drawn[i]
-
-
-@compiled
-def plain_steps(work, low, high, addresses, base, numbers):
-    """Do the base step for rows `low` to `high` of the work."""
-    for row in range(low, high):
-        tensor, begin = work[row, TENSOR], work[row, BEGIN]
-        size = work[row, END] - begin
-        descend(addresses, tensor, begin, size, base, numbers.step_sizes[tensor], numbers.roots[tensor])
 
 
 @compiled

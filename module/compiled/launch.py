@@ -6,6 +6,7 @@ The same calls as `kernels/launch.py` has for Triton. Nothing is kept from step 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -81,6 +82,23 @@ class Compiled:
         )
         workers.run(kernels.noisy_steps, work, addresses, base, numbers, noise, drawing)
 
+    def descend_with_pull(
+        self,
+        rule: str,
+        bucket: Bucket,
+        gradients: Gradients,
+        group: dict[str, Any],
+        averages: tuple[str, str],
+        rate_and_pull: Callable[[int], tuple[float, float]],
+    ) -> None:
+        """Do a step of RecAdam on `rule`; what a parameter's count of steps makes of rate and pull is given."""
+        work, addresses, steps = _enter(bucket, gradients, (*averages, "pretrained"))
+        base = _base(rule, gradients.factor, group)
+        numbers = _numbers(group, steps, lambda step: rate_and_pull(step)[0])
+        pulls = np.array([rate_and_pull(step)[1] for step in steps.tolist()], np.float32)
+        rest = base._replace(kept=np.float32(1))  # decay comes before the pull
+        workers.run(kernels.pulled_steps, work, addresses, rest, numbers, base.kept, pulls)
+
     def descend_by_sensitivity(
         self, rule: str, bucket: Bucket, gradients: Gradients, group: dict[str, Any], averages: tuple[str, str]
     ) -> None:
@@ -151,10 +169,16 @@ def _base(rule: str, factor: Factor, group: dict[str, Any]) -> Base:
     )
 
 
-def _numbers(group: dict[str, Any], steps: np.ndarray) -> Numbers:
-    """The bias corrections, as the list-wise step computes them: in float64, by Python's own power."""
+def _numbers(group: dict[str, Any], steps: np.ndarray, rate: Callable[[int], float] | None = None) -> Numbers:
+    """The bias corrections, as the list-wise step computes them: in float64, by Python's own power.
+
+    `rate` is the learning rate by step, where it is not the group's.
+    """
     (beta1, beta2), lr = group["betas"], float(group["lr"])
-    each = {step: ((lr / (1 - beta1**step)) * -1, (1 - beta2**step) ** 0.5) for step in set(steps.tolist())}
+    each = {
+        step: (((rate(step) if rate else lr) / (1 - beta1**step)) * -1, (1 - beta2**step) ** 0.5)
+        for step in set(steps.tolist())
+    }
     both = np.array([each[step] for step in steps.tolist()], np.float32).reshape(-1, 2)
     return Numbers(np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1]))
 

@@ -12,13 +12,13 @@ d is the direction of Adam (the paper's) or of Adamax, t counts a parameter's st
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .adamax import ListAdamax
@@ -28,6 +28,7 @@ from .buckets import PRETRAINED, Bucket, Gradients, Lists
 from .hyperparameters import Hyperparameters, full_signature, hyperparameter
 
 if TYPE_CHECKING:
+    from ..compiled.launch import Compiled
     from ..kernels.launch import Kernels
     from .backends import Launcher
 
@@ -83,6 +84,13 @@ def task_share(step: int, *, anneal_fun: str, anneal_k: float, anneal_t0: float)
     return math.exp(exponent) / (1 + math.exp(exponent))  # the same; neither overflows
 
 
+def rate_and_pull(step: int, group: Group) -> tuple[float, float]:
+    """Return lr·λ(t), and how much of the way to the pretrained weights is gone."""
+    lr = float(group["lr"])
+    share = task_share(step, **{name: group[name] for name in ANNEALING})
+    return lr * share, min(1.0, lr * (1 - share) * group["pretrain_cof"])
+
+
 class _Recalling(TwoAverageOptimizer):
     """The pull before the step of the base that follows in the method resolution order."""
 
@@ -108,14 +116,6 @@ class _Recalling(TwoAverageOptimizer):
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
         RecAdamConfig.check(options)
-        if options["backend"] == "numba":
-            raise ValueError(
-                f"{type(self).__name__} has no step for backend='numba'; choose from auto, foreach, triton"
-            )
-
-    def _pick(self, group: Group, param: Tensor) -> str:
-        lists = group["backend"] == "auto" and not group["capturable"] and param.device.type == "cpu"
-        return "foreach" if lists else super()._pick(group, param)
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
         names = super()._state_names(group)
@@ -125,20 +125,22 @@ class _Recalling(TwoAverageOptimizer):
         if not group["recall"]:
             super()._update(lists, group)
             return
-        lr = group["lr"]
-        share = task_share(lists.step, **{name: group[name] for name in ANNEALING})
+        rate, pull = rate_and_pull(lists.step, group)
         if group["weight_decay"] != 0:
-            torch._foreach_mul_(lists.params, 1 - lr * group["weight_decay"])
-        if pull := min(1.0, lr * (1 - share) * group["pretrain_cof"]):
+            torch._foreach_mul_(lists.params, 1 - group["lr"] * group["weight_decay"])
+        if pull:
             torch._foreach_lerp_(lists.params, lists.state[PRETRAINED], pull)
-        super()._update(lists, {**group, "lr": lr * share, "weight_decay": 0.0})
+        super()._update(lists, {**group, "lr": rate, "weight_decay": 0.0})
 
     def _launch(self, kernels: Launcher, bucket: Bucket, gradients: Gradients, group: Group) -> None:
         if not group["recall"]:
             super()._launch(kernels, bucket, gradients, group)
             return
-        triton = cast("Kernels", kernels)  # `_pick` leaves Numba out
-        triton.descend_with_pull(self.kernel, bucket, gradients, group, self.averages)
+        step = (self.kernel, bucket, gradients, group, self.averages)
+        if bucket.backend == "triton":  # which counts on the device
+            cast("Kernels", kernels).descend_with_pull(*step)
+        else:
+            cast("Compiled", kernels).descend_with_pull(*step, functools.partial(rate_and_pull, group=group))
 
 
 _Recalling.__init__.__signature__ = full_signature(_Recalling.__init__, RecAdamConfig)  # type: ignore[attr-defined]
@@ -151,8 +153,7 @@ class RecAdam(_Recalling, ListAdamW):
     `AdamaxW`; the other arguments are the fields of `RecAdamConfig`. All can be set per group. Groups with `recall`
     False, such as a new head's, get the plain step: see `with_recall`. The pretrained weights are those that a
     parameter has in its first step; the state keeps them, one more copy in memory and in checkpoints. A loaded state
-    without them takes the weights that are there then. `backend` may not be "numba": on a CPU "auto" is lists. Raises
-    ValueError for values out of range.
+    without them takes the weights that are there then. Raises ValueError for values out of range.
     """
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from module.optim import AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW, backends
+from module.optim import AdamaxW, PATSAdamax, PATSAdamW, RecAdam, RecAdamax, SAGEAdamax, SAGEAdamW, backends
 from module.optim.backends import pick_backend, why_not_numba
 from tests.module.optim.toy import equal, take_steps, toy_params
 from tests.reference.philox import philox_noise
@@ -30,11 +30,13 @@ pytest.importorskip("numba", reason="Numba is not installed")
 ROOT = Path(__file__).parents[3]
 KEY = {"seed": 2**62 + 12345, "step": 70_000, "position": 2**34 + 7}
 NOISY = {"noise_lambda": 1e-3, "noise_p": 0.5}
-CLASSES = [AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW]
+PULLED = {"anneal_t0": 2.0, "pretrain_cof": 20.0}
+CLASSES = [AdamaxW, PATSAdamax, PATSAdamW, SAGEAdamax, SAGEAdamW, RecAdam, RecAdamax]
 
 
 def options(cls: type[Optimizer]) -> dict[str, Any]:
-    return {"lr": 1e-2, "weight_decay": 0.1, "backend": "numba", **(NOISY if cls in (PATSAdamax, PATSAdamW) else {})}
+    own = NOISY if cls in (PATSAdamax, PATSAdamW) else PULLED if cls in (RecAdam, RecAdamax) else {}
+    return {"lr": 1e-2, "weight_decay": 0.1, "backend": "numba", **own}
 
 
 # Noise

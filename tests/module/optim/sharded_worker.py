@@ -452,7 +452,7 @@ def short_blocks() -> Iterator[None]:
 
 def define_compiled_checks() -> None:
     for layout_name in ("rows", "replicated", "rows of rows"):
-        for name in OPTIMIZERS.keys() - {"RecAdamax"}:  # which goes by lists alone
+        for name in OPTIMIZERS:
 
             def arrives_where_unsharded(name: str = name, layout: Layout = LAYOUTS[layout_name]) -> None:
                 whole = whole_params()

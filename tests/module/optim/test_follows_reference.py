@@ -270,9 +270,8 @@ OWN = [
 
 # The interpreter is slow: on AdamW, whose step the readings do not touch, two of them are enough for the kernels.
 LISTS_ALONE = ("pats_adamw-signed-std", "pats_adamw-magnitude-variance", "pats_adamw-magnitude-std")
-NOT_COMPILED = ("recadam_adamax", "recadam_adamax-linear", "recadam_adamw")
 ON_BACKENDS: list[Any] = [(case, "foreach") for case in CASES]
-ON_BACKENDS += [pytest.param(case, "numba", marks=needs_numba) for case in CASES if case not in NOT_COMPILED]
+ON_BACKENDS += [pytest.param(case, "numba", marks=needs_numba) for case in CASES]
 ON_BACKENDS += [pytest.param(case, "triton", marks=needs_triton) for case in CASES if case not in LISTS_ALONE]
 
 
@@ -331,8 +330,9 @@ KERNELS_LARGE = [
 ]
 
 
+COMPILED_LARGE = ("pats_adamax-signed-variance", "sage_adamw", "recadam_adamax")
 LARGE = [*((case, "foreach") for case in CASES), *KERNELS_LARGE]
-LARGE += [pytest.param(case, "numba", marks=needs_numba) for case in ("pats_adamax-signed-variance", "sage_adamw")]
+LARGE += [pytest.param(case, "numba", marks=needs_numba) for case in COMPILED_LARGE]
 
 
 @pytest.mark.usefixtures("same_noise")

@@ -48,7 +48,6 @@ BAD_OPTIONS: list[tuple[list[type[Optimizer]], dict[str, Any], str]] = [
     (RECADAM, {"anneal_t0": -1.0}, "Invalid anneal_t0 value: -1.0"),
     (RECADAM, {"anneal_fun": "constant"}, "Invalid anneal_fun value: 'constant'; must be one of sigmoid, linear"),
     (RECADAM, {"pretrain_cof": NAN}, "Invalid pretrain_cof value: nan"),
-    (RECADAM, {"backend": "numba"}, "has no step for backend='numba'; choose from auto, foreach, triton"),
     (PATS, {"seed": -1}, "Invalid seed: -1; it must be an integer"),
     (PATS, {"seed": 1.5}, "Invalid seed: 1.5; it must be an integer"),
 ]

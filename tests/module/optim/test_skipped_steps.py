@@ -27,12 +27,7 @@ OPTIONS: dict[type[Optimizer], dict[str, Any]] = {
 }
 NO_NUMBA = why_not_numba(torch.empty(1))
 MARKS = {"foreach": (), "triton": needs_triton, "numba": pytest.mark.skipif(NO_NUMBA is not None, reason=str(NO_NUMBA))}
-CASES = [
-    pytest.param(cls, backend, marks=marks)
-    for cls in OPTIONS
-    for backend, marks in MARKS.items()
-    if backend != "numba" or cls not in (RecAdam, RecAdamax)
-]
+CASES = [pytest.param(cls, backend, marks=marks) for cls in OPTIONS for backend, marks in MARKS.items()]
 
 
 def run(
