@@ -157,17 +157,19 @@ def run_chains(
     pool: ProcessPoolExecutor, work_dir: Path, references: dict[str, Reference], *, kills: int, seed: int, workers: int
 ) -> Iterator[Chain]:
     """Chains as they end, until together they have had exactly `kills` kills, or too many went wrong."""
-    scenarios, running = list(references), dict[Future[Chain], int]()
+    running, kills_of = dict[Future[Chain], Plan](), Counter[str]()
     number = done = failed = 0
     while done < kills and failed < ENOUGH_FAILURES:
-        while len(running) < workers and (room := kills - done - sum(running.values())) > 0:
-            plan = Plan(seed, number, scenarios[number % len(scenarios)], min(room, KILLS_A_CHAIN))
+        while len(running) < workers and (room := kills - done - sum(plan.kills for plan in running.values())) > 0:
+            scenario = min(references, key=kills_of.__getitem__)  # a short run may end before it can be killed
+            plan = Plan(seed, number, scenario, min(room, KILLS_A_CHAIN))
+            kills_of[scenario] += plan.kills
             folder = work_dir / f"chain_{number}"
-            running[pool.submit(run_chain, plan, references[plan.scenario], folder)] = plan.kills
+            running[pool.submit(run_chain, plan, references[plan.scenario], folder)] = plan
             number += 1
         for future in wait(running, return_when=FIRST_COMPLETED).done:
-            del running[future]
-            chain = future.result()
+            plan, chain = running.pop(future), future.result()
+            kills_of[plan.scenario] += max(1, len(chain.kills)) - plan.kills
             done, failed = done + len(chain.kills), failed + bool(chain.problems)
             yield chain
 

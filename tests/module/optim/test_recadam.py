@@ -86,7 +86,7 @@ def test_the_pretrained_weights_are_a_copy_in_float32_and_go_with_the_state() ->
     assert equal(params, fresh)
 
 
-@pytest.mark.parametrize("options", [{"backend": "numba"}, {"anneal_k": 0.0}, {"pretrain_cof": -1.0}])
+@pytest.mark.parametrize("options", [{"anneal_k": 0.0}, {"pretrain_cof": -1.0}])
 def test_what_it_cannot_do_is_refused(options: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="no step for|Invalid"):
+    with pytest.raises(ValueError, match="Invalid"):
         RecAdam(toy_params(), **options)  # type: ignore[arg-type]
