@@ -19,8 +19,9 @@ SHORTEST_LINE = 64
 the line, not the row), shorter ones leave gaps at their ends; 48 to 96 measured alike on CPU and best."""
 
 LINE_STEP, LINE_WIDTHS = 32, 3
-"""Packed lines have one of so many widths, multiples of this, so that few shapes occur: CPUs and compilers make their
-matrix products anew for each, and the kernels that oneDNN keeps take memory."""
+"""Packed lines have one of so many widths, multiples of this, from the longest row's on. So batches of 32 rows have few
+shapes (a few rows, which fill no line, have more): CPUs and compilers make their matrix products anew for each, and the
+kernels that oneDNN keeps take memory."""
 
 EVEN_WIDTH = 512
 """The width, about, at which attention over a line costs as much as all else that its tokens go through."""

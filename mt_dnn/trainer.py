@@ -23,7 +23,6 @@ from mt_dnn.model import export_model, exported_state, exported_tasks
 from mt_dnn.objectives import Objective
 from mt_dnn.record.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.record.dev_predictions import Splits, add_dev_predictions
-from mt_dnn.record.growing_file import NOTHING
 from mt_dnn.record.interrupt import InterruptedRun, RunSignals
 from mt_dnn.record.report import Report
 from mt_dnn.record.results import write_results
@@ -140,8 +139,7 @@ class Trainer:
         with self.ranks.together():
             return RunLog(
                 self.folder if self.ranks.first else None,
-                events=checkpoint.events if checkpoint else "",
-                sensitivities=checkpoint.sensitivities if checkpoint else NOTHING,
+                marks=checkpoint.logs if checkpoint else {},
                 step=self.state.progress.step,
                 tensorboard=self.config.output.tensorboard,
             )
@@ -320,9 +318,8 @@ class Trainer:
         tensors, state = self.state.capture()
         with self.ranks.together():
             if self.ranks.first:
-                log = self.report.log
-                state["sensitivities"] = log.sync()._asdict()
-                self.report.checkpoint(self.checkpoints.save(at.step, tensors, state, log.events()))
+                marks = self.report.log.sync()  # first, so that a checkpoint never knows of more than is on the disk
+                self.report.checkpoint(self.checkpoints.save(at.step, tensors, state, marks))
         self.saved = self._place()
         spent = time.perf_counter() - started
         at.save_seconds += spent

@@ -110,7 +110,8 @@ class Updater:
         found_inf = (~(loss.isfinite() & norm.isfinite())).to(torch.float32)
         limit, factor = self.config.global_grad_clipping, None
         if limit > 0:  # in float64, as on the host
-            factor = torch.where(norm > limit, limit / (norm.double() + 1e-6), 1.0).to(torch.float32)
+            wide = norm.double()
+            factor = torch.where(wide > limit, limit / (wide + 1e-6), 1.0).to(torch.float32)
         cast(ListOptimizer, self.optimizer).step(grad_factor=factor, found_inf=found_inf)
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)

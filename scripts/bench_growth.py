@@ -113,10 +113,13 @@ def tasks(size: int, folder: Path, model: str) -> Work:
 
 def resume(size: int, folder: Path, model: str) -> Work:
     """Open a log of 20,000 events again, as a resumed run does."""
-    from mt_dnn.record.run_log import RunLog
+    from data_utils.fingerprints import Fingerprint
+    from mt_dnn.record.run_log import EVENTS, RunLog
 
     line = '{"event": "train", "step": 1, "epoch": 0, "loss": {"rte": 0.69}, "learning_rate": 1e-4, "grad_norm": 1.0}\n'
-    return lambda: RunLog(folder, events=line * 20_000 * size, step=1, tensorboard=False).__exit__()
+    (folder / EVENTS).write_text(line * 20_000 * size, encoding="utf-8")
+    marks = {EVENTS: Fingerprint.of(folder / EVENTS)}
+    return lambda: RunLog(folder, marks=marks, step=1, tensorboard=False).__exit__()
 
 
 def _study(folder: Path, runs: int, events: int) -> list[str]:

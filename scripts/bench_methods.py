@@ -37,10 +37,10 @@ RATIOS = ("ratio", "lowest", "highest")
 COLUMNS = ("task", "precision", "method", "milliseconds", *RATIOS, "rounds", "updates", "device", "torch")
 
 
-def methods() -> dict[str, list[str]]:
-    """The methods of GLUE's recipes as flags of train.py, the plain one first."""
+def methods(task: str) -> dict[str, list[str]]:
+    """The methods of GLUE's recipes for a task as flags of train.py, the plain one first."""
     found = Shared.load(Recipes.of(Suite()).shared).methods
-    flags = {name: as_arguments({"optim": "adamax", **method.settings}) for name, method in found.items()}
+    flags = {name: as_arguments({"optim": "adamax", **method.for_task(task)}) for name, method in found.items()}
     return {BASELINE: flags.pop(BASELINE), **flags}
 
 
@@ -60,10 +60,11 @@ def seconds(flags: list[str], updates: int) -> Iterator[float]:
         yield (time.perf_counter() - started) / updates
 
 
-def measure(common: list[str], updates: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds an update of each method, one a round."""
+def measure(task: str, common: list[str], updates: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds an update of each method on a task, one a round."""
     warnings.filterwarnings("ignore", "two optimizers that train at once draw the same noise")  # they are compared
-    running = {name: seconds([*common, *flags], updates) for name, flags in methods().items()}
+    common = [*common, "--train_datasets", task]
+    running = {name: seconds([*common, *flags], updates) for name, flags in methods(task).items()}
     taken: dict[str, list[float]] = {name: [] for name in running}
     for _ in range(rounds):
         for name, one in running.items():
@@ -108,8 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = []
     for task in args.tasks.split(","):
         common = ["--data_dir", args.data_dir, "--task_def", args.task_def, "--init_checkpoint", args.init_checkpoint]
-        common += ["--train_datasets", task, "--batch_size", args.batch_size, "--output_dir", "unused"]
-        taken = measure([*common, *["--bf16"] * args.bf16], args.updates, args.rounds)
+        common += ["--batch_size", args.batch_size, "--output_dir", "unused"]
+        taken = measure(task, [*common, *["--bf16"] * args.bf16], args.updates, args.rounds)
         for row in rows(task, taken):
             table.append(row | about)
             spread = f"{row['lowest']} to {row['highest']}"

@@ -12,7 +12,7 @@ What differs may stand in one YAML file anywhere, `--recipe_file`; each of its k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,15 +100,19 @@ def own_data(
         raise InputError("--init_checkpoint is required with --task_def: the encoder, a hub name or a folder")
     glue = Shared.load(Recipes.of(Suite()).shared)
     try:
-        methods = {**glue.methods, **{name: Method(**entry) for name, entry in raw.get("methods", {}).items()}}
+        given = {name: Method(**entry) for name, entry in raw.get("methods", {}).items()}
         settings = {**glue.settings, **raw.get("settings", {})}
         own_rates = dict(raw.get("learning_rates", {}))
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{recipe_file}: not a recipe: {error}") from None
+    methods = {name: replace(method, by_task={}) for name, method in glue.methods.items()} | given  # GLUE's own tasks
     if unknown := [name for name in own_rates if name not in methods]:
         raise InputError(
             f"{recipe_file}: learning_rates of unknown methods {listed(unknown)}; there are: {', '.join(methods)}"
         )
+    known = {*load_task_defs(task_def), MTL}
+    if strange := sorted({task for method in given.values() for task in method.by_task} - known):
+        raise InputError(f"{recipe_file}: by_task names tasks that {task_def} does not have: {listed(strange)}")
     chosen, together = _tasks(task_def, data_dir, tasks)
     rates = _rates(methods, own_rates, chosen, learning_rate or LEARNING_RATE, recipe_file)
     shared = Shared(settings, methods, together)

@@ -63,7 +63,11 @@ class Recipe:
 class Method:
     """What a method adds to the shared settings; its rate is `times` that of `rate_of` where it has none of its own.
 
-    `by_task` has what other tasks need beside or in place of `settings`; `source` says where both come from.
+    `by_task` has what single tasks need beside or in place of `settings`; `source` says where both come from.
+
+    Raises:
+        TypeError: `settings` or a task's settings are no mapping.
+        ValueError: a task's settings hold a learning rate, which belongs to an encoder.
     """
 
     settings: Mapping[str, Any]
@@ -71,6 +75,20 @@ class Method:
     rate_of: str = ""
     times: float = 1.0
     source: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what a file gave."""
+        if not isinstance(self.by_task, Mapping):
+            raise TypeError(f"by_task must be settings by task, got {self.by_task!r}")
+        for where, settings in {"settings": self.settings, **self.by_task}.items():
+            if not isinstance(settings, Mapping):
+                raise TypeError(f"{where} must be a mapping, got {settings!r}")
+        if rated := [task for task, settings in self.by_task.items() if "learning_rate" in settings]:
+            raise ValueError(f"by_task of {', '.join(rated)} holds a learning_rate; it belongs under learning_rates")
+
+    def for_task(self, task: str) -> dict[str, Any]:
+        """What the method adds to the shared settings for a task."""
+        return {**self.settings, **self.by_task.get(task, {})}
 
 
 @dataclass(frozen=True)
@@ -207,8 +225,7 @@ def recipes_of(name: str, encoder: Encoder, shared: Shared) -> dict[str, Recipe]
     for method, entry in shared.methods.items():
         rates = encoder.learning_rates(method, shared)
         if task in rates:
-            own = {**entry.settings, **entry.by_task.get(task, {})}
-            settings = {**data, **shared.settings, **own, "learning_rate": rates[task]}
+            settings = {**data, **shared.settings, **entry.for_task(task), "learning_rate": rates[task]}
             recipes[method] = Recipe(name, method, settings)
     return recipes
 

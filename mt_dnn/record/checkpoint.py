@@ -1,9 +1,8 @@
 """Checkpoints: whole or not there, without pickle, with all that a run needs to go on to the last bit.
 
 A folder `checkpoints/step_00000123/` holds `model.safetensors`, `optimizer.safetensors`, `random.safetensors`, with
-Mixout `pretrained.safetensors`, `metrics.jsonl` (the events up to then), `state.json` and, written last,
-`manifest.json`. Events about sensitivities stay outside, in a file that only grows; `state.json` has the mark of how
-far it reached.
+Mixout `pretrained.safetensors`, `state.json` and, written last, `manifest.json`. The run's logs stay outside, in files
+that only grow; `state.json` has the marks of how far they reached.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,15 +23,13 @@ from data_utils.atomic import RETIRED, remove_folder, write_folder
 from data_utils.errors import InputError
 from data_utils.fingerprints import Fingerprint, damage
 from data_utils.strict import to_json
-from mt_dnn.record.growing_file import NOTHING
 from mt_dnn.record.writing import writing
 
-FORMAT = 3  # 3: with the events, tensors whole for any number of processes; 2: noise keyed by position; 1: by tensor
+FORMAT = 4  # 4: marks of logs, not events; 3: tensors whole for any number of processes; 2: noise keyed by position
 NAME = re.compile(r"step_\d{8}")
 TENSORS = ("model", "optimizer", "random")
 SOMETIMES = ("pretrained",)  # the weights before training, where the method goes on to need them
-EVENTS = "metrics.jsonl"
-FILES = (*(f"{stem}.safetensors" for stem in TENSORS), EVENTS, "state.json")
+FILES = (*(f"{stem}.safetensors" for stem in TENSORS), "state.json")
 
 
 class Saved(NamedTuple):
@@ -44,16 +41,12 @@ class Saved(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds: tensors by file stem and name, on the CPU; state as JSON gave it; events as text.
-
-    `sensitivities` is the mark of the events about them; an older checkpoint has those among the others.
-    """
+    """What a checkpoint holds: tensors by stem and name, on the CPU; state as JSON gave it; marks of logs by name."""
 
     folder: Path
     tensors: dict[str, dict[str, Tensor]]
     state: dict[str, Any]
-    events: str
-    sensitivities: Fingerprint
+    logs: dict[str, Fingerprint]
 
 
 class Checkpoints:
@@ -68,14 +61,20 @@ class Checkpoints:
         self.folder = folder
         self.keep = keep
 
-    def save(self, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any], events: str) -> Saved:
+    def save(
+        self,
+        step: int,
+        tensors: dict[str, dict[str, Tensor]],
+        state: dict[str, Any],
+        logs: Mapping[str, Fingerprint],
+    ) -> Saved:
         """Write a checkpoint, then drop the oldest beyond `keep`.
 
         Args:
             step: updates done.
             tensors: by file stem (`TENSORS`, and of `SOMETIMES` what there is), then by name.
             state: what is not tensors; goes to JSON.
-            events: `metrics.jsonl` up to here.
+            logs: by file name, how far the run's logs reach; so much of them is on the disk.
 
         Raises:
             StoppedError: it cannot be written; those before it stand.
@@ -84,8 +83,9 @@ class Checkpoints:
         def fill(partial: Path) -> None:
             for stem, group in tensors.items():
                 save_file({k: v.detach().contiguous() for k, v in group.items()}, partial / f"{stem}.safetensors")
-            (partial / EVENTS).write_text(events, encoding="utf-8")
-            (partial / "state.json").write_text(to_json({"format": FORMAT, "step": step, **state}), encoding="utf-8")
+            marks = {name: mark._asdict() for name, mark in logs.items()}
+            whole = {"format": FORMAT, "step": step, "logs": marks, **state}
+            (partial / "state.json").write_text(to_json(whole), encoding="utf-8")
 
         started = time.perf_counter()
         target = self.folder / f"step_{step:08d}"
@@ -140,11 +140,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             raise InputError(f"--resume: {folder} has format {found}, this version reads {FORMAT}")
         there = [stem for stem in SOMETIMES if (folder / f"{stem}.safetensors").is_file()]
         tensors = {stem: load_file(folder / f"{stem}.safetensors") for stem in (*TENSORS, *there)}
-        mark = Fingerprint.parse(state.get("sensitivities", NOTHING._asdict()))
-        return Checkpoint(folder, tensors, state, (folder / EVENTS).read_bytes().decode(), mark)
+        logs = {name: Fingerprint.parse(mark) for name, mark in state["logs"].items()}
+        return Checkpoint(folder, tensors, state, logs)
     except InputError:
         raise
-    except (OSError, SafetensorError, ValueError, RecursionError) as error:
+    except (OSError, SafetensorError, LookupError, AttributeError, ValueError, RecursionError) as error:
         raise InputError(f"--resume: {folder} is no checkpoint of this toolkit: {error}") from None
 
 

@@ -64,9 +64,11 @@ def keep_nice(pid: int) -> None:
     Where Linux shares out time among sessions first (`autogroup`, as most distributions have it), a session begins
     without the niceness of its parent, and that of its processes counts among themselves alone.
     """
-    for _ in range(5):
+    if not (niceness := os.nice(0)):
+        return
+    for _ in range(20):
         try:
-            Path(f"/proc/{pid}/autogroup").write_text(str(os.nice(0)))
+            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
         except BlockingIOError:  # the kernel takes one such wish in a tenth of a second
             time.sleep(0.12)
         except OSError:  # no such thing here, or the process has ended

@@ -97,6 +97,17 @@ def test_a_recipe_file_says_what_differs(place: Path) -> None:
     assert (found["optim"], found["optim_options"]) == ("own_sign:Sign", "beta=0.8")
 
 
+def test_settings_by_task_are_of_own_tasks_alone(place: Path) -> None:
+    """GLUE's are left out: a task of the same name is another one."""
+    (place / "my_task_def.yml").write_text(TASKS.replace("mood:", "cola:"))
+    for split in ("train", "dev", "test"):
+        (place / f"rows/mood_{split}.tsv").rename(place / f"rows/cola_{split}.tsv")
+    (place / "recipe.yml").write_text("methods: {mine: {settings: {epochs: 2}, by_task: {cola: {epochs: 4}}}}")
+    own = made(place, recipe_file=str(place / "recipe.yml"))
+    assert own.load("encoder/cola", "freelb").settings["freelb_max_norm"] == 0.28
+    assert [own.load(f"encoder/{task}", "mine").settings["epochs"] for task in ("cola", "pair")] == [4, 2]
+
+
 BAD_RECIPES = {
     "a typing error": (
         "method: {}\n",
@@ -104,6 +115,19 @@ BAD_RECIPES = {
     ),
     "no settings": ("methods: {mine: {optim: sgd}}\n", "recipe.yml: not a recipe: .*'optim'"),
     "no mapping": ("settings: 3\n", "recipe.yml: not a recipe: "),
+    "no tasks": ("methods: {mine: {settings: {}, by_task: [mood]}}\n", "recipe.yml: not a recipe: by_task must be"),
+    "a task's nothing": (
+        "methods: {mine: {settings: {}, by_task: {mood: }}}\n",
+        "recipe.yml: not a recipe: mood must be a mapping",
+    ),
+    "a task's rate": (
+        "methods: {mine: {settings: {}, by_task: {mood: {learning_rate: 1}}}}\n",
+        "recipe.yml: not a recipe: by_task of mood holds a learning_rate; it belongs under learning_rates",
+    ),
+    "a task that is none": (
+        "methods: {mine: {settings: {}, by_task: {mod: {epochs: 1}}}}\n",
+        "recipe.yml: by_task names tasks that .* does not have: mod",
+    ),
     "a rate of nobody": (
         "learning_rates: {mine: 1}\n",
         "recipe.yml: learning_rates of unknown methods mine; ",

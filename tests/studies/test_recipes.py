@@ -174,6 +174,8 @@ def test_a_method_may_have_settings_for_a_task() -> None:
     assert [found["stsb"][name] for name in names] == [4, 0.1, 0.16, 0.28]
     assert [found["mtl"][name] for name in names] == [3, 0.1, 0.16, 0.28]
     assert all(settings["baseline"] == "freelb" for settings in found.values())
+    tasks = {name.partition("/")[2] for name in GLUE.names()}
+    assert all(method.by_task.keys() <= tasks for method in Shared.load(GLUE.shared).methods.values())
 
 
 @pytest.mark.parametrize(

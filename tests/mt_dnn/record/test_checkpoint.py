@@ -28,7 +28,7 @@ from tests.conftest import Workshop, flip_a_bit
 
 def save(checkpoints: Checkpoints, step: int) -> Path:
     tensors = {stem: {"x": torch.arange(100.0) + step} for stem in TENSORS}
-    return checkpoints.save(step, tensors, {"answer": 42}, f'{{"step": {step}}}\n').folder
+    return checkpoints.save(step, tensors, {"answer": 42}, {"metrics.jsonl": Fingerprint(step, "hash")}).folder
 
 
 def newest(checkpoints: Checkpoints) -> tuple[Checkpoint | None, list[str]]:
@@ -46,7 +46,8 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
     save(checkpoints, 7)
     found, said = newest(checkpoints)
     assert found is not None and found.folder.name == "step_00000007" and not said
-    assert found.state["step"] == 7 and found.state["answer"] == 42 and found.events == '{"step": 7}\n'
+    assert found.state["step"] == 7 and found.state["answer"] == 42
+    assert found.logs == {"metrics.jsonl": Fingerprint(7, "hash")}
     assert all(torch.equal(found.tensors[stem]["x"], torch.arange(100.0) + 7) for stem in TENSORS)
 
 
@@ -82,7 +83,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "emptied weights": (lambda f: os.truncate(f / "model.safetensors", 0), "model.safetensors is not what was"),
     "a flipped bit": (lambda f: flip_a_bit(f / "optimizer.safetensors"), "optimizer.safetensors is not what was"),
     "a flipped bit in the state": (lambda f: flip_a_bit(f / "state.json"), "state.json is not what was"),
-    "a longer log": (lambda f: (f / "metrics.jsonl").open("a").write("{}\n"), "metrics.jsonl is not what was"),
+    "a longer state": (lambda f: (f / "state.json").open("a").write("{}\n"), "state.json is not what was"),
     "a missing file": (lambda f: (f / "random.safetensors").unlink(), "random.safetensors is not there"),
     "a folder for a file": (
         lambda f: ((f / "state.json").unlink(), (f / "state.json").mkdir()),
@@ -145,16 +146,16 @@ def test_without_a_whole_checkpoint_there_is_no_going_on(tmp_path: Path) -> None
 def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     tensors = {stem: {"x": torch.zeros(1)} for stem in TENSORS}
-    checkpoints.save(1, tensors, {"format": 2}, "")
-    with pytest.raises(InputError, match="step_00000001 has format 2, this version reads 3"):
+    checkpoints.save(1, tensors, {"format": 3}, {})
+    with pytest.raises(InputError, match="step_00000001 has format 3, this version reads 4"):
         newest(checkpoints)
 
 
-@pytest.mark.parametrize("mark", [None, {}, {"bytes": "9", "sha256": ""}])
-def test_a_mark_that_is_none_is_refused(tmp_path: Path, mark: object) -> None:
+@pytest.mark.parametrize("logs", [None, [], {"a": None}, {"a": {}}, {"a": {"bytes": "9", "sha256": ""}}])
+def test_a_mark_that_is_none_is_refused(tmp_path: Path, logs: object) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
-    checkpoints.save(1, {stem: {"x": torch.zeros(1)} for stem in TENSORS}, {"sensitivities": mark}, "")
-    with pytest.raises(InputError, match="step_00000001 is no checkpoint of this toolkit: no size and SHA-256"):
+    checkpoints.save(1, {stem: {"x": torch.zeros(1)} for stem in TENSORS}, {"logs": logs}, {})
+    with pytest.raises(InputError, match="step_00000001 is no checkpoint of this toolkit"):
         newest(checkpoints)
 
 
