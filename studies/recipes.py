@@ -80,7 +80,8 @@ class Method:
         """Check what a file gave."""
         if not isinstance(self.by_task, Mapping):
             raise TypeError(f"by_task must be settings by task, got {self.by_task!r}")
-        for where, settings in {"settings": self.settings, **self.by_task}.items():
+        by_task = [(f"by_task: {task}", settings) for task, settings in self.by_task.items()]
+        for where, settings in [("settings", self.settings), *by_task]:
             if not isinstance(settings, Mapping):
                 raise TypeError(f"{where} must be a mapping, got {settings!r}")
         if rated := [task for task, settings in self.by_task.items() if "learning_rate" in settings]:

@@ -163,6 +163,22 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert results(tmp_path)["tasks"] == before
 
 
+@pytest.mark.parametrize("log", ["metrics.jsonl", "sensitivity_log.jsonl"])
+def test_a_damaged_log_is_told_and_the_run_goes_on(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str], log: str
+) -> None:
+    flags = ["--train_datasets", "cola", "--epochs", "2", "--optim", "pats_adamax", "--sensitivity_per_updates", "1"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert train.main(workshop.flags(whole, *flags, "--save_per_updates", "2")) == 0
+    train_until(4, workshop.flags(cut, *flags, "--save_per_updates", "2"))
+    (cut / log).write_text("")
+    assert train.main(["--output_dir", str(cut), "--resume"]) == 0
+    assert f"{log} is damaged (it has 0 bytes of " in capsys.readouterr().out
+    lines = (cut / log).read_text().splitlines()
+    assert lines and (whole / log).read_text().splitlines()[-len(lines) :] == lines
+    assert results(cut)["tasks"] == results(whole)["tasks"]
+
+
 def test_resume_of_a_finished_run_shows_its_results(
     workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,15 +137,24 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         state = json.loads((folder / "state.json").read_bytes())
         if not isinstance(state, dict) or (found := state.get("format")) != FORMAT:
             found = found if isinstance(state, dict) else None
-            raise InputError(f"--resume: {folder} has format {found}, this version reads {FORMAT}")
+            raise InputError(
+                f"--resume: {folder} has format {found}, this version reads {FORMAT}; "
+                "go on with the version that wrote it, or start anew in another --output_dir"
+            )
         there = [stem for stem in SOMETIMES if (folder / f"{stem}.safetensors").is_file()]
         tensors = {stem: load_file(folder / f"{stem}.safetensors") for stem in (*TENSORS, *there)}
-        logs = {name: Fingerprint.parse(mark) for name, mark in state["logs"].items()}
-        return Checkpoint(folder, tensors, state, logs)
+        return Checkpoint(folder, tensors, state, _marks(state.get("logs")))
     except InputError:
         raise
-    except (OSError, SafetensorError, LookupError, AttributeError, ValueError, RecursionError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise InputError(f"--resume: {folder} is no checkpoint of this toolkit: {error}") from None
+
+
+def _marks(logs: Any) -> dict[str, Fingerprint]:
+    """The marks of logs by name as JSON gave them; ValueError for anything else."""
+    if not isinstance(logs, dict):
+        raise ValueError(f"no marks of logs: {logs!r}")
+    return {name: Fingerprint.parse(mark) for name, mark in logs.items()}
 
 
 def split_optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

@@ -20,7 +20,7 @@ from mt_dnn.record.checkpoint import NAME as CHECKPOINT
 from mt_dnn.record.writing import writing
 
 LOCK, DEV_PREDICTIONS = "run.lock", "dev_predictions.json"
-OURS = re.compile(r"best|config\.yaml|metrics\.jsonl|results\.json|dev_predictions\.json")
+OURS = re.compile(r"best|config\.yaml|results\.json|dev_predictions\.json")
 """What a run writes all at once, beside its checkpoints."""
 
 

@@ -192,9 +192,8 @@ class RunState:
             bad += [f"--task_def: the definition of {name} changed"] * defined
             taught = before.get("teacher") != now.get("teacher")
             bad += [f"--distill_from: the soft labels of {name}, or its kd_loss, changed"] * taught
-        if "encoder" in checkpoint.state:  # an older one does not say
-            changes = encoder_changes(checkpoint.state["encoder"], self.encoder)
-            bad += [f"--init_checkpoint: the encoder changed: {', '.join(changes)}"] * bool(changes)
+        changes = encoder_changes(checkpoint.state["encoder"], self.encoder)
+        bad += [f"--init_checkpoint: the encoder changed: {', '.join(changes)}"] * bool(changes)
         if bad:
             raise InputError(
                 "\n".join(f"--resume: {problem} since {checkpoint.folder}" for problem in bad)

@@ -118,7 +118,7 @@ BAD_RECIPES = {
     "no tasks": ("methods: {mine: {settings: {}, by_task: [mood]}}\n", "recipe.yml: not a recipe: by_task must be"),
     "a task's nothing": (
         "methods: {mine: {settings: {}, by_task: {mood: }}}\n",
-        "recipe.yml: not a recipe: mood must be a mapping",
+        "recipe.yml: not a recipe: by_task: mood must be a mapping",
     ),
     "a task's rate": (
         "methods: {mine: {settings: {}, by_task: {mood: {learning_rate: 1}}}}\n",

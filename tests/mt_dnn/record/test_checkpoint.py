@@ -147,15 +147,22 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     tensors = {stem: {"x": torch.zeros(1)} for stem in TENSORS}
     checkpoints.save(1, tensors, {"format": 3}, {})
-    with pytest.raises(InputError, match="step_00000001 has format 3, this version reads 4"):
+    with pytest.raises(InputError, match="step_00000001 has format 3, this version reads 4; go on with"):
         newest(checkpoints)
 
 
-@pytest.mark.parametrize("logs", [None, [], {"a": None}, {"a": {}}, {"a": {"bytes": "9", "sha256": ""}}])
-def test_a_mark_that_is_none_is_refused(tmp_path: Path, logs: object) -> None:
+@pytest.mark.parametrize(
+    ("logs", "reason"),
+    [
+        (None, "no marks of logs: None"),
+        ([], r"no marks of logs: \[\]"),
+        *(({"a": mark}, "no size and SHA-256") for mark in (None, {}, {"bytes": "9", "sha256": ""})),
+    ],
+)
+def test_a_mark_that_is_none_is_refused(tmp_path: Path, logs: object, reason: str) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     checkpoints.save(1, {stem: {"x": torch.zeros(1)} for stem in TENSORS}, {"logs": logs}, {})
-    with pytest.raises(InputError, match="step_00000001 is no checkpoint of this toolkit"):
+    with pytest.raises(InputError, match=f"step_00000001 is no checkpoint of this toolkit: {reason}"):
         newest(checkpoints)
 
 
