@@ -7,6 +7,7 @@ names the kernel of the same mathematics (`_launch`). The mathematics itself liv
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -134,7 +135,7 @@ class ListOptimizer(Optimizer):
                 device is not read back.
             found_inf: a tensor of one element: where it is not zero, a gradient is not finite, and the step changes
                 neither parameters nor averages nor counters. Triton's kernels look at it on the device, the other
-                backends read it back.
+                backends read it back, once a step.
 
         Raises:
             RuntimeError: a sparse gradient, complex or integer parameters; `backend="triton"` or `capturable=True`
@@ -151,11 +152,15 @@ class ListOptimizer(Optimizer):
             grad_factor = grad_factor.reshape(())
         if found_inf is not None:
             found_inf = found_inf.reshape(())
+
+        @functools.cache  # Triton's kernels skip by themselves; elsewhere the host has to know, and reads it once
+        def skipped() -> bool:
+            return found_inf is not None and bool(found_inf.item())
+
         for number, group in enumerate(self.param_groups):
             for bucket in self._buckets(number, group, position):
                 gradients = bucket.gradients(group, grad_factor, found_inf)
-                # A step of Triton's is skipped by its kernels; elsewhere the host has to know.
-                if bucket.backend == "triton" or gradients.found_inf is None or not gradients.found_inf.item():
+                if bucket.backend == "triton" or not skipped():
                     self._step_bucket(bucket, gradients, group)
             position += sum([param.numel() for param in group["params"]])
         return loss

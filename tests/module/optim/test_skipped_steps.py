@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from module.optim import AdamaxW, PATSAdamax, PATSAdamW, RecAdam, RecAdamax, SAGEAdamax, SAGEAdamW
 from module.optim.backends import why_not_numba
@@ -79,3 +80,30 @@ def test_nor_do_the_kernels_with_master_weights_and_sums_of_their_own(
     plain, params = run(cls, "triton", [True] * 3, **how)
     skipping, others = run(cls, "triton", [True, False, True, True], **how)
     assert same(snapshot(plain, params), snapshot(skipping, others))
+
+
+class ReadBack(TorchDispatchMode):
+    """Counts how often a tensor's value goes to the host."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__()
+        self.pointer, self.times = tensor.data_ptr(), 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.times += args[0].data_ptr() == self.pointer
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("ends", [0.0, 1.0])
+def test_lists_read_found_inf_once_however_many_there_are(ends: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU each time would wait for all that was asked of it before."""
+    monkeypatch.setattr("module.optim.buckets.CPU_BUCKET_ELEMENTS", 1)
+    params = toy_params()
+    optimizer = PATSAdamax([{"params": [param]} for param in params], lr=1e-2, backend="foreach")
+    for param in params:
+        param.grad = torch.ones_like(param)
+    found_inf = torch.full((), ends)
+    with ReadBack(found_inf) as read:
+        optimizer.step(found_inf=found_inf)
+    assert (len(params) > 1, read.times) == (True, 1)
