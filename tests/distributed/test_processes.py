@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ import train
 from tests.conftest import Workshop
 from tests.distributed.compare import CONTINUOUS, LEARNING_RATE, assert_close_run, assert_same_run, tensors
 from tests.distributed.launch import Group, Outcome
-from tests.test_train import results
+from tests.test_train import losses, results
 from tests.tiny_models import SHAPE
 
 GroupOf = Callable[[int], Group]
@@ -55,6 +57,19 @@ def rehearsed(
     return rehearse
 
 
+@pytest.fixture(scope="module")
+def soft_labels(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a teacher of CoLA says of each row; no two rows have the same."""
+    folder = tmp_path_factory.mktemp("soft")
+    uids = [json.loads(line)["uid"] for line in (workshop.data_dir / "cola_train.json").read_text().splitlines()]
+    said = [
+        {"uid": uid, "labels": ["0", "1"], "logits": [math.sin(place), 2 * math.cos(place)]}
+        for place, uid in enumerate(uids)
+    ]
+    (folder / "cola_train.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in said))
+    return folder
+
+
 def train_on(group: Group, flags: list[str], trick: str = "nothing", **options: Any) -> list[Outcome]:
     """Train to the end, without a warning from any rank."""
     outcomes = group.train(flags, trick, **options)
@@ -72,6 +87,20 @@ def test_as_one_process(
     train_on(group_of(ranks), workshop.flags(tmp_path, *flags, *more))
     assert_close_run(one, tmp_path)
     assert (results(one)["processes"], results(tmp_path)["processes"]) == (1, ranks)
+
+
+@pytest.mark.parametrize("spread", SPREAD)
+def test_a_student_as_one_process(
+    workshop: Workshop, tmp_path: Path, group_of: GroupOf, rehearsed: Callable, soft_labels: Path, spread: str
+) -> None:
+    """A teacher for one of the two tasks; each rank joins its own rows to what the teacher says of them."""
+    ranks, more = SPREAD[spread]
+    sizes = ["--batch_size", "23", "--grad_accumulation_step", "2", "--epochs", "2"]
+    flags, one = rehearsed("--distill_from", str(soft_labels), "--distill_weight", "0.9", *sizes)
+    train_on(group_of(ranks), workshop.flags(tmp_path, *flags, *more))
+    assert_close_run(one, tmp_path)
+    untaught = losses(rehearsed(*sizes)[1])
+    assert [loss for loss, plain in zip(losses(one), untaught, strict=True) if loss != plain]
 
 
 @pytest.mark.parametrize("more", [[], ["--fsdp"]], ids=["DDP", "FSDP"])
