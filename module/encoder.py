@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .dropout import use_fast_dropout
 from .foreign import check_folder
+from .linear import use_fast_linear
 from .perturbation import perturbed
 from .pretrained import check_config, check_files, check_place, check_weights, reason_of
 from .rows import check_rows, first_position, longest_row
@@ -94,6 +95,7 @@ class Encoder(nn.Module):
         attention = model.config._attn_implementation
         self.can_pack = model.config.model_type in PACKABLE and attention in ("sdpa", "eager")
         use_fast_dropout(model, in_attention=self.can_pack)
+        use_fast_linear(model)
         if new_pooler is not None:
             setattr(model, "pooler", None)  # noqa: B010 - a module there; None, so that it is neither trained nor saved
         self.untrained = untrained & {name for name, _ in model.named_parameters()}

@@ -17,8 +17,8 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .linear import linear
 from .optim.hyperparameters import Hyperparameters, hyperparameter
 
 
@@ -71,7 +71,7 @@ class Mixout(nn.Module):
         if self.training and self.p > 0:
             pretrained = self.get_buffer(key)
             weight = pretrained + self._dropout(weight - pretrained)
-        return F.linear(states, weight, layer.bias)
+        return linear(states, weight, layer.bias)
 
     def pretrained(self) -> dict[str, Tensor]:
         """The pretrained weights by the names of their layers, each (out, in)."""

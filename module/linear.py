@@ -1,0 +1,109 @@
+"""Linear layers by oneDNN, where that is faster than what torch takes: in float32, on AMD's CPUs with AVX-512.
+
+torch multiplies float32 matrices with Intel's MKL, which there reaches less than half of the speed of oneDNN, another
+part of torch. Both compute in float32 and add up in different orders, so results differ by rounding. The kind of CPU
+decides, not a measurement at the start: a run that is resumed must take the same path again.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+@functools.cache
+def onednn_is_faster() -> bool:
+    """Whether this is a CPU on which oneDNN multiplies float32 matrices faster than MKL, and torch has it."""
+    has_onednn = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return has_onednn and torch.backends.cpu.get_cpu_capability().startswith("AVX512") and _is_amd()
+
+
+def _is_amd() -> bool:
+    try:
+        told = CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        told = platform.processor()
+    return "AuthenticAMD" in told
+
+
+def linear(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`torch.nn.functional.linear`, the fast way where there is one.
+
+    Args:
+        states: (..., in).
+        weight: (out, in).
+        bias: (out,), or None.
+
+    Returns:
+        (..., out).
+    """
+    if not (onednn_is_faster() and _fits(states, weight)):
+        return F.linear(states, weight, bias)
+    rows = states.reshape(-1, states.shape[-1])
+    return _product(rows, weight, bias).view(*states.shape[:-1], -1)
+
+
+def _fits(states: Tensor, weight: Tensor) -> bool:
+    """Whether these are plain float32 numbers on a CPU, and nobody records the operations for another program."""
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+    if recorded or torch.is_autocast_enabled("cpu"):
+        return False
+    plain = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in (states, weight))
+    return plain and states.numel() > 0
+
+
+def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(rows, in), (out, in), (out,) -> (rows, out)."""
+    product: Tensor = _OneDNNLinear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+    return product
+
+
+class _OneDNNLinear(torch.autograd.Function):
+    """The three products of a linear layer; the backward pass can be differentiated again."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """As `_product`."""
+        ctx.save_for_backward(rows, weight)
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(_dense(rows), _dense(weight), bias, "none", [], "")
+        return product
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """(rows, out) -> the gradients of the inputs that need one."""
+        rows, weight = ctx.saved_tensors
+        of_rows, of_weight, of_bias = ctx.needs_input_grad
+        return (
+            _product(grad, weight.t()) if of_rows else None,
+            _product(grad.t(), rows.t()) if of_weight else None,
+            grad.sum(0) if of_bias else None,
+        )
+
+
+def _dense(matrix: Tensor) -> Tensor:
+    """The matrix without gaps, by rows or by columns: oneDNN takes both, and no expanded one."""
+    return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
+
+
+class FastLinear(nn.Linear):
+    """`nn.Linear` by `linear`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return linear(input, self.weight, self.bias)
+
+
+def use_fast_linear(model: nn.Module) -> None:
+    """Make the linear layers of a model `FastLinear` where that is faster; parameters and their names stay."""
+    if onednn_is_faster():
+        for layer in model.modules():
+            if type(layer) is nn.Linear:
+                layer.__class__ = FastLinear
