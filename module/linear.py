@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -43,12 +44,14 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         bias: (out,), or None.
 
     Returns:
-        (..., out).
+        (..., out). Its gradient cannot be differentiated again: RuntimeError then.
     """
     if not (onednn_is_faster() and _fits(states, weight)):
         return F.linear(states, weight, bias)
     rows = states.reshape(-1, states.shape[-1])
-    return _product(rows, weight, bias).view(*states.shape[:-1], -1)
+    parameters = _Parameters.apply(rows.detach(), weight, bias)  # type: ignore[no-untyped-call]
+    result: Tensor = _Linear.apply(rows, weight, bias, parameters)  # type: ignore[no-untyped-call]
+    return result.view(*states.shape[:-1], -1)
 
 
 def _fits(states: Tensor, weight: Tensor) -> bool:
@@ -60,32 +63,49 @@ def _fits(states: Tensor, weight: Tensor) -> bool:
     return plain and states.numel() > 0
 
 
-def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(rows, in), (out, in), (out,) -> (rows, out)."""
-    product: Tensor = _OneDNNLinear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(m, k), (n, k), (n,) -> (m, n), by oneDNN."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(_dense(left), _dense(right), bias, "none", [], "")
     return product
 
 
-class _OneDNNLinear(torch.autograd.Function):
-    """The three products of a linear layer; the backward pass can be differentiated again."""
+class _Linear(torch.autograd.Function):
+    """The layer's result, and the gradient of its rows; `_Parameters` has those of weight and bias.
+
+    The two are apart because autograd does not tell a function which gradients are wanted. Where only those of the rows
+    are, as for a perturbation of the embeddings, it leaves `_Parameters` out.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, parameters: Tensor) -> Tensor:
+        """(rows, in), (out, in), (out,) -> (rows, out); `parameters` is only passed a gradient."""
+        ctx.save_for_backward(weight)
+        return _product(rows, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor]:
+        """(rows, out) -> the gradient of the rows, and the given one."""
+        (weight,) = ctx.saved_tensors
+        return _product(grad, weight.t()) if ctx.needs_input_grad[0] else None, None, None, grad
+
+
+class _Parameters(torch.autograd.Function):
+    """Zeros in the shape of the layer's result, which lead a gradient to weight and bias."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """As `_product`."""
-        ctx.save_for_backward(rows, weight)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(_dense(rows), _dense(weight), bias, "none", [], "")
-        return product
+        """(rows, in), (out, in), (out,) -> (rows, out), and no memory."""
+        ctx.save_for_backward(rows)
+        return rows.new_zeros(()).expand(len(rows), len(weight))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """(rows, out) -> the gradients of the inputs that need one."""
-        rows, weight = ctx.saved_tensors
-        of_rows, of_weight, of_bias = ctx.needs_input_grad
-        return (
-            _product(grad, weight.t()) if of_rows else None,
-            _product(grad.t(), rows.t()) if of_weight else None,
-            grad.sum(0) if of_bias else None,
-        )
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
+        """(rows, out) -> the gradients of weight and bias."""
+        (rows,) = ctx.saved_tensors
+        _, of_weight, of_bias = ctx.needs_input_grad
+        return None, _product(grad.t(), rows.t()) if of_weight else None, grad.sum(0) if of_bias else None
 
 
 def _dense(matrix: Tensor) -> Tensor:

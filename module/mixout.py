@@ -17,8 +17,9 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from .linear import linear
+from .linear import FastLinear, linear
 from .optim.hyperparameters import Hyperparameters, hyperparameter
 
 
@@ -71,7 +72,8 @@ class Mixout(nn.Module):
         if self.training and self.p > 0:
             pretrained = self.get_buffer(key)
             weight = pretrained + self._dropout(weight - pretrained)
-        return linear(states, weight, layer.bias)
+        multiply = linear if isinstance(layer, FastLinear) else F.linear  # as without Mixout
+        return multiply(states, weight, layer.bias)
 
     def pretrained(self) -> dict[str, Tensor]:
         """The pretrained weights by the names of their layers, each (out, in)."""
