@@ -1,4 +1,4 @@
-"""A computer without the hub is told so in seconds, and uses what was downloaded before."""
+"""A computer without the hub is told so without waiting for retries, and uses what was downloaded before."""
 
 from __future__ import annotations
 
@@ -30,6 +30,14 @@ def asked_anew() -> Iterator[None]:
 
 
 @pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long was slept before asking once more, in seconds each time; nothing sleeps."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    return slept
+
+
+@pytest.fixture
 def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A port at which nobody answers as the hub, and an empty cache, whose folder it returns."""
     with socket.socket() as free:
@@ -50,9 +58,15 @@ def download(cache: Path, name: str, model: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "prepro"])
-def test_a_name_without_the_hub_fails_in_seconds(
-    command: str, no_hub: Path, workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_name_without_the_hub_fails_at_once(
+    command: str,
+    no_hub: Path,
+    waits: list[float],
+    workshop: Workshop,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """Without being asked first whether the hub answers, `transformers` took 49 seconds."""
     if command == "train":
         flags = workshop.flags(tmp_path / "run", "--train_datasets", "sst", "--init_checkpoint", "bert-base-uncased")
         run, flag = train.main, "--init_checkpoint"
@@ -60,9 +74,8 @@ def test_a_name_without_the_hub_fails_in_seconds(
         flags = ["--model", "bert-base-uncased", "--root_dir", str(workshop.data_dir.parent)]
         flags += ["--task_def", "experiments/glue/glue_task_def.yml", "--tasks", "sst"]
         run, flag = prepro_std.main, "--model"
-    started = time.perf_counter()
     assert run(flags) == 2
-    assert time.perf_counter() - started < 15, "it used to be 49 seconds"
+    assert not waits
     error = capsys.readouterr().err
     message = f"error: {flag}: 'bert-base-uncased' is no folder here and was not downloaded before, and http://127."
     assert error.startswith(message)
@@ -72,13 +85,12 @@ def test_a_name_without_the_hub_fails_in_seconds(
 
 
 def test_a_model_that_was_downloaded_before_is_used_without_the_hub(
-    no_hub: Path, workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    no_hub: Path, waits: list[float], workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     download(no_hub, "some/tiny-bert", workshop.encoder)
-    started = time.perf_counter()
     more = ["--train_datasets", "sst", "--dry_run", "--init_checkpoint", "some/tiny-bert"]
     assert train.main(workshop.flags(tmp_path / "run", *more)) == 0, capsys.readouterr().err
-    assert time.perf_counter() - started < 15
+    assert not waits
     assert load_tokenizer("some/tiny-bert").is_fast
 
 
