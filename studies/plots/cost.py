@@ -12,7 +12,6 @@ from studies.plots.data import (
     Names,
     Series,
     file_stem,
-    grouped,
     in_rows,
     keys_of,
     points,
@@ -20,6 +19,7 @@ from studies.plots.data import (
 )
 from studies.plots.sources import done, metrics_of, uneven
 from studies.study import Outcome
+from studies.tables.comparison import beside_baseline
 
 SECONDS = "wall_seconds"
 
@@ -28,7 +28,7 @@ def cost(outcomes: Sequence[Outcome], names: Names) -> Collected:
     """Score after the last epoch against seconds a run, for each encoder and each set of varied flags."""
     figures = []
     timed = [outcome for outcome in done(outcomes) if SECONDS in outcome.results]
-    for group, members in grouped(timed).items():
+    for group, members in beside_baseline(timed).items():
         panels = [
             LinePanel(task_text(task, names), "Seconds a run", points(metric), _by_method(task, members))
             for task, metric in metrics_of(members).items()

@@ -29,6 +29,7 @@ from studies.plots.data import (
 from studies.plots.sources import BAND, by_flag, done, metrics_of, uneven
 from studies.sensitivity_record import GRIDS, Sensitivities
 from studies.study import Group, Outcome
+from studies.tables.comparison import beside_baseline
 
 MEASURE = "python -m studies.sensitivity --study measures them"
 FRACTION = "train_fraction"
@@ -67,7 +68,7 @@ def _incomplete(measured: int, finished: int) -> tuple[str, ...]:
 def distributions(outcomes: Sequence[Outcome], names: Names) -> Collected:
     """Distributions of sensitivity by method: each recipe in the paper's range and, beside it, in full."""
     figures = []
-    for group, members in grouped(done(outcomes)).items():
+    for group, members in beside_baseline(done(outcomes)).items():
         records = load_records(members)
         pairs = []
         for task in dict.fromkeys(outcome.run.task for outcome, _ in records):

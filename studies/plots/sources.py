@@ -30,7 +30,7 @@ from studies.plots.data import (
     task_text,
 )
 from studies.study import Group, Outcome, Run, Status
-from studies.tables.comparison import BASELINE, Cell, compare
+from studies.tables.comparison import BASELINE, Cell, beside_baseline, compare
 
 BAND = "lines are means over seeds, bands reach from the lowest to the highest seed"
 LAMBDA = "pats_lambda"
@@ -105,7 +105,7 @@ def _losses(events: Sequence[Mapping[str, Any]]) -> dict[str, dict[float, float]
 def learning_curves(outcomes: Sequence[Outcome], names: Names) -> Collected:
     """Dev score and training loss by epoch, for each encoder and each set of varied flags."""
     figures = []
-    for group, members in grouped(done(outcomes)).items():
+    for group, members in beside_baseline(done(outcomes)).items():
         read = {outcome.run: RunCurves.read(outcome.folder / "metrics.jsonl") for outcome in members}
         curves = {run: found for run, found in read.items() if found is not None}
         if not curves:

@@ -148,19 +148,26 @@ def compare(
     Raises:
         InputError: a run's results lack a score that its recipe stands for, or two runs' are of different metrics.
     """
-    groups: dict[Group, list[Outcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault(Group.of(outcome.run), []).append(outcome)
     tables = []
-    for group, members in groups.items():
-        named = {_counterpart(outcome.run, baseline) for outcome in members}
-        siblings = [o for g, others in groups.items() if g != group and g[:2] == group[:2] for o in others]
-        members = [*(outcome for outcome in siblings if outcome.run.label in named), *members]
+    for group, members in beside_baseline(outcomes, baseline).items():
         columns = _columns([outcome for outcome in members if Group.of(outcome.run) == group])
         columns = columns if tasks is None else [task for task in tasks if task in columns]
         if columns:
             tables.append(_table(group, members, columns, which, baseline, test, paper or {}))
     return tables
+
+
+def beside_baseline(outcomes: Iterable[Outcome], baseline: str = BASELINE) -> dict[Group, list[Outcome]]:
+    """Runs by group, in their order; before a group's own stand those of other groups that they are compared with."""
+    groups: dict[Group, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(Group.of(outcome.run), []).append(outcome)
+    found = {}
+    for group, members in groups.items():
+        named = {(outcome.run.recipe, _counterpart(outcome.run, baseline)) for outcome in members}
+        siblings = [o for g, others in groups.items() if g != group and g[:2] == group[:2] for o in others]
+        found[group] = [*(o for o in siblings if (o.run.recipe, o.run.label) in named), *members]
+    return found
 
 
 def _counterpart(run: Run, baseline: str) -> str:

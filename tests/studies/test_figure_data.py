@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from studies.plots.cost import cost
-from studies.plots.data import Key, LinePanel, file_stem, keys_of, number_text
+from studies.plots.data import Collected, DensityPanel, Key, LinePanel, file_stem, keys_of, number_text
 from studies.plots.drawing import legend_entries
 from studies.plots.sensitivity import curve, data_share, distributions
 from studies.plots.sources import RunCurves, learning_curves, noise_lambda, seeds
@@ -259,3 +260,19 @@ def test_cost_is_a_point_a_method_at_its_mean_time(tmp_path: Path) -> None:
         ("adamax", (20.0,), ((60.0, 64.0),)),
         ("pats", (55.0,), ((66.0,),)),
     ]
+
+
+@pytest.mark.parametrize("draw", [learning_curves, distributions, cost])
+def test_a_method_that_was_varied_stands_beside_the_baseline(tmp_path: Path, draw: Callable[..., Collected]) -> None:
+    """And beside that of its own recipes alone."""
+    lowered = (("pats_lambda", "5e-07"),)
+    study = plausible_study(
+        tmp_path, tasks=("rte", "cola"), methods=("adamax", "sage", "pats"), seeds=2, varied=((), lowered)
+    )
+    outcomes = [o for o in study.outcomes() if not (o.run.varied and o.run.task == "cola")]
+    _, varied = draw(outcomes, GLUE).figures
+    assert varied.stem.endswith("by_pats_lambda")
+    for panel in (panel for row in varied.rows for panel in row):
+        lines = panel.curves if isinstance(panel, DensityPanel) else panel.lines
+        assert [line.key.text for line in lines] == ["Adamax", "PATS, λ 5e-7"]
+    assert len({panel.title for panel in varied.rows[0]}) == (2 if draw is distributions else 1)
