@@ -1,7 +1,7 @@
 """Linear layers by oneDNN, where that is faster than what torch takes: in float32, on AMD's CPUs with AVX-512.
 
-torch multiplies float32 matrices with Intel's MKL, which there reaches less than half of the speed of oneDNN, another
-part of torch. Both compute in float32 and add up in different orders, so results differ by rounding. The kind of CPU
+torch multiplies float32 matrices with Intel's MKL, which there reaches about half of the speed of oneDNN, another part
+of torch. Both compute in float32 and add up in different orders, so results differ by rounding. The kind of CPU
 decides, not a measurement at the start: a run that is resumed must take the same path again.
 """
 
@@ -49,8 +49,11 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if not (onednn_is_faster() and _fits(states, weight)):
         return F.linear(states, weight, bias)
     rows = states.reshape(-1, states.shape[-1])
-    parameters = _Parameters.apply(rows.detach(), weight, bias)  # type: ignore[no-untyped-call]
-    result: Tensor = _Linear.apply(rows, weight, bias, parameters)  # type: ignore[no-untyped-call]
+    if torch.is_grad_enabled():
+        parameters = _Parameters.apply(rows.detach(), weight, bias)  # type: ignore[no-untyped-call]
+        result: Tensor = _Linear.apply(rows, weight, bias, parameters)  # type: ignore[no-untyped-call]
+    else:
+        result = _product(rows, weight, bias)
     return result.view(*states.shape[:-1], -1)
 
 
@@ -78,7 +81,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, parameters: Tensor) -> Tensor:
-        """(rows, in), (out, in), (out,) -> (rows, out); `parameters` is only passed a gradient."""
+        """(rows, in), (out, in), (out,) -> (rows, out); `parameters` is there to take the gradient on."""
         ctx.save_for_backward(weight)
         return _product(rows, weight, bias)
 

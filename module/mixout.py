@@ -72,7 +72,7 @@ class Mixout(nn.Module):
         if self.training and self.p > 0:
             pretrained = self.get_buffer(key)
             weight = pretrained + self._dropout(weight - pretrained)
-        multiply = linear if isinstance(layer, FastLinear) else F.linear  # as without Mixout
+        multiply = linear if isinstance(layer, FastLinear) else F.linear  # as the layer itself does
         return multiply(states, weight, layer.bias)
 
     def pretrained(self) -> dict[str, Tensor]:

@@ -189,6 +189,14 @@ class Outcome:
         return bool(tasks) and all(TEST_SPLITS in scores for scores in tasks.values())
 
 
+def grouped(outcomes: Iterable[Outcome]) -> dict[Group, list[Outcome]]:
+    """Runs by what is shown together, in their order."""
+    groups: dict[Group, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(Group.of(outcome.run), []).append(outcome)
+    return groups
+
+
 @dataclass(frozen=True)
 class Study:
     """A study's folder, the runs that belong to it, and their settings.

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from studies.recipes import MTL
-from studies.study import Group, Outcome, Run
+from studies.study import Group, Run
 
 PANELS_A_ROW = 4
 PALEST = 0.55
@@ -205,14 +205,6 @@ def file_stem(figure: str, group: Group) -> str:
     """A file name without its ending, such as `seeds_minilm_mtl_by_pats_lambda`."""
     by = ["by", *group.varied] if group.varied else []
     return "_".join([figure, group.encoder, *([MTL] if group.multitask else []), *by])
-
-
-def grouped(outcomes: Iterable[Outcome]) -> dict[Group, list[Outcome]]:
-    """Runs by the figure they belong in, in their order."""
-    groups: dict[Group, list[Outcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault(Group.of(outcome.run), []).append(outcome)
-    return groups
 
 
 def keys_of(runs: Iterable[Run]) -> dict[str, Key]:

@@ -20,7 +20,6 @@ from studies.plots.data import (
     Panel,
     Series,
     file_stem,
-    grouped,
     in_rows,
     keys_of,
     points,
@@ -28,7 +27,7 @@ from studies.plots.data import (
 )
 from studies.plots.sources import BAND, by_flag, done, metrics_of, uneven
 from studies.sensitivity_record import GRIDS, Sensitivities
-from studies.study import Group, Outcome
+from studies.study import Group, Outcome, grouped
 from studies.tables.comparison import beside_baseline
 
 MEASURE = "python -m studies.sensitivity --study measures them"

@@ -23,13 +23,12 @@ from studies.plots.data import (
     StripPanel,
     StripRow,
     file_stem,
-    grouped,
     in_rows,
     keys_of,
     points,
     task_text,
 )
-from studies.study import Group, Outcome, Run, Status
+from studies.study import Group, Outcome, Run, Status, grouped
 from studies.tables.comparison import BASELINE, Cell, beside_baseline, compare
 
 BAND = "lines are means over seeds, bands reach from the lowest to the highest seed"

@@ -13,7 +13,7 @@ from pathlib import Path
 from data_utils.errors import InputError
 from data_utils.strict import read_yaml_mapping
 from studies.recipes import MTL
-from studies.study import OWN_FLAGS, TEST_SPLITS, Group, Outcome, Run, Status
+from studies.study import OWN_FLAGS, TEST_SPLITS, Group, Outcome, Run, Status, grouped
 from studies.tables.differences import Difference, differences
 from studies.tables.nested import nested_score
 
@@ -158,10 +158,8 @@ def compare(
 
 
 def beside_baseline(outcomes: Iterable[Outcome], baseline: str = BASELINE) -> dict[Group, list[Outcome]]:
-    """Runs by group, in their order; before a group's own stand those of other groups that they are compared with."""
-    groups: dict[Group, list[Outcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault(Group.of(outcome.run), []).append(outcome)
+    """Runs by group; before a group's own runs stand those of other groups that they are compared with."""
+    groups = grouped(outcomes)
     found = {}
     for group, members in groups.items():
         named = {(outcome.run.recipe, _counterpart(outcome.run, baseline)) for outcome in members}

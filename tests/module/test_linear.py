@@ -63,6 +63,8 @@ def test_results_and_gradients_are_those_of_float64(calls: list[torch.Size], sta
     result, expected = linear(*given[:2], given[2] if biased else None), F.linear(*wide)  # type: ignore[arg-type]
     assert calls and result.shape == expected.shape
     torch.testing.assert_close(result, expected.float())
+    with torch.no_grad():
+        assert torch.equal(linear(*given[:2], given[2] if biased else None), result)  # type: ignore[arg-type]
     for weights in (numbers(*result.shape), torch.ones(())):  # the sum's gradient is one number, expanded
         found = torch.autograd.grad((result * weights).sum(), given, retain_graph=True)
         right = torch.autograd.grad((expected * weights).sum(), wide, retain_graph=True)

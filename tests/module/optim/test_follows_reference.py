@@ -339,7 +339,7 @@ LARGE += [pytest.param(case, "numba", marks=needs_numba) for case in COMPILED_LA
 @pytest.mark.parametrize(("case", "backend"), LARGE)
 def test_follows_reference_on_a_real_matrix(case: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The size of BERT-base's largest matrices: several blocks of noise, several slices, partial sums of a mean."""
-    for name, value in {"ALL_ELEMENTS": 768 * 3072, "STEPS": 5, "RELOAD_AT": 3}.items():  # the reference takes seconds
+    for name, value in {"ALL_ELEMENTS": 768 * 3072, "STEPS": 5, "RELOAD_AT": 3}.items():  # its reference is slow
         monkeypatch.setattr(sys.modules[__name__], name, value)
     param = nn.Parameter(torch.randn(768, 3072, generator=torch.Generator().manual_seed(1)))
     if backend == "triton":
