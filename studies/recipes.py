@@ -20,7 +20,7 @@ import yaml
 
 from data_utils.cli import Parser
 from data_utils.errors import InputError, entry_point
-from data_utils.strict import read_yaml_mapping, shown
+from data_utils.strict import listed, read_yaml_mapping, shown
 from studies.suite import Suite, add_suite
 
 SHARED, SEARCH = "paper", "search"
@@ -96,22 +96,25 @@ class Method:
 class Shared:
     """What `paper.yml` holds; `mtl` are the tasks that are trained together.
 
-    Its `methods` may be the path of another suite's `paper.yml`, from the file's own folder: that suite's methods.
+    Its `methods` may be the path of another suite's `paper.yml`, from the file's own folder: that suite's methods, and
+    `own_methods` is false.
     """
 
     settings: Mapping[str, Any]
     methods: Mapping[str, Method]
     mtl: tuple[str, ...]
+    own_methods: bool = True
 
     @classmethod
     def load(cls, path: Path) -> Shared:
         """Read `paper.yml`; `InputError` for a file that is something else."""
         raw = _read(path, "settings", "methods", "mtl")
-        if isinstance(raw["methods"], str):
+        own = not isinstance(raw["methods"], str)
+        if not own:
             raw["methods"] = _read(path.parent / raw["methods"], "settings", "methods", "mtl")["methods"]
         try:
             methods = {name: Method(**entry) for name, entry in raw["methods"].items()}
-            return cls(dict(raw["settings"]), methods, tuple(raw["mtl"]))
+            return cls(dict(raw["settings"]), methods, tuple(raw["mtl"]), own)
         except (TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path}: not what recipes share: {error}") from None
 
@@ -212,9 +215,25 @@ class Recipes:
             known = ", ".join(self.encoders()) or f"none in {self.folder}"
             raise InputError(f"unknown recipe {shown(name)}: expected ENCODER/TASK; encoders: {known}")
         encoder, shared = self._encoder(encoder_name), Shared.load(self.shared)
+        self._check_names(encoder_name, shared)
         if task not in encoder.tasks():
             raise InputError(f"unknown recipe {shown(name)}: tasks of {encoder_name}: {', '.join(encoder.tasks())}")
         return recipes_of(name, encoder, shared)
+
+    def _check_names(self, encoder: str, shared: Shared) -> None:
+        """InputError where files name a method or a task that there is not: what they say there would go unheard."""
+        if strange := sorted(self._encoder(encoder).rates.keys() - shared.methods.keys()):
+            raise InputError(
+                f"{self.folder / encoder}.yml: learning_rates of unknown methods {listed(strange)}; "
+                f"there are: {', '.join(shared.methods)}"
+            )
+        known = {task for name in self.encoders() for task in self._encoder(name).tasks()}
+        own = shared.methods.values() if shared.own_methods else ()  # another suite's are of that suite's tasks
+        if strange := sorted({task for method in own for task in method.by_task} - known):
+            raise InputError(
+                f"{self.shared}: by_task names tasks that no encoder here has a rate for: {listed(strange)}; take them "
+                f"out, or write `methods: PATH OF THE FILE` in place of a copy of another suite's methods"
+            )
 
 
 def recipes_of(name: str, encoder: Encoder, shared: Shared) -> dict[str, Recipe]:
