@@ -26,9 +26,9 @@ LEVELS = 2**16
 def dropout_factors(like: Tensor, p: float) -> Tensor:
     """What dropout multiplies a CPU tensor of this shape and type with: 0 with probability `p`, else 1/(1-p)."""
     count, dropped = like.numel(), round(p * LEVELS)
-    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+    bits = torch.empty(-(-count // 4), dtype=torch.int64, device="cpu").random_(-(2**63), None)
     drawn = bits.view(torch.int16)[:count].view(like.shape)
-    kept = torch.ge(drawn, dropped - LEVELS // 2, out=torch.empty(like.shape, dtype=like.dtype))
+    kept = torch.ge(drawn, dropped - LEVELS // 2, out=torch.empty(like.shape, dtype=like.dtype, device="cpu"))
     return kept.mul_(LEVELS / (LEVELS - dropped))
 
 
@@ -81,8 +81,8 @@ def attention(
     scale = 1 / math.sqrt(query.shape[-1]) if scaling is None else scaling
     scores = torch.matmul(query * scale, key.transpose(-2, -1))
     if attention_mask is not None:  # as an addend: nothing to do for it in the backward pass
-        hidden = torch.zeros(attention_mask.shape, dtype=scores.dtype).masked_fill_(~attention_mask, -math.inf)
-        scores = scores.add_(hidden)
+        hidden = torch.zeros(attention_mask.shape, dtype=scores.dtype, device="cpu")
+        scores = scores.add_(hidden.masked_fill_(~attention_mask, -math.inf))
     weights = scores.softmax(-1)
     return torch.matmul(weights * dropout_factors(weights, dropout), value).transpose(1, 2).contiguous(), None
 

@@ -241,7 +241,7 @@ def _load(name_or_dir: str, seed: int, weights: bool, new_pooler: float | None) 
     config._attn_implementation = None  # the default: a `config.json` could name a kernel to download and run
     if config.model_type == "big_bird":  # its sparse attention reseeds numpy, and is given up at a batch of short rows
         config.attention_type = "original_full"
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # the CPU's alone: `torch.manual_seed` would reseed GPUs, too
     if not weights:
         model = transformers.AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
         return _checked(Encoder(model, frozenset(name for name, _ in model.named_parameters()), new_pooler))

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -44,7 +43,8 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         bias: (out,), or None.
 
     Returns:
-        (..., out). Its gradient cannot be differentiated again: RuntimeError then.
+        (..., out). Its gradient cannot be differentiated again: RuntimeError for a backward pass with
+        `create_graph=True`.
     """
     if not (onednn_is_faster() and _fits(states, weight)):
         return F.linear(states, weight, bias)
@@ -58,12 +58,12 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _fits(states: Tensor, weight: Tensor) -> bool:
-    """Whether these are plain float32 numbers on a CPU, and nobody records the operations for another program."""
+    """Whether these are plain float32 numbers on a CPU, that match, and nobody records them for another program."""
     recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
     if recorded or torch.is_autocast_enabled("cpu"):
         return False
     plain = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in (states, weight))
-    return plain and states.numel() > 0
+    return plain and states.numel() > 0 and states.shape[-1] == weight.shape[1]
 
 
 def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -86,9 +86,9 @@ class _Linear(torch.autograd.Function):
         return _product(rows, weight, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor]:
         """(rows, out) -> the gradient of the rows, and the given one."""
+        _refuse_graph()
         (weight,) = ctx.saved_tensors
         return _product(grad, weight.t()) if ctx.needs_input_grad[0] else None, None, None, grad
 
@@ -103,12 +103,18 @@ class _Parameters(torch.autograd.Function):
         return rows.new_zeros(()).expand(len(rows), len(weight))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         """(rows, out) -> the gradients of weight and bias."""
+        _refuse_graph()
         (rows,) = ctx.saved_tensors
         _, of_weight, of_bias = ctx.needs_input_grad
         return None, _product(grad.t(), rows.t()) if of_weight else None, grad.sum(0) if of_bias else None
+
+
+def _refuse_graph() -> None:
+    """Stop a backward pass that is recorded, to be differentiated: torch's `once_differentiable` lets some through."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("create_graph=True: the gradients of these linear layers cannot be differentiated again")
 
 
 def _dense(matrix: Tensor) -> Tensor:

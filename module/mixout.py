@@ -48,6 +48,9 @@ class Mixout(nn.Module):
         encoder: its weights are the pretrained ones now; its dropout is switched off. A pooler is left alone, as it may
             be new.
         p: see `MixoutConfig`.
+
+    Raises:
+        ValueError: the encoder has no linear layers, so that nothing would be mixed.
     """
 
     def __init__(self, encoder: nn.Module, p: float) -> None:
@@ -66,6 +69,8 @@ class Mixout(nn.Module):
                 self.register_buffer(key, layer.weight.detach().clone(), persistent=False)
                 self._names.append(name)
                 layer.forward = partial(self._linear, layer, key)  # type: ignore[method-assign]
+        if not self._names:
+            raise ValueError(f"Mixout mixes linear layers, and {type(encoder).__name__} has none (nn.Linear)")
 
     def _linear(self, layer: nn.Linear, key: str, states: Tensor) -> Tensor:
         weight = layer.weight

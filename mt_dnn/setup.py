@@ -139,7 +139,10 @@ def load_model(
         pretrained, stream = model.encoder.pretrained_parameters(), stream_seed(seed, "noisytune")
         noisytune_(pretrained, intensity=method.noisytune_intensity, seed=stream)
     if method.baseline == MIXOUT:
-        model.mixout = Mixout(model.encoder.model, config.mixout.p)
+        try:
+            model.mixout = Mixout(model.encoder.model, config.mixout.p)
+        except ValueError as error:
+            raise InputError(f"--baseline mixout: {error}") from None
     return model, tokenizer, pick_packing(config.data.packing, model.encoder)
 
 

@@ -29,7 +29,8 @@ def run(step: Callable[..., None], work: np.ndarray, *arguments: Any) -> None:
         step(work, 0, len(work), *arguments)
         return
     ranges = list(itertools.pairwise(edges))
-    others = [_pool(threads).submit(step, work, *rows, *arguments) for rows in ranges[1:]]
+    pool = _pool(torch.get_num_threads())  # of one size for large and small groups: it stays
+    others = [pool.submit(step, work, *rows, *arguments) for rows in ranges[1:]]
     try:
         step(work, *ranges[0], *arguments)
     finally:

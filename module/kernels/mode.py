@@ -8,5 +8,5 @@ WARM_UP = "take a step outside of the CUDA graph first, with the same parameters
 
 
 def interpreted() -> bool:
-    """Whether Triton's interpreter stands in for a GPU (`TRITON_INTERPRET=1`, set before the first step)."""
+    """Whether Triton's interpreter stands in for a GPU (`TRITON_INTERPRET=1`, set before anything imports Triton)."""
     return os.environ.get("TRITON_INTERPRET") == "1"

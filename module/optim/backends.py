@@ -37,8 +37,15 @@ def why_not_triton(param: Tensor) -> str | None:
     if is_sharded(param):
         if not shards_are_spans(param):
             return f"the parameter's shards are not contiguous, with placements {param.placements}"  # type: ignore[attr-defined]
-    if not local(param).is_contiguous():
+    return _why_not_memory(local(param))
+
+
+def _why_not_memory(tensor: Tensor) -> str | None:
+    """Return why kernels, which go by addresses, cannot reach a tensor's elements, None if they can."""
+    if not tensor.is_contiguous():
         return "the parameter is not contiguous"
+    if tensor.numel() and tensor.data_ptr() == 0:  # it wraps others, as quantized weights do
+        return f"the parameter is a {type(tensor).__name__}, which has no memory of its own"
     return None
 
 
@@ -69,9 +76,7 @@ def why_not_numba(param: Tensor, state_dtype: str = "float32") -> str | None:
         return f"state_dtype is {state_dtype}, not float32"
     if is_sharded(param) and not shards_are_spans(param):
         return f"the parameter's shards are not contiguous, with placements {param.placements}"  # type: ignore[attr-defined]
-    if not local(param).is_contiguous():
-        return "the parameter is not contiguous"
-    return _why_no_numba()
+    return _why_not_memory(local(param)) or _why_no_numba()
 
 
 @functools.cache

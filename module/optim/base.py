@@ -8,8 +8,9 @@ names the kernel of the same mathematics (`_launch`). The mathematics itself liv
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,11 +34,26 @@ KEPT_LAYOUTS = 32
 STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class Layout(NamedTuple):
-    """Buckets, and what their parameters looked like when they were put together."""
+class Layout:
+    """Buckets that are kept from step to step, and what their parameters looked like when they were put together.
 
-    sight: list[Any]
-    buckets: list[Bucket]
+    It keeps no tensor alive: who drops or replaces parameters or state, as to move them to another device for a while,
+    gets their memory back at once.
+    """
+
+    def __init__(self, sight: list[Any], buckets: list[Bucket]) -> None:
+        self.sight = sight
+        self._kept = [(bucket.with_tensors([]), [weakref.ref(one) for one in bucket.tensors()]) for bucket in buckets]
+
+    def buckets(self) -> list[Bucket] | None:
+        """Return the buckets with their tensors; None where one of these is gone."""
+        found = []
+        for bucket, references in self._kept:
+            tensors = [tensor for reference in references if (tensor := reference()) is not None]
+            if len(tensors) < len(references):
+                return None
+            found.append(bucket.with_tensors(tensors))
+        return found
 
 
 class ListOptimizer(Optimizer):
@@ -60,6 +76,8 @@ class ListOptimizer(Optimizer):
     # State that may be stored in bf16: averages that forget within some ten steps. The slow ones would stand still
     # there: 0.999 u rounds to u.
     _narrow_state: ClassVar[frozenset[str]] = frozenset({"exp_avg", "sensitivity"})
+    averages: ClassVar[tuple[str, ...]] = ()
+    """The names of the averages that the base step keeps of every parameter."""
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self._check(defaults)
@@ -80,6 +98,8 @@ class ListOptimizer(Optimizer):
             raise ValueError(f"Invalid learning rate: {lr:g}")
         if not eps >= 0.0:
             raise ValueError(f"Invalid epsilon value: {eps}")
+        if len(options["betas"]) != 2:
+            raise ValueError(f"Invalid betas: {options['betas']}; there are two")
         for i, beta in enumerate(options["betas"]):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
@@ -151,7 +171,7 @@ class ListOptimizer(Optimizer):
         if isinstance(grad_factor, Tensor):
             grad_factor = grad_factor.reshape(())
         if found_inf is not None:
-            found_inf = found_inf.reshape(())
+            found_inf = torch.as_tensor(found_inf).reshape(())
 
         @functools.cache  # Triton's kernels skip by themselves; elsewhere the host has to know, and reads it once
         def skipped() -> bool:
@@ -203,9 +223,9 @@ class ListOptimizer(Optimizer):
         key = (number, tuple([grad is None for grad in grads]))  # in multi-task training, heads take turns
         layout = self._layouts.get(key)
         if layout is not None:
-            same = layout.sight == self._sight(group, grads, position)
-            if same and all([bucket.in_step() for bucket in layout.buckets]):
-                return layout.buckets
+            kept = layout.buckets() if layout.sight == self._sight(group, grads, position) else None
+            if kept is not None and all([bucket.in_step() for bucket in kept]):
+                return kept
             self._layouts.clear()  # the others may hold what has been replaced, too
         buckets = self._collect(group, grads, position)
         if not any(bucket.sharding for bucket in buckets):  # what a shard's tensor is, is torch's to say each time
@@ -215,7 +235,7 @@ class ListOptimizer(Optimizer):
         return buckets
 
     def _sight(self, group: Group, grads: list[Tensor | None], position: int) -> list[Any]:
-        """Return what buckets depend on; tensors by identity, which is theirs for as long as the buckets hold them."""
+        """Return what buckets depend on; tensors by identity, which is theirs for as long as they live."""
         having = [(param, grad) for param, grad in zip(group["params"], grads, strict=True) if grad is not None]
         kinds = [(id(p), p.dtype, p.device, p.shape, p.is_contiguous(), g.dtype, g.layout) for p, g in having]
         tensors = [id(value) for param, _ in having for value in self.state[param].values()]
@@ -235,6 +255,8 @@ class ListOptimizer(Optimizer):
             backend = self._pick(group, param)
             kernels = backend != "foreach"
             state: dict[str, Tensor] = self.state[param]
+            if "master_param" in state and not _has_master(param.dtype, group):
+                del state["master_param"]  # out of date from this step on
             counter = state.get("step")
             counted_on = param.device if kernels else CPU
             if counter is None or counter.device != counted_on:
@@ -257,7 +279,7 @@ class ListOptimizer(Optimizer):
         wide = arithmetic_dtype(param_dtype)
         narrow = STATE_DTYPES[group["state_dtype"]] if wide == torch.float32 else wide
         dtypes = {name: narrow if name in self._narrow_state else wide for name in self._state_names(group)}
-        if group["master_weights"] and param_dtype in NARROW_DTYPES:
+        if _has_master(param_dtype, group):
             dtypes["master_param"] = wide
         return dtypes
 
@@ -273,10 +295,19 @@ class ListOptimizer(Optimizer):
         torch's own method casts every state tensor to its parameter's dtype, which would cut the averages of a bf16
         parameter to 8 bits. The groups' options come from `state_dict` too, the noise seed among them; those that it
         lacks, as torch's Adamax has no `perturb`, stay as this optimizer's groups have them.
+
+        Raises:
+            ValueError: an option is out of range, is one that this optimizer does not have (`maximize`, `amsgrad`), or
+                the state is that of an optimizer with other averages; nothing has been loaded then.
         """
         final: dict[str, Any] = {}
+
+        def look(_: Optimizer, loaded: dict[str, Any]) -> None:
+            self._check_loaded(loaded)
+            final.update(loaded)
+
         # Registered last, so it sees what the user's own hooks have made of the dict.
-        with self.register_load_state_dict_pre_hook(lambda _, loaded: final.update(loaded)):
+        with self.register_load_state_dict_pre_hook(look):
             super().load_state_dict(state_dict)
         numbers = iter([number for group in final["param_groups"] for number in group["params"]])
         for group in self.param_groups:
@@ -291,6 +322,20 @@ class ListOptimizer(Optimizer):
                         value = sharded_like(value, param)
                         self.state[param][name] = value.to(device=param.device, dtype=dtype, copy=True)
 
+    def _check_loaded(self, loaded: dict[str, Any]) -> None:
+        """Raise ValueError where `load_state_dict` would go on as something else than what was saved."""
+        name = type(self).__name__
+        for own, saved in zip(self.param_groups, loaded["param_groups"], strict=False):  # torch compares their numbers
+            if lacking := [option for option in ("maximize", "amsgrad") if saved.get(option)]:
+                raise ValueError(f"the state dict has {lacking[0]}=True, which {name} cannot do")
+            self._check({**own, **saved})
+        for state in loaded["state"].values():
+            if state and (missing := [average for average in self.averages if average not in state]):
+                raise ValueError(
+                    f"the state dict is of another optimizer: {name} needs {', '.join(missing)}, and it has "
+                    f"{', '.join(map(str, state))}"
+                )
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from a pickle or a state dict.
 
@@ -303,6 +348,11 @@ class ListOptimizer(Optimizer):
         for group, own in zip(self.param_groups, before, strict=True):
             for name, value in (self.defaults | own).items():
                 group.setdefault(name, value)
+
+
+def _has_master(param_dtype: torch.dtype, group: Group) -> bool:
+    """Whether parameters of a dtype have a float32 copy in the state."""
+    return group["master_weights"] and param_dtype in NARROW_DTYPES
 
 
 def _how(group: Group) -> dict[str, Any]:
@@ -351,6 +401,7 @@ class SensitivityOptimizer(ListOptimizer):
     def sensitivity_summary(self) -> dict[str, TensorSummary]:
         """Summarize each tensor that has sensitivities, by name or, where the groups have none, by `group.place`.
 
+        Of tensors that share a name all but the first have their place behind it: `name (group.place)`.
         It costs a few passes over them and one read-back from the device: nothing beside a hundred steps. Empty before
         the first step. Every rank must call it when parameters are sharded.
         """
@@ -369,11 +420,13 @@ class SensitivityOptimizer(ListOptimizer):
         return None
 
     def _sensitive(self) -> list[Sensitive]:
-        # "names" are `encoder_param_groups`'s, "param_names" are torch's own, which all groups must have or none.
-        return [
-            Sensitive(names[i] if names else f"{number}.{i}", param, self.state[param]["sensitivity"], group)
-            for number, group in enumerate(self.param_groups)
-            for names in [group.get("names") or group.get("param_names")]
-            for i, param in enumerate(group["params"])
-            if "sensitivity" in self.state.get(param, {}) and param.numel()
-        ]
+        found: dict[str, Sensitive] = {}
+        for number, group in enumerate(self.param_groups):
+            # "names" are `encoder_param_groups`'s, "param_names" are torch's own, which all groups must have or none.
+            names = group.get("names") or group.get("param_names")
+            for i, param in enumerate(group["params"]):
+                if "sensitivity" in self.state.get(param, {}) and param.numel():
+                    name = names[i] if names else f"{number}.{i}"
+                    name = f"{name} ({number}.{i})" if name in found else name
+                    found[name] = Sensitive(name, param, self.state[param]["sensitivity"], group)
+        return list(found.values())

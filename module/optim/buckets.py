@@ -6,6 +6,7 @@ over lists they become `Lists`, which can be cut into pieces and widened to the 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -127,6 +128,18 @@ class Bucket:
         self.spans.append((position + start, param.numel()) if region is None else (position, size))
         self.regions.append(region)
         self.elements += size
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors of the bucket."""
+        return [tensor for tensors in (self.params, self.counters, *self.state.values()) for tensor in tensors]
+
+    def with_tensors(self, tensors: list[Tensor]) -> Bucket:
+        """Return a copy with these tensors, in the order of `tensors()`; with none, a bucket that keeps none alive."""
+        copied, kinds = copy.copy(self), 2 + len(self.state)
+        count = len(tensors) // kinds
+        copied.params, copied.counters, *states = [tensors[kind * count : (kind + 1) * count] for kind in range(kinds)]
+        copied.state = dict(zip(self.state, states, strict=True))
+        return copied
 
     def in_step(self) -> bool:
         """Whether the parameters have taken equally many steps, where that matters: the lists have one count for all.

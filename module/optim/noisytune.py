@@ -27,9 +27,9 @@ def noisytune_(params: Iterable[Tensor], *, intensity: float = NOISYTUNE_LAMBDA,
     for index, param in enumerate(params):
         if param.numel() < 2:
             continue
-        generator = torch.Generator().manual_seed(noise_key(seed, 0, index))  # on the CPU: equal for every device
+        generator = torch.Generator("cpu").manual_seed(noise_key(seed, 0, index))  # on the CPU: equal for every device
         wide = param.double() if param.dtype == torch.float64 else param.float()
-        uniform = torch.empty(param.shape, dtype=wide.dtype).uniform_(-0.5, 0.5, generator=generator)
+        uniform = torch.empty(param.shape, dtype=wide.dtype, device="cpu").uniform_(-0.5, 0.5, generator=generator)
         param.copy_(wide + uniform.to(param.device) * (intensity * wide.std()))
         perturbed += 1
     return perturbed

@@ -98,7 +98,7 @@ def build_own(
     if needed := [one.name for one in named if one.default is one.empty and one.name not in given]:
         raise ValueError(f"{name} needs values for {', '.join(needed)}: --optim_options {needed[0]}=…")
     try:
-        with torch.random.fork_rng(devices=[]):  # a trial leaves the run's own stream alone
+        with torch.random.fork_rng(devices=[]):  # a trial, on the CPU, leaves the run's own stream alone
             problem = _trial(factory, given)
         optimizer = factory(list(groups), **given) if not problem else None
     except Exception as error:  # whatever it does
@@ -140,7 +140,7 @@ def _groups(params: Sequence[Tensor]) -> list[dict[str, Any]]:
 
 def _step(optimizer: Optimizer, params: Sequence[Tensor], number: int) -> None:
     """One step; in the second a parameter has no gradient, as a head has none in a step of another task."""
-    torch.manual_seed(number)
+    torch.default_generator.manual_seed(number)  # the CPU's alone: `torch.manual_seed` would reseed GPUs, too
     for i, param in enumerate(params):
         param.grad = None if (i, number) == (1, 1) else torch.randn_like(param)
     optimizer.step()

@@ -128,6 +128,11 @@ def _nothing_found(model: nn.Module, stacks: Sequence[str]) -> str:
     kind = type(model).__name__
     if stacks:
         found = ", ".join(stack.rstrip(".") for stack in stacks)
+        if any(param.requires_grad and name.startswith(tuple(stacks)) for name, param in model.named_parameters()):
+            return (
+                f"no matrices found in {found} of {kind}: its trainable parameters have one dimension, as where a "
+                "wrapper has flattened or partitioned them; make the groups before the model is wrapped"
+            )
         return (
             f"no trainable encoder layers found in {kind}: all parameters of {found} are frozen, so there is nothing "
             "to perturb or adapt; unfreeze some, or take a plain optimizer"

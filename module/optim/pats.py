@@ -31,7 +31,7 @@ from .base import Group, SensitivityOptimizer, TwoAverageOptimizer
 from .buckets import Bucket, Gradients, Lists
 from .hyperparameters import Hyperparameters, full_signature, hyperparameter
 from .noise import Draws, keyed_draws, keyed_noise
-from .sensitivity import mean_sensitivities, sensitivity_
+from .sensitivity import TINY, mean_sensitivities, sensitivity_
 from .twins import note_draw
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ class PATSConfig(Hyperparameters):
     )
 
 
+ROUNDING = 1e-6
+"""The part by which a schedule's highest rate may miss its peak."""
+
 READING = ("noise_gamma", "noise_eps", "sensitivity", "noise_form")
 """The options that σ depends on, beside λ."""
-
-TINY = torch.finfo(torch.float32).tiny
-"""The least that is added to a denominator, whatever ε: less would be zero in float32."""
 
 
 def perturb_(
@@ -179,7 +179,7 @@ def unit_scales(
 
 def _sqrt_(tensors: list[Tensor]) -> None:
     """Take roots in place; on a CPU with NumPy, whose root is exact and takes a tenth of the time of torch's."""
-    if tensors[0].device.type == "cpu":
+    if tensors[0].device.type == "cpu" and type(tensors[0]) is Tensor:  # of those that wrap others NumPy sees nothing
         for tensor in tensors:
             array = tensor.numpy()
             np.sqrt(array, out=array)
@@ -213,16 +213,26 @@ def lambda_factor(noise_lambda: float, noise_form: str) -> float:
 
 
 def peak_rate(group: Group) -> float | Tensor:
-    """Return the peak learning rate as torch's schedulers note it: `max_lr` (OneCycleLR) or `initial_lr` (all others).
+    """Return the peak learning rate as a group notes it: `max_lr` (OneCycleLR, or you), else `initial_lr`.
+
+    torch's schedulers note `initial_lr`, which is the peak for those that never go above it: not for CyclicLR, say.
 
     Raises:
-        RuntimeError: there is neither, so that the noise would silently not follow the rate.
+        RuntimeError: there is neither, or the rate is above it: the noise would silently not follow the rate. Rates
+            that are kept on a GPU are not read back for this.
     """
     peak: float | Tensor | None = group.get("max_lr", group.get("initial_lr"))
     if peak is None:
         raise RuntimeError(
             "noise_schedule='lr' needs the peak rate, which torch's schedulers note in the group as 'initial_lr': make "
             "the scheduler before the first step, or set group['initial_lr'] yourself"
+        )
+    lr = group["lr"]
+    on_host = not any(isinstance(rate, Tensor) and rate.device.type != "cpu" for rate in (lr, peak))
+    if on_host and float(lr) > (1 + ROUNDING) * float(peak):
+        raise RuntimeError(
+            f"noise_schedule='lr': the learning rate {float(lr):g} is above its peak as the group notes it, "
+            f"{float(peak):g}; set group['max_lr'] to the highest rate of your schedule"
         )
     return peak
 
@@ -300,6 +310,7 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
         return (*names, "sensitivity") if self._perturbs(group) else names
 
     def _buckets(self, number: int, group: Group, position: int) -> list[Bucket]:
+        PATSConfig.check(group)  # who changes a group midway is told, and not given another reading
         if self._perturbs(group):
             note_draw(self, group["seed"])
         return super()._buckets(number, group, position)

@@ -21,7 +21,7 @@ from .adamw import update_adam_moments_
 from .base import Group, SensitivityOptimizer
 from .buckets import Bucket, Gradients, Lists
 from .hyperparameters import Hyperparameters, hyperparameter
-from .sensitivity import sensitivity_
+from .sensitivity import TINY, sensitivity_
 
 if TYPE_CHECKING:
     from .backends import Launcher
@@ -72,8 +72,8 @@ class _Sage(SensitivityOptimizer):
 
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
-        if not options["eps"] > 0.0:  # both of SAGE's denominators would be zero where nothing moves
-            raise ValueError(f"Invalid epsilon value: {options['eps']}")
+        if not options["eps"] ** 2 >= TINY:  # both of SAGE's denominators would be zero where nothing moves
+            raise ValueError(f"Invalid epsilon value: {options['eps']}; its square must be a float32 above zero")
         SAGEConfig.check(options)
 
     def _state_names(self, group: Group) -> tuple[str, ...]:

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from .sharding import Sharding
 
+TINY = torch.finfo(torch.float32).tiny
+"""The least that is added to a denominator, whatever ε: less would be zero in float32."""
+
 
 def sensitivity_(
     averages: list[Tensor], params: list[Tensor], grads: list[Tensor], *, beta: float, signed: bool = False

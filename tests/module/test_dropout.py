@@ -104,3 +104,12 @@ def test_a_model_s_layers_and_attention_are_switched_and_padding_is_unseen() -> 
         torch.manual_seed(1)
         outputs.append(model(tokens, attention_mask=mask).last_hidden_state[mask.bool()])
     torch.testing.assert_close(outputs[0], outputs[1])
+
+
+def test_a_default_device_does_not_matter() -> None:
+    values = torch.ones(64, 64)
+    try:
+        torch.set_default_device("meta")
+        assert 0 < FastDropout(0.5)(values).count_nonzero() < values.numel()
+    finally:
+        torch.set_default_device(None)

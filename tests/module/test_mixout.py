@@ -113,3 +113,13 @@ def test_it_takes_the_place_of_all_dropout_of_every_family(model_type: str) -> N
     assert not torch.equal(*outputs), "each pass has masks of its own"
     mixed = {name for name, layer in encoder.named_modules() if isinstance(layer, nn.Linear)}
     assert mixout.pretrained().keys() == {name for name in mixed if not name.startswith("pooler")}
+
+
+def test_an_encoder_without_linear_layers_is_refused() -> None:
+    """SqueezeBERT's are convolutions: training would be plain, and without dropout."""
+    config = transformers.SqueezeBertConfig(
+        vocab_size=9, hidden_size=8, embedding_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    encoder = transformers.SqueezeBertModel(config)
+    with pytest.raises(ValueError, match="Mixout mixes linear layers, and SqueezeBertModel has none"):
+        Mixout(encoder, 0.7)

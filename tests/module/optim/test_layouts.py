@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from module.optim import AdamaxW, PATSAdamax, SAGEAdamW
+from module.optim import AdamaxW, PATSAdamax, SAGEAdamW, noisytune_
 from module.optim.base import KEPT_LAYOUTS, ListOptimizer
 from tests.module.optim.toy import equal, take_steps, toy_params
 from tests.triton_marks import needs_triton
@@ -38,6 +38,27 @@ def test_gradients_are_not_kept_alive() -> None:
     grads = [weakref.ref(param.grad) for param in params]
     optimizer.zero_grad()
     assert [grad() for grad in grads] == [None] * len(params)
+
+
+@pytest.mark.parametrize("cls", [AdamaxW, PATSAdamax, SAGEAdamW])
+def test_state_that_is_replaced_or_dropped_is_not_kept_alive(cls: type[ListOptimizer]) -> None:
+    """As where a program moves an optimizer's state to another device for a while."""
+    params = toy_params()
+    optimizer, same = cls(params), cls(toy_params())
+    take_steps(optimizer, 1, 2)
+    take_steps(same, 1, 3)
+    old = [weakref.ref(value) for state in optimizer.state.values() for value in state.values()]
+    for state in optimizer.state.values():
+        for name in list(state):
+            state[name] = state[name].clone()
+    assert [one() for one in old] == [None] * len(old)
+    take_steps(optimizer, 3, 3)
+    assert equal(params, same.param_groups[0]["params"])
+    gone = [weakref.ref(param) for param in params]
+    optimizer.param_groups.clear()
+    optimizer.state.clear()
+    params.clear()
+    assert [one() for one in gone] == [None] * len(gone)
 
 
 def replace_state(optimizer: Optimizer, param: nn.Parameter) -> None:
@@ -154,6 +175,7 @@ def test_a_default_device_does_not_matter() -> None:
         torch.set_default_device("meta")
         optimizer.step()
         assert len(optimizer.sensitivity_sample()) > 0
+        assert noisytune_(params) > 0
     finally:
         torch.set_default_device(None)
     assert optimizer.state[params[0]]["step"] == 2

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.testing._internal.two_tensor import TwoTensor
 
 from module.optim import AdamaxW, PATSAdamax, PATSAdamW, RecAdam, RecAdamax, SAGEAdamax, SAGEAdamW
 from tests.module.optim.toy import equal, take_steps, toy_params
@@ -31,6 +32,8 @@ BAD_OPTIONS: list[tuple[list[type[Optimizer]], dict[str, Any], str]] = [
     (CLASSES, {"backend": "cuda"}, "Invalid backend: 'cuda'; choose from auto, foreach, triton"),
     (CLASSES, {"state_dtype": "float16"}, "Invalid state_dtype: 'float16'; choose from float32, bfloat16"),
     (CLASSES, {"eps": -1e-8}, "Invalid epsilon value: -1e-08"),
+    (CLASSES, {"betas": (0.9,)}, "Invalid betas: (0.9,); there are two"),
+    (SAGE, {"eps": 1e-23}, "Invalid epsilon value: 1e-23; its square must be a float32 above zero"),
     (CLASSES, {"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
     (CLASSES, {"betas": (0.9, -0.1)}, "Invalid beta parameter at index 1: -0.1"),
     (CLASSES, {"weight_decay": -0.1}, "Invalid weight_decay value: -0.1"),
@@ -115,6 +118,23 @@ def test_step_without_any_gradient_does_nothing(cls: type[Optimizer]) -> None:
     optimizer.step()
     assert equal(params, toy_params())
     assert not optimizer.state
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_parameters_without_memory_of_their_own_get_lists(cls: type[Optimizer]) -> None:
+    """Kernels go by addresses, and a tensor that wraps others, as a quantized one does, has none."""
+    plain = nn.Parameter(torch.randn(4, 4, generator=torch.Generator().manual_seed(1)))
+    wrapper = nn.Parameter(TwoTensor(plain.detach().clone(), plain.detach().clone()))
+    for param in (plain, wrapper):
+        optimizer = cls([param], **moving(cls))
+        optimizer.backends()
+        gradient = torch.ones(4, 4)
+        param.grad = gradient if param is plain else TwoTensor(gradient, gradient)
+        optimizer.step()
+    assert cls([wrapper]).backends() == ["foreach"]
+    assert torch.allclose(wrapper.detach().a, plain, atol=1e-3) and not torch.equal(wrapper.a, torch.zeros(4, 4))
+    with pytest.raises(RuntimeError, match="is a TwoTensor, which has no memory of its own|on cpu|not installed"):
+        cls([wrapper], backend="numba").backends()
 
 
 @pytest.mark.parametrize("cls", CLASSES)

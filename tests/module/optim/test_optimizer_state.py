@@ -164,6 +164,59 @@ def test_what_is_restored_saves_the_same_again(
     assert again["param_groups"] == saved["param_groups"]
 
 
+OTHERS = {
+    "other averages": (lambda p: PATSAdamW(p), "needs exp_inf, and it has .*exp_avg_sq"),
+    "momentum": (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), "needs exp_avg, exp_inf, and it has momentum_buf"),
+    "ascent": (lambda p: torch.optim.Adamax(p, maximize=True), "has maximize=True, which PATSAdamax cannot do"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_the_state_of_another_optimizer_is_refused_and_nothing_loaded(other: str) -> None:
+    make, message = OTHERS[other]
+    optimizer = make(toy_params())
+    take_steps(optimizer, 1, 1)
+    ours = PATSAdamax(toy_params(), lr=0.7)
+    with pytest.raises(ValueError, match=message):
+        ours.load_state_dict(optimizer.state_dict())
+    assert not ours.state and ours.param_groups[0]["lr"] == 0.7
+
+
+def test_options_from_a_file_are_checked_as_all_others() -> None:
+    for option, value in {"noise_form": "Variance", "noise_lambda": -1.0, "betas": (1.5, 0.9)}.items():
+        saved = PATSAdamax(toy_params()).state_dict()
+        saved["param_groups"][0][option] = value
+        with pytest.raises(ValueError, match="Invalid"):
+            PATSAdamax(toy_params()).load_state_dict(saved)
+
+
+@pytest.mark.parametrize("option", ["sensitivity", "noise_form", "noise_schedule"])
+def test_a_group_that_is_changed_to_what_there_is_not_is_no_other_reading(option: str) -> None:
+    optimizer = PATSAdamax(toy_params())
+    take_steps(optimizer, 1, 1)
+    optimizer.param_groups[0][option] = "Signed"
+    with pytest.raises(ValueError, match=f"Invalid {option} value: 'Signed'"):
+        take_steps(optimizer, 2, 2)
+
+
+def test_a_master_copy_that_steps_have_passed_by_is_not_taken_up_again() -> None:
+    param = nn.Parameter(torch.zeros(8, dtype=torch.bfloat16))
+    optimizer = AdamaxW([param], lr=0.1, master_weights=True)
+
+    def step() -> None:
+        param.grad = torch.ones_like(param)
+        optimizer.step()
+
+    step()
+    param.data = param.data.float()
+    step()
+    assert "master_param" not in optimizer.state[param]
+    before = param.detach().clone()
+    param.data = param.data.bfloat16()
+    step()
+    assert torch.allclose(param.float(), before - 0.1, atol=0.01)
+
+
 def test_another_number_of_parameters_is_an_error() -> None:
     saved = AdamaxW(toy_params()).state_dict()
     with pytest.raises(ValueError, match="doesn't match the size"):

@@ -183,3 +183,12 @@ def test_a_step_of_the_trial_is_no_step_of_the_run() -> None:
     optimizer = build_optimizer("torch.optim:SGD", groups(), lr=1e-3, options={"momentum": 0.9})
     assert all(torch.equal(a, b) for a, b in zip(optimizer.param_groups[0]["params"], toy_params(), strict=True))
     assert not optimizer.state and math.isclose(optimizer.param_groups[0]["momentum"], 0.9)
+
+
+def test_a_trial_reseeds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.manual_seed` seeds the streams of all devices, and `fork_rng(devices=[])` brings back the CPU's alone."""
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    before = torch.get_rng_state()
+    build_optimizer("torch.optim:RAdam", groups(), lr=1e-3)
+    assert not seeds and torch.equal(torch.get_rng_state(), before)

@@ -185,6 +185,16 @@ def test_all_frozen_is_said_and_no_pattern_asked_for() -> None:
         encoder_param_groups(make("bert", head=False).requires_grad_(False))
 
 
+def test_parameters_that_a_wrapper_has_flattened_are_not_called_frozen() -> None:
+    model = make("bert", head=False)
+    for param in model.parameters():
+        param.data = param.data.flatten()
+    with pytest.raises(
+        ValueError, match="no matrices found in encoder.layer of BertModel: .* before the model is"
+    ):
+        encoder_param_groups(model)
+
+
 class Scaled(nn.Module):
     """One layer with normalisation of every make, a layer scale, and the bias of a convolution's own."""
 

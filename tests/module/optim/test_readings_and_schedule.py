@@ -46,8 +46,8 @@ def following(backend: str, share: float, schedule: str = "lr", **peak: float) -
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0, 3.0])
-def test_noise_goes_with_the_rates_share_of_its_peak_and_never_above_one(share: float, backend: str) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0, 1 + 1e-7])
+def test_noise_goes_with_the_rates_share_of_its_peak(share: float, backend: str) -> None:
     full = following(backend, share, schedule="constant")
     assert (full.abs() > 1e-4).double().mean() > 0.9
     torch.testing.assert_close(following(backend, share, initial_lr=1e-3), min(share, 1) * full, rtol=1e-4, atol=1e-7)
@@ -57,6 +57,14 @@ def test_noise_goes_with_the_rates_share_of_its_peak_and_never_above_one(share: 
 def test_a_peak_that_nobody_noted_is_an_error(backend: str) -> None:
     with pytest.raises(RuntimeError, match="noise_schedule='lr' needs the peak rate, .* make the scheduler before"):
         following(backend, 1.0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_rate_above_the_peak_that_was_noted_is_an_error(backend: str) -> None:
+    """CyclicLR notes its lowest rate as `initial_lr`."""
+    with pytest.raises(RuntimeError, match="rate 0.003 is above its peak as the group notes it, 0.001; set .*max_lr"):
+        following(backend, 3.0, initial_lr=1e-3)
+    assert following(backend, 3.0, initial_lr=1e-3, max_lr=3e-3).any()
 
 
 def test_torchs_schedulers_note_the_peak() -> None:

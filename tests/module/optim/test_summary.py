@@ -98,6 +98,9 @@ def test_tensors_without_names_go_by_group_and_place_and_without_state_are_left_
     named = PATSAdamax([("weight", params[0]), ("bias", params[1])])
     take_steps(named, 1, 1)
     assert list(named.sensitivity_summary()) == ["weight", "bias"]
+    twice = PATSAdamax([{"params": [param], "names": ["weight"]} for param in params[:2]])
+    take_steps(twice, 1, 1)
+    assert list(twice.sensitivity_summary()) == ["weight", "weight (1.0)"]
     assert not hasattr(AdamaxW(toy_params()), "sensitivity_summary")
 
 
