@@ -189,9 +189,7 @@ def test_parameters_that_a_wrapper_has_flattened_are_not_called_frozen() -> None
     model = make("bert", head=False)
     for param in model.parameters():
         param.data = param.data.flatten()
-    with pytest.raises(
-        ValueError, match="no matrices found in encoder.layer of BertModel: .* before the model is"
-    ):
+    with pytest.raises(ValueError, match="no matrices found in encoder.layer of BertModel: .* before the model is"):
         encoder_param_groups(model)
 
 
