@@ -126,10 +126,11 @@ def test_parameters_without_memory_of_their_own_get_lists(cls: type[Optimizer]) 
     before = torch.randn(4, 4, generator=torch.Generator().manual_seed(1))
     plain, wrapper = nn.Parameter(before.clone()), nn.Parameter(TwoTensor(before.clone(), before.clone()))
     plain.grad, wrapper.grad = torch.ones(4, 4), TwoTensor(torch.ones(4, 4), torch.ones(4, 4))
-    cls([plain], backend="foreach", **moving(cls)).step()
-    ours = cls([wrapper], **moving(cls))
+    lists, ours = cls([plain], backend="foreach", **moving(cls)), cls([wrapper], **moving(cls))
     assert ours.backends() == ["foreach"]
-    ours.step()
+    for optimizer in (lists, ours):
+        optimizer.step()
+        optimizer.step()  # SAGEAdamW's first one moves nothing
     assert torch.equal(wrapper.detach().a, plain) and not torch.equal(plain, before)
     with pytest.raises(RuntimeError, match="is a TwoTensor, which has no memory of its own"):
         cls([wrapper], backend="numba").backends()
