@@ -19,9 +19,10 @@ from pathlib import Path
 from data_utils.cli import Parser, path_text
 from data_utils.errors import entry_point, raise_all
 from mt_dnn.export.onnx_file import check_packages
-from mt_dnn.export.source import Run, checkpoint_problems, known_tasks
+from mt_dnn.export.source import checkpoint_problems, known_tasks
 from mt_dnn.export.write import Export
 from mt_dnn.predict import TrainedModel
+from mt_dnn.record.finished import Run
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

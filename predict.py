@@ -54,7 +54,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--output", type=path_text, default=STANDARD, help="file to write (default, -: standard output)"
     )
     parser.add_argument("--batch_size_eval", type=int, default=64, help="rows a forward pass (default: 64)")
-    parser.add_argument("--max_seq_len", type=int, default=512, help="rows are cut to so many tokens (default: 512)")
+    parser.add_argument(
+        "--max_seq_len", type=int, help="rows are cut to so many tokens (default: as in training, 512 if unknown)"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
     add_option_flags(parser)
@@ -65,7 +67,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.data_dir is None and args.features_of is not None:
         raise InputError("--features_of would have no effect: it needs --data_dir")
     small = {"batch_size_eval": 1, "max_seq_len": 8}
-    bad = [f"--{n} must be at least {least}, got {v}" for n, least in small.items() if (v := getattr(args, n)) < least]
+    given = {name: value for name in small if (value := getattr(args, name)) is not None}
+    bad = [
+        f"--{name} must be at least {small[name]}, got {value}" for name, value in given.items() if value < small[name]
+    ]
     if args.table is None:
         bad += [f"--{name} goes with --table, which is not given" for name in TABLE_ONLY if getattr(args, name)]
     elif args.text is None:
@@ -97,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`; returns the exit code."""
     args = parse_args(argv)
     trained = TrainedModel.load(args.checkpoint)
+    args.max_seq_len = args.max_seq_len or trained.max_seq_len
     loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
     remarks = "".join(f"note: {remark}\n" for remark in trained.model.encoder.remarks)
     print(remarks, end="", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 BEST, ENCODER = "best", "encoder"
@@ -21,3 +22,13 @@ def encoder_source(name_or_dir: str) -> str:
     model = exported_model(name_or_dir)
     inner = Path(model) / ENCODER
     return str(inner) if (inner / "config.json").is_file() else model
+
+
+def run_folder(checkpoint: str) -> Path | None:
+    """The run's folder, given that, its `best/` or the encoder in it; None where there is no run around it."""
+    path = Path(os.path.abspath(checkpoint))
+    steps = {BEST: path.parent, ENCODER: path.parent.parent}
+    for folder in (path, steps.get(path.name, path)):
+        if (folder / "config.yaml").is_file():
+            return folder
+    return None

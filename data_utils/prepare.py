@@ -232,5 +232,5 @@ def _jobs(file: SplitFile, check: TextCheck) -> Iterator[Job]:
     rows = file.rows()
     while chunk := list(itertools.islice(rows, BLOCK_ROWS)):
         for row in chunk:
-            check.see(row.uid, (row.premise, *row.hypotheses) if row.premise else (" ".join(row.tokens),))
+            check.see(row.uid, (row.premise, *row.hypotheses) if not row.tokens else (" ".join(row.tokens),))
         yield Job.of(file.task, chunk)

@@ -96,7 +96,7 @@ def load(
     device: str = "auto",
     bf16: bool = False,
     batch_size: int = 64,
-    max_seq_len: int = 512,
+    max_seq_len: int | None = None,
 ) -> Model:
     """Load what `train.py` has trained.
 
@@ -105,17 +105,18 @@ def load(
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         bf16: compute in bfloat16.
         batch_size: texts a forward pass.
-        max_seq_len: longer texts are cut to so many tokens.
+        max_seq_len: longer texts are cut to so many tokens; None: as in training, or 512 where nothing says it.
 
     Raises:
         InputError: no such model, a damaged one, one without a tokenizer, or a value that is not allowed.
     """
-    if batch_size < 1 or max_seq_len < 8:
+    if batch_size < 1 or (max_seq_len is not None and max_seq_len < 8):
         raise InputError(f"batch_size must be at least 1 and max_seq_len 8, got {batch_size} and {max_seq_len}")
     if device not in (allowed := ("auto", "cpu", "cuda")):
         raise InputError(f"device must be one of {listed(allowed)}, got {shown(device)}")
     loop = LoopConfig(device=device, bf16=bf16, batch_size_eval=batch_size)
-    return Model(TrainedModel.load(str(checkpoint)), loop, max_seq_len)
+    trained = TrainedModel.load(str(checkpoint))
+    return Model(trained, loop, max_seq_len or trained.max_seq_len)
 
 
 def _is_pair(task: TaskDef) -> bool:

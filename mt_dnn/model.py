@@ -86,7 +86,7 @@ def build_model(
     heads: str = "checkpoint",
     weights: bool = True,
 ) -> MTDNN:
-    """Load the encoder and add a head per task; an exported model's heads of the same name and labels come along.
+    """Load the encoder and add a head per task; an exported model's heads of the same name, type and labels come along.
 
     With `pooler` "new" a new one, with dropout before it, takes the place of the checkpoint's, as in MT-DNN.
     With `heads` "new" no head comes along.
@@ -138,7 +138,7 @@ def _load_encoder(init_checkpoint: str, seed: int, weights: bool, new_pooler: fl
 def _load_heads(
     model: MTDNN, folder: Path, tasks: Sequence[TaskDef], *, keep_pooler: bool, keep_heads: bool
 ) -> dict[str, str]:
-    """Take over the heads (and the pooler, if it is ours) of an exported model whose labels are the same.
+    """Take over the heads (and the pooler, if it is ours) of an exported model whose types and labels are the same.
 
     With `keep_pooler` the model's pooler stays as it is, with `keep_heads` its heads do.
 
@@ -153,14 +153,14 @@ def _load_heads(
     try:
         saved = load_file(folder / HEADS_FILE)
         raw_tasks = json.loads((folder / TASKS_FILE).read_bytes())
-        labels = {name: raw["labels"] for name, raw in raw_tasks.items()}
+        before = {name: (raw["task_type"], raw["labels"]) for name, raw in raw_tasks.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"--init_checkpoint: {folder} is not a whole exported model: {reason}") from None
-    same = [task.name for task in tasks if labels.get(task.name) == list(task.label_names) and not keep_heads]
+    same = [task.name for task in tasks if before.get(task.name) == _answers(task) and not keep_heads]
     taken = (*([] if keep_pooler else [POOLER_PREFIX]), *(f"heads.{name}." for name in same))
     state = {name: value for name, value in model.state_dict().items() if name.startswith(taken)}
-    known = (POOLER_PREFIX, *(f"heads.{name}." for name in labels))
+    known = (POOLER_PREFIX, *(f"heads.{name}." for name in before))
     bad = [f"{name} belongs to none of its tasks" for name in saved if not name.startswith(known)]
     for name in sorted(state.keys() | {name for name in saved if name.startswith(taken)}):
         wanted, found = (_kind(tensors.get(name)) for tensors in (state, saved))
@@ -170,20 +170,25 @@ def _load_heads(
         value.copy_(saved[name])
     if keep_heads:
         return {task.name: "new head (--heads new)" for task in tasks}
-    return {task.name: _origin(task, labels, folder) for task in tasks}
+    return {task.name: _origin(task, before, folder) for task in tasks}
 
 
-def _origin(task: TaskDef, saved_labels: dict[str, list[str]], folder: Path) -> str:
+def _answers(task: TaskDef) -> tuple[str, list[str]]:
+    """What a task's head answers, as `tasks.json` has it: the type of the task, and its labels in order."""
+    return task.to_dict()["task_type"], list(task.label_names)
+
+
+def _origin(task: TaskDef, saved: dict[str, tuple[str, list[str]]], folder: Path) -> str:
     """Whether a task's head is one of the exported model's, and why not."""
-    if task.name not in saved_labels:
-        return f"new head ({folder} has heads for {listed(list(saved_labels))})"
-    saved = saved_labels[task.name]
-    if saved == list(task.label_names):
+    if task.name not in saved:
+        return f"new head ({folder} has heads for {listed(list(saved))})"
+    before, now = saved[task.name], _answers(task)
+    if before == now:
         return f"head taken over from {folder}"
-    before, now = (
-        f"labels are {listed(names)}" if names else "label is a number" for names in (saved, task.label_names)
-    )
-    return f"new head (in {folder} its {before}; here its {now})"
+    if before[0] != now[0]:
+        return f"new head (in {folder} it is of type {before[0]}; here {now[0]})"
+    labels = (f"labels are {listed(names)}" if names else "label is a number" for _, names in (before, now))
+    return f"new head (in {folder} its {next(labels)}; here its {next(labels)})"
 
 
 def _kind(tensor: Tensor | None) -> str:

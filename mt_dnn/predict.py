@@ -15,9 +15,9 @@ from data_utils.errors import InputError
 from data_utils.features import FeatureSet, features_in_memory
 from data_utils.fingerprints import damage
 from data_utils.kinds.kind import Predictions
-from data_utils.model_folder import exported_model
+from data_utils.model_folder import exported_model, run_folder
 from data_utils.row_checks import TextCheck
-from data_utils.scoring import compute_metrics
+from data_utils.scoring import compute_metrics, unsupported_metrics
 from data_utils.strict import listed, shown
 from data_utils.task_def import TaskDef
 from data_utils.tokenization import EncoderSettings, RowEncoder, check_special_tokens
@@ -27,8 +27,12 @@ from mt_dnn.distributed import ALONE
 from mt_dnn.evaluate import Evaluator
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model, exported_tasks
 from mt_dnn.precision import Precision, pick_device
+from mt_dnn.record.finished import longest_row, settings_of
 from mt_dnn.sections import LoopConfig
 from mt_dnn.texts import read_text_rows
+
+USUAL_LENGTH = 512
+"""Tokens of the longest rows, where nobody says it: what `train.py` has if not asked for anything else."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,15 @@ class TrainedModel:
         folder: where it lies.
         tasks: by name; a head each.
         tokenizer: None where the encoder came without one.
+        max_seq_len: the longest rows that it was trained and scored with, in tokens; `USUAL_LENGTH` where nothing says
+            it, as in a copy of `best/` alone.
     """
 
     folder: Path
     model: MTDNN
     tasks: Mapping[str, TaskDef]
     tokenizer: PreTrainedTokenizerBase | None
+    max_seq_len: int
 
     @classmethod
     def load(cls, checkpoint: str) -> TrainedModel:
@@ -62,7 +69,9 @@ class TrainedModel:
             raise InputError(f"--checkpoint {checkpoint}: the model in {folder} is damaged ({reason})")
         tasks = exported_tasks(folder)
         model = build_model(str(folder), list(tasks.values()), dropout_p=0.0, seed=0)
-        return cls(folder, model, tasks, own_tokenizer(str(folder)))
+        run = run_folder(checkpoint)
+        longest = None if run is None else longest_row(settings_of(run), model.encoder.max_length)
+        return cls(folder, model, tasks, own_tokenizer(str(folder)), longest or USUAL_LENGTH)
 
     def task(self, name: str | None) -> TaskDef:
         """The task of this name, or the only one; InputError where it has no such head, or several to choose from."""
@@ -160,7 +169,10 @@ def write_predictions(file: TextIO, features: FeatureSet, predicted: Predictions
 
 
 def scores_in_words(features: FeatureSet, predicted: Predictions) -> str:
-    """The metrics of a split that has labels, in points: `rte dev: ACC 71.12`."""
+    """The metrics of a split that has labels, in points: `rte dev: ACC 71.12`; or why there are none."""
+    if lacking := unsupported_metrics(features.task):
+        kind = features.task.kind.name
+        return f"{features.task.name} {features.split}: not scored, as {kind} has no metric {listed(lacking)}"
     found = compute_metrics(features.task, predicted, features.task.kind.gold(features))
     values: Sequence[str] = [f"{metric} {value:.2f}" for metric, value in found.items()]
     return f"{features.task.name} {features.split}: {', '.join(values)}"

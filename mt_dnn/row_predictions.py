@@ -30,20 +30,21 @@ class RowJob:
         max_seq_len: rows are cut to so many tokens, or to what the encoder takes.
     """
 
+    max_seq_len: int
+
     texts: str | None = None
     data_dir: str | None = None
     split: str | None = None
     features_of: str | None = None
     output: str = STANDARD
     soft_labels: bool = False
-    max_seq_len: int = 512
 
 
 def predict_rows(job: RowJob, trained: TrainedModel, task: TaskDef, loop: LoopConfig) -> int:
     """Predict the rows and write what is found; scores of a dev split go to standard error.
 
     Returns:
-        The number of predictions.
+        The number of predictions, or of soft labels.
 
     Raises:
         InputError: rows that cannot be read, or are not for this model. No file is written then.
@@ -55,8 +56,8 @@ def predict_rows(job: RowJob, trained: TrainedModel, task: TaskDef, loop: LoopCo
         check_uncut(features, longest)
     else:
         check_uids(features)
-    if cut := shortened(features, job.max_seq_len):
-        print(f"{cut:,} of {len(features):,} rows are shortened to {job.max_seq_len} tokens", file=sys.stderr)
+    if cut := shortened(features, longest):
+        print(f"{cut:,} of {len(features):,} rows are shortened to {longest} tokens", file=sys.stderr)
     evaluator = trained.evaluator(loop, longest)
     outputs = evaluator.checked_outputs(features)
     predicted = task.kind.decide(features, outputs)
@@ -67,7 +68,7 @@ def predict_rows(job: RowJob, trained: TrainedModel, task: TaskDef, loop: LoopCo
             write_predictions(file, features, predicted)
     if features.split in task.dev_splits:
         print(scores_in_words(features, predicted), file=sys.stderr)
-    return len(predicted.values)
+    return len(features.uids) if job.soft_labels else len(predicted.values)
 
 
 def _features(job: RowJob, trained: TrainedModel, task: TaskDef) -> FeatureSet:

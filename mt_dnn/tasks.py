@@ -26,7 +26,8 @@ def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
     trained = select_trained(defined, config.train_datasets)
     tested = trained
     if config.test_datasets is not None:
-        tested = select_tasks(defined, config.test_datasets, "--test_datasets")
+        by_name = {task.name: task for task in trained}  # with the files that they are trained on
+        tested = [by_name.get(t.name, t) for t in select_tasks(defined, config.test_datasets, "--test_datasets")]
     names = ", ".join(task.name for task in trained)
     bad = [
         f"--test_datasets: {task.name} is not trained, so it has no head; --train_datasets has: {names}"
@@ -36,6 +37,11 @@ def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
     if config.best_by not in (MEAN, *(task.name for task in tested)):
         evaluated = ", ".join(task.name for task in tested)
         bad.append(f"--best_by: {shown(config.best_by)} is not evaluated; allowed: {MEAN}, {evaluated}")
+    bad += [
+        f"task {MEAN!r}: --best_by {MEAN} is the mean of all tasks; call it something else, or evaluate it alone"
+        for task in tested
+        if task.name == MEAN and len(tested) > 1
+    ]
     bad += [f"--test_datasets: {task.name} has no dev split" for task in tested if not task.dev_splits]
     bad += [
         f"task {task.name!r}: {task.kind.name} has no metric {metric}; use {', '.join(task.kind.metrics)}"

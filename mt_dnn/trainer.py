@@ -179,7 +179,8 @@ class Trainer:
                 self._train_on(draw)
                 bar.update()
                 where, to_come = f"{label}  update {at.position}/{len(draws)}", self._to_come()
-                if at.step % output.log_per_updates == 0 or at.position == len(draws):
+                # Before an evaluation, too: it may end the run, and what has not been told by then would be lost.
+                if at.step % output.log_per_updates == 0 or at.position == len(draws) or self._evaluates_here():
                     self._look()
                     self.report.updates(self.last, where, to_come)
                     self.state.losses.clear()
@@ -259,10 +260,15 @@ class Trainer:
                 "use --bf16, or neither"
             )
 
+    def _evaluates_here(self) -> bool:
+        """Whether `--eval_per_updates` asks for an evaluation after the last update."""
+        every = self.config.output.eval_per_updates
+        return bool(every) and self.state.progress.step % every == 0
+
     def _evaluate_if_due(self) -> None:
         """Evaluate at the end of an epoch and where `--eval_per_updates` says so, once after an update."""
-        at, every = self.state.progress, self.config.output.eval_per_updates
-        if at.step > at.evaluated and (at.position == 0 or (every and at.step % every == 0)):
+        at = self.state.progress
+        if at.step > at.evaluated and (at.position == 0 or self._evaluates_here()):
             self._evaluate(at.epoch + at.position / len(self.sampler))
 
     def _evaluate(self, epoch: float) -> None:

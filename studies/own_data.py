@@ -3,7 +3,7 @@
 What differs may stand in one YAML file anywhere, `--recipe_file`; each of its keys can be left out:
 
     init_checkpoint: bert-base-uncased
-    settings: {epochs: 3}                          # flags of train.py for all methods
+    settings: {epochs: 3}                          # flags of train.py for all methods; learning_rate: the usual one
     learning_rates: {adamax: 3.0e-4, mine: {rte: 1.0e-4}}    # one for all tasks, or by task
     methods:                                       # beside those of GLUE's recipes
       mine: {settings: {optim: "my_module:MyOptimizer", optim_options: "momentum=0.9"}}
@@ -21,7 +21,7 @@ from data_utils.features import feature_path
 from data_utils.manifest import model_short_name
 from data_utils.strict import listed, read_yaml_mapping, shown
 from data_utils.task_def import TaskDef, load_task_defs, select_tasks
-from studies.recipes import MTL, Encoder, Method, Recipe, Recipes, Shared, recipes_of
+from studies.recipes import MTL, RATE, Encoder, Method, Recipe, Recipes, Shared, recipes_of
 from studies.suite import Suite, in_root
 from studies.sweeps.features import has_rows
 
@@ -88,7 +88,7 @@ def own_data(
         data_dir: folder of features or of canonical rows.
         tasks: comma-separated, `mtl` for all of them on one encoder; None: each that has training rows.
         init_checkpoint: the encoder; None: the recipe file's.
-        learning_rate: of methods for which the recipe file has none; None: 1e-4.
+        learning_rate: of methods for which the recipe file has none; None: that of its `settings`, else 1e-4.
         recipe_file: a YAML file, see above.
 
     Raises:
@@ -102,6 +102,8 @@ def own_data(
     try:
         given = {name: Method(**entry) for name, entry in raw.get("methods", {}).items()}
         settings = {**glue.settings, **raw.get("settings", {})}
+        usual = settings.pop(RATE, None) if learning_rate is None else learning_rate
+        settings.pop(RATE, None)
         own_rates = dict(raw.get("learning_rates", {}))
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{recipe_file}: not a recipe: {error}") from None
@@ -114,8 +116,14 @@ def own_data(
     if strange := sorted({task for method in given.values() for task in method.by_task} - known):
         raise InputError(f"{recipe_file}: by_task names tasks that {task_def} does not have: {listed(strange)}")
     chosen, together = _tasks(task_def, data_dir, tasks)
-    rates = _rates(methods, own_rates, chosen, learning_rate or LEARNING_RATE, recipe_file)
-    shared = Shared(settings, methods, together)
+    by_task = {task for rates in own_rates.values() if isinstance(rates, Mapping) for task in rates}
+    if strange := sorted(map(str, by_task - known)):
+        raise InputError(f"{recipe_file}: learning_rates names tasks that {task_def} does not have: {listed(strange)}")
+    rates = _rates(methods, own_rates, chosen, LEARNING_RATE if usual is None else usual, recipe_file)
+    try:
+        shared = Shared(settings, methods, together)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{recipe_file}: not a recipe: {error}") from None
     return OwnData(str(in_root(task_def)), chosen, Encoder(str(in_root(encoder)), rates), shared)
 
 

@@ -10,6 +10,7 @@ they share (`recipes/paper.yml`). Another encoder is another file in that folder
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,15 @@ from studies.suite import Suite, add_suite
 
 SHARED, SEARCH = "paper", "search"
 MTL = "mtl"
+ALL = "all"
+"""In place of methods' names: all methods of a recipe."""
+RATE = "learning_rate"
+METHOD_FLAGS = frozenset({"optim", "optimizer", "baseline"})
+NOT_IN_SETTINGS = frozenset(
+    "init_checkpoint train_datasets seed output_dir resume dry_run config data_dir task_def device".split()
+)
+METHOD_NAME = re.compile(r"[\w.+-]+")
+"""What can be part of a folder's name, and of a label such as `pats@pats_lambda=1e-6`."""
 
 
 def as_arguments(settings: Mapping[str, Any]) -> list[str]:
@@ -34,6 +44,14 @@ def as_arguments(settings: Mapping[str, Any]) -> list[str]:
         switch = {"true": f"--{flag}", "false": f"--no-{flag}"}.get(str(value).lower())
         arguments += [switch] if switch else [f"--{flag}", str(value)]
     return arguments
+
+
+def check_settings(where: str, settings: Any) -> None:
+    """Raise TypeError for settings that are no mapping, ValueError for flags that recipes or sweeps set themselves."""
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"{where} must be a mapping, got {settings!r}")
+    if theirs := sorted(NOT_IN_SETTINGS & settings.keys()):
+        raise ValueError(f"{where} holds {', '.join(theirs)}, which a recipe or a sweep sets itself")
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,7 @@ class Method:
 
     Raises:
         TypeError: `settings` or a task's settings are no mapping.
-        ValueError: a task's settings hold a learning rate, which belongs to an encoder.
+        ValueError: settings that belong elsewhere, `times` that is no number above zero.
     """
 
     settings: Mapping[str, Any]
@@ -82,8 +100,14 @@ class Method:
             raise TypeError(f"by_task must be settings by task, got {self.by_task!r}")
         by_task = [(f"by_task: {task}", settings) for task, settings in self.by_task.items()]
         for where, settings in [("settings", self.settings), *by_task]:
-            if not isinstance(settings, Mapping):
-                raise TypeError(f"{where} must be a mapping, got {settings!r}")
+            check_settings(where, settings)
+        for task, settings in self.by_task.items():
+            if other := sorted(METHOD_FLAGS & settings.keys()):
+                raise ValueError(f"by_task of {task} holds {', '.join(other)}: that would be another method")
+        if isinstance(self.times, bool) or not isinstance(self.times, (int, float)) or not self.times > 0:
+            raise ValueError(f"times must be a number above zero, got {self.times!r}")
+        if not isinstance(self.rate_of, str):
+            raise TypeError(f"rate_of must be a method's name, got {self.rate_of!r}")
         if rated := [task for task, settings in self.by_task.items() if "learning_rate" in settings]:
             raise ValueError(f"by_task of {', '.join(rated)} holds a learning_rate; it belongs under learning_rates")
 
@@ -96,25 +120,42 @@ class Method:
 class Shared:
     """What `paper.yml` holds; `mtl` are the tasks that are trained together.
 
-    Its `methods` may be the path of another suite's `paper.yml`, from the file's own folder: that suite's methods, and
-    `own_methods` is false.
+    Its `methods` may be the path of another suite's `paper.yml`, from the file's own folder: that suite's methods.
+
+    Raises:
+        ValueError: settings that belong elsewhere, a rate of a method that there is not or that has none of its own, a
+            name of a method that could not be a folder's, no list of tasks.
     """
 
     settings: Mapping[str, Any]
     methods: Mapping[str, Method]
     mtl: tuple[str, ...]
-    own_methods: bool = True
+
+    def __post_init__(self) -> None:
+        """Check what files gave."""
+        check_settings("settings", self.settings)
+        for name, method in self.methods.items():
+            if not METHOD_NAME.fullmatch(name) or name == ALL:
+                raise ValueError(f"{shown(name)} is no name of a method: letters, digits, ., _, + and -, and not {ALL}")
+            if method.rate_of and (method.rate_of not in self.methods or self.methods[method.rate_of].rate_of):
+                raise ValueError(f"{name}: rate_of must be a method that has rates of its own, got {method.rate_of!r}")
+        if not self.mtl or not all(isinstance(task, str) for task in self.mtl):
+            raise ValueError(f"mtl must be a list of tasks, got {self.mtl!r}")
 
     @classmethod
     def load(cls, path: Path) -> Shared:
         """Read `paper.yml`; `InputError` for a file that is something else."""
         raw = _read(path, "settings", "methods", "mtl")
-        own = not isinstance(raw["methods"], str)
-        if not own:
+        if isinstance(raw["methods"], str):
             raw["methods"] = _read(path.parent / raw["methods"], "settings", "methods", "mtl")["methods"]
         try:
             methods = {name: Method(**entry) for name, entry in raw["methods"].items()}
-            return cls(dict(raw["settings"]), methods, tuple(raw["mtl"]), own)
+            if rated := [name for name, method in methods.items() if RATE in method.settings]:
+                raise ValueError(f"settings of {', '.join(rated)}: {RATE} belongs under learning_rates of an encoder")
+            if RATE in raw["settings"]:
+                raise ValueError(f"settings: {RATE} belongs under learning_rates of an encoder")
+            mtl = raw["mtl"] if isinstance(raw["mtl"], list) else []
+            return cls(raw["settings"], methods, tuple(mtl))
         except (TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path}: not what recipes share: {error}") from None
 
@@ -205,6 +246,10 @@ class Recipes:
             raise InputError(f"recipe {name}: unknown method {shown(method)}; there are: {', '.join(recipes)}")
         return recipes[method]
 
+    def checkpoint_of(self, encoder: str) -> str | None:
+        """The weights of an encoder's recipes; None for an encoder that there is not; InputError for a damaged file."""
+        return self._encoder(encoder).init_checkpoint if encoder in self.encoders() else None
+
     def _encoder(self, name: str) -> Encoder:
         return Encoder.load(self.folder / f"{name}.yml")
 
@@ -215,25 +260,27 @@ class Recipes:
             known = ", ".join(self.encoders()) or f"none in {self.folder}"
             raise InputError(f"unknown recipe {shown(name)}: expected ENCODER/TASK; encoders: {known}")
         encoder, shared = self._encoder(encoder_name), Shared.load(self.shared)
-        self._check_names(encoder_name, shared)
         if task not in encoder.tasks():
             raise InputError(f"unknown recipe {shown(name)}: tasks of {encoder_name}: {', '.join(encoder.tasks())}")
         return recipes_of(name, encoder, shared)
 
-    def _check_names(self, encoder: str, shared: Shared) -> None:
-        """InputError where files name a method or a task that there is not: what they say there would go unheard."""
-        if strange := sorted(self._encoder(encoder).rates.keys() - shared.methods.keys()):
-            raise InputError(
-                f"{self.folder / encoder}.yml: learning_rates of unknown methods {listed(strange)}; "
-                f"there are: {', '.join(shared.methods)}"
-            )
-        known = {task for name in self.encoders() for task in self._encoder(name).tasks()}
-        own = shared.methods.values() if shared.own_methods else ()  # another suite's are of that suite's tasks
-        if strange := sorted({task for method in own for task in method.by_task} - known):
-            raise InputError(
-                f"{self.shared}: by_task names tasks that no encoder here has a rate for: {listed(strange)}; take them "
-                f"out, or write `methods: PATH OF THE FILE` in place of a copy of another suite's methods"
-            )
+    def check_names(self) -> None:
+        """InputError where files name a method or a task that there is not: what they say there would go unheard.
+
+        For who adds runs, and not for who draws tables of runs that are done. GLUE's tasks are known in any suite, as
+        its methods may have been copied.
+        """
+        shared, encoders = Shared.load(self.shared), {name: self._encoder(name) for name in self.encoders()}
+        for name, encoder in encoders.items():
+            if strange := sorted(encoder.rates.keys() - shared.methods.keys()):
+                raise InputError(
+                    f"{self.folder / name}.yml: learning_rates of unknown methods {listed(strange)}; "
+                    f"there are: {', '.join(shared.methods)}"
+                )
+        glue = Shared.load(Recipes.of(Suite()).shared).mtl
+        known = {MTL, *glue, *(task for encoder in encoders.values() for task in encoder.tasks())}
+        if strange := sorted({task for method in shared.methods.values() for task in method.by_task} - known):
+            raise InputError(f"{self.shared}: by_task names tasks that no encoder has a rate for: {listed(strange)}")
 
 
 def recipes_of(name: str, encoder: Encoder, shared: Shared) -> dict[str, Recipe]:
@@ -260,6 +307,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_suite(parser)
     args = parser.parse_args(argv)
     recipes = Recipes.of(Suite.at(args.suite) if args.suite else Suite())
+    recipes.check_names()
     if args.recipe is None:
         if args.method is not None or args.flags:
             raise InputError("--method and --flags would have no effect without a recipe, such as bert_base/rte")

@@ -10,7 +10,7 @@
     python -m studies.sweep … --emit slurm
 
 Runs that are done are passed over, those that were cut resume, those that failed stay marked. Exit codes: 0 all runs
-are done, 2 the input is wrong, 1 a run failed or a signal came. Runs have saved what they had then.
+are done, 2 the input is wrong, 1 a run failed, 3 a signal came: runs have saved what they had then.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import pytest
 
 import predict
 import train
+from data_utils.fingerprints import write_list
 from tests.conftest import Workshop, flip_a_bit
 
 COMMON = ["--epochs", "2", "--learning_rate", "5e-3", "--bf16"]
@@ -96,6 +97,39 @@ def test_texts_give_what_their_features_give(
     assert [{**row, "uid": ""} for row in by_features] == [{**row, "uid": ""} for row in by_texts]
     told = re.findall(r"(\d+) of 6 rows are shortened to 10 tokens", capsys.readouterr().err)
     assert len(told) == (0 if length == "512" else 2) and len(set(told)) <= 1
+
+
+def test_rows_are_as_long_as_in_training_unless_asked_for(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, source = tmp_path / "run", ["--data_dir", str(workshop.data_dir), "--split", "dev"]
+    flags = ["--train_datasets", "sst", "--epochs", "1", "--max_seq_len", "10"]
+    assert train.main(workshop.flags(run, *flags)) == 0
+    shutil.copytree(run / "best", tmp_path / "alone")
+    told = {}
+    for name, more in (("run", []), ("run/best", []), ("alone", []), ("run", ["--max_seq_len", "512"])):
+        capsys.readouterr()
+        assert predict.main(["--checkpoint", str(tmp_path / name), *source, *more]) == 0
+        out, err = capsys.readouterr()
+        told[(name, *more)] = out, "rows are shortened to 10 tokens" in err
+    as_trained, whole = told[("run",)], told[("alone",)]
+    assert as_trained == told[("run/best",)] and as_trained[1]
+    assert whole == told[("run", "--max_seq_len", "512")] and not whole[1] and whole[0] != as_trained[0]
+
+
+def test_a_metric_that_its_kind_lacks_is_told_and_the_predictions_written(
+    workshop: Workshop, runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(runs["one"] / "best", tmp_path / "best")
+    definition = json.loads((tmp_path / "best/tasks.json").read_text())
+    definition["sst"]["metric_meta"] = ["ACC", "CMAT"]
+    (tmp_path / "best/tasks.json").write_text(json.dumps(definition))
+    write_list(tmp_path / "best")
+    flags = ["--checkpoint", str(tmp_path / "best"), "--data_dir", str(workshop.data_dir), "--split", "dev"]
+    assert predict.main(flags) == 0
+    told = capsys.readouterr()
+    assert "sst dev: not scored, as Classification has no metric CMAT\n" in told.err
+    assert len(rows(told.out)) > 0
 
 
 def test_rows_of_another_task_with_the_same_labels(

@@ -243,6 +243,14 @@ def test_gradients_are_clipped(workshop: Workshop, tmp_path: Path, optim: str) -
     assert 0 < max(value.abs().max().item() for name, value in state.items() if name.endswith("exp_avg")) < 1e-7
 
 
+def test_what_was_trained_before_an_evaluation_is_told_before_it(workshop: Workshop, tmp_path: Path) -> None:
+    """The evaluation may end the run."""
+    flags = ["--train_datasets", "cola", "--epochs", "9", "--learning_rate", "1e-9", "--early_stopping", "1"]
+    assert train.main(workshop.flags(tmp_path, *flags, "--eval_per_updates", "1", "--log_per_updates", "50")) == 0
+    told = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in told] == ["start", *["train", "eval"] * 2, "end"]
+
+
 def test_early_stopping(workshop: Workshop, tmp_path: Path) -> None:
     flags = ["--train_datasets", "cola", "--epochs", "9", "--learning_rate", "1e-9", "--early_stopping", "2"]
     assert train.main(workshop.flags(tmp_path, *flags)) == 0

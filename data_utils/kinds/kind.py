@@ -261,7 +261,7 @@ class Kind(ABC):
     def labelled(self, features: FeatureSet) -> bool:
         """Whether a split has labels, as far as can be seen: rows without any have all got the same one."""
         known = features.labels[features.labels != UNSCORED]
-        return bool(len(known) and np.ptp(known) > 0)
+        return len(known) == 1 or bool(len(known) and np.ptp(known) > 0)
 
     def by_class(self, features: FeatureSet, predicted: Predictions) -> dict[str, Any]:
         """What a score hides, as JSON takes it: shares of 1 by class, and what was taken for what; {} for nothing."""

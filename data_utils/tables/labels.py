@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -91,6 +92,9 @@ def _rule(counts: Mapping[str, int]) -> tuple[TaskType, str]:
             return TaskType.Classification, f"they are whole numbers, at most {MAX_WHOLE_CLASSES}"
         return TaskType.Regression, f"they are whole numbers, more than {MAX_WHOLE_CLASSES}"
     if all(number_of_label(label) is not None for label in counts):
+        # As pandas writes whole numbers beside an empty cell.
+        if all(float(label).is_integer() for label in counts):
+            return TaskType.Regression, "they are numbers with a decimal point; --kind classification if they are names"
         return TaskType.Regression, "they are numbers, not all of them whole"
     return TaskType.Classification, "they are names"
 
@@ -123,9 +127,10 @@ def _warnings(column: str, counts: Mapping[str, int]) -> list[str]:
     """Labels that are nearly the same, or that seem to stand for none."""
     alike = defaultdict(list)
     for label in sorted(counts):
-        alike[" ".join(label.split()).casefold()].append(label)
+        alike[unicodedata.normalize("NFC", " ".join(label.split())).casefold()].append(label)
     found = [
-        f"{column}: {' and '.join(map(shown, labels))} differ in white space or case alone, and are different labels"
+        f"{column}: {' and '.join(map(shown, labels))} differ in white space, case or the coding of accents alone, "
+        "and are different labels"
         for labels in alike.values()
         if len(labels) > 1
     ]

@@ -119,7 +119,6 @@ def _by_stratum(
     for unit in units:
         of_stratum[strata[unit.rows[0]]].append(unit)
     need = len(shares) + 1
-    need = len(shares) + 1
     few = {name: len(members) for name, members in of_stratum.items() if len(members) < need}
     if few and not regression:
         raise InputError(_too_few(few, need, shares))

@@ -118,12 +118,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", required=True, nargs="+", type=path_text, help="runs, or their best/")
     parser.add_argument("--diagnostic", required=True, type=path_text, metavar="FILE", help="diagnostic-full.tsv")
     parser.add_argument("--task", default="mnli", help="the head to score (default: mnli)")
-    parser.add_argument("--max_seq_len", default="512", help="predict.py's: rows are cut to so many tokens")
+    parser.add_argument("--max_seq_len", help="predict.py's: rows are cut to so many tokens (default: as in training)")
     parser.add_argument("--output", type=path_text, help="write the table to this file, too, tab-separated")
     add_predict_flags(parser)
     args = parser.parse_args(argv)
     examples = read_diagnostic(Path(args.diagnostic))
-    flags = ["--max_seq_len", args.max_seq_len, *predict_flags(args)]
+    flags = [*(["--max_seq_len", args.max_seq_len] if args.max_seq_len else []), *predict_flags(args)]
     found = [predicted_labels(run, args.task, examples, flags) for run in args.checkpoint]
     labels = np.array([example.label for example in examples])
     rows = [("category", "rows", *([f"R3 {run}" for run in args.checkpoint] if len(found) > 1 else ["R3"]))]

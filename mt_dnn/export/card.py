@@ -13,8 +13,9 @@ from data_utils.strict import listed
 from data_utils.task_def import DataFormat, TaskDef
 from mt_dnn.config import FLAGS
 from mt_dnn.export.heads import USES
-from mt_dnn.export.source import UNKNOWN, Origin, Run
+from mt_dnn.export.source import UNKNOWN, Origin
 from mt_dnn.places import PLACES
+from mt_dnn.record.finished import Run
 from mt_dnn.record.run_folder import versions
 
 ALWAYS = ("learning_rate", "batch_size", "epochs", "seed", "max_seq_len", "dropout_p", "pooler")

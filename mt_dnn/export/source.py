@@ -1,86 +1,25 @@
-"""What a run has left that an export tells of: its settings, scores and rows, and the licence of its encoder."""
+"""What an export is made of: the model at a checkpoint, and the pretrained encoder that training began with."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from data_utils.errors import InputError
-from data_utils.manifest import model_short_name, read_manifest
-from data_utils.model_folder import BEST, ENCODER, exported_model
-from data_utils.strict import listed, read_yaml_mapping
+from data_utils.manifest import model_short_name
+from data_utils.model_folder import BEST, ENCODER, exported_model, run_folder
+from data_utils.strict import listed
 from mt_dnn.model import TASKS_FILE
-from mt_dnn.places import from_here
-from mt_dnn.record.results import read_results
+from mt_dnn.record.finished import settings_of
 
 UNKNOWN = "unknown"
 MOST_NAMES = 20
 LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run's folder says; each part is empty where it is not there, as in a copy of `best/` alone.
-
-    Attributes:
-        settings: `config.yaml`, flat, by flag name.
-        results: `results.json`; empty while the run goes on.
-        tasks: rows by task, from the run's first event: `train_rows`, and `dev_rows` by split.
-    """
-
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    results: Mapping[str, Any] = field(default_factory=dict)
-    tasks: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, checkpoint: str) -> Run:
-        """The run that a checkpoint belongs to, whichever of its folders is given; `InputError` for damaged files."""
-        folder = run_folder(checkpoint)
-        if folder is None:
-            return cls()
-        results = folder / "results.json"
-        return cls(
-            from_here(read_yaml_mapping(folder / "config.yaml")),
-            read_results(results) if results.is_file() else {},
-            _tasks_of(folder / "metrics.jsonl"),
-        )
-
-    def max_length(self, encoder: int) -> int | None:
-        """How many tokens a row had at most; `encoder` is what the encoder takes. None where nothing says it."""
-        found = [self.settings.get("max_seq_len")]
-        try:
-            manifest = read_manifest(self.settings["data_dir"])
-            found.append(manifest.max_seq_len if manifest else None)
-        except (KeyError, TypeError, InputError):  # features that are not here, or no more
-            pass
-        known = [length for length in found if isinstance(length, int) and length > 0]
-        return min(*known, encoder) if known else None
-
-
-def run_folder(checkpoint: str) -> Path | None:
-    """The run's folder, given that, its `best/` or the encoder in it; None where there is no run around it."""
-    path = Path(os.path.abspath(checkpoint))
-    steps = {BEST: path.parent, ENCODER: path.parent.parent}
-    for folder in (path, steps.get(path.name, path)):
-        if (folder / "config.yaml").is_file():
-            return folder
-    return None
-
-
-def _tasks_of(log: Path) -> Mapping[str, Any]:
-    """The tasks in a run's first event; {} where there is none, or something else."""
-    try:
-        with log.open(encoding="utf-8") as file:
-            event = json.loads(file.readline())
-        return event["tasks"] if isinstance(event["tasks"], dict) else {}
-    except (OSError, ValueError, LookupError, TypeError):
-        return {}
 
 
 def checkpoint_problems(checkpoint: str) -> list[str]:
@@ -128,7 +67,7 @@ class Origin:
         for _ in range(10):  # a run's settings can name the run itself
             if not name or (run := run_folder(name)) is None:
                 break
-            name = str(from_here(read_yaml_mapping(run / "config.yaml")).get("init_checkpoint", ""))
+            name = str(settings_of(run).get("init_checkpoint", ""))
         if not name:
             return cls(UNKNOWN, False, UNKNOWN)
         if os.path.isdir(name):

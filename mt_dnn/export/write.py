@@ -17,8 +17,8 @@ from mt_dnn.export.folder import write_classifier, write_encoder, write_tokenize
 from mt_dnn.export.heads import place_of
 from mt_dnn.export.onnx_file import ONNX_FILE, write_onnx
 from mt_dnn.export.onnx_file import TOLERANCE as ONNX_TOLERANCE
-from mt_dnn.export.source import Run
 from mt_dnn.predict import TrainedModel
+from mt_dnn.record.finished import Run, longest_row
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Export:
     def max_length(self) -> int:
         """Tokens of the longest row: as in training, else as the tokenizer says, and what the encoder takes at most."""
         encoder = self.trained.model.encoder.max_length
-        if (known := self.run.max_length(encoder)) is not None:
+        if (known := longest_row(self.run.settings, encoder)) is not None:
             return known
         tokenizer = self.trained.tokenizer
         return encoder if tokenizer is None else min(encoder, tokenizer.model_max_length)

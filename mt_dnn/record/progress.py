@@ -45,7 +45,7 @@ class Progress:
 
     @property
     def applied(self) -> int:
-        """Updates that changed the weights: what the learning rate's schedule counts."""
+        """Updates that changed the weights: what the learning rate's schedule counts, but with `--finite_check log`."""
         return self.step - self.skipped - self.overflows
 
     @property

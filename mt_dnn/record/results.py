@@ -45,7 +45,8 @@ class History:
     def check(self, tasks: Collection[str]) -> None:
         """Raise ValueError unless this can be the record of evaluations of these tasks."""
         steps = [0, *(evaluation["step"] for evaluation in self.evaluations)]
-        if steps != sorted(set(steps)) or not 0 <= self.since_best <= len(self.evaluations):
+        whole = all(type(step) is int for step in steps)
+        if not whole or steps != sorted(set(steps)) or not 0 <= self.since_best <= len(self.evaluations):
             raise ValueError(f"evaluations after the updates {steps[1:]}, the best {self.since_best} ago")
         for evaluation in self.evaluations:
             if evaluation["tasks"].keys() != set(tasks):
@@ -53,6 +54,8 @@ class History:
             scores = [evaluation["epoch"], evaluation["mean"]]
             for task in evaluation["tasks"].values():
                 scores += [task["score"], *task["metrics"].values()]
+                if type(constant := task.get("constant", False)) is not bool:
+                    raise ValueError(f"an evaluation with {constant!r} for whether predictions are constant")
             if not all(type(score) in (int, float) and math.isfinite(score) for score in scores):
                 raise ValueError(f"an evaluation with the scores {scores}")
 

@@ -82,6 +82,7 @@ class RunState:
             "losses": self.losses.state(),
             "groups": groups,
             "scaler": self.precision.scaler.state_dict(),
+            "schedule": self.schedule.last_epoch,
         }
 
     def restore(self, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
@@ -112,7 +113,11 @@ class RunState:
         if (mixout := self.parallel.model.mixout) is not None:
             mixout.load_pretrained(checkpoint.tensors["pretrained"])
         self._restore_optimizer(checkpoint.tensors["optimizer"], state["groups"])
-        _go_to(self.schedule, self.progress.applied)
+        # With `--finite_check log` it counts skipped updates, too; older checkpoints do not say where it is.
+        counted = state.get("schedule", self.progress.applied)
+        if type(counted) is not int or counted not in (self.progress.applied, self.progress.step):
+            raise ValueError(f"its schedule is at {counted!r}")
+        _go_to(self.schedule, counted)
         if self.precision.scaler.is_enabled():
             self.precision.scaler.load_state_dict(state["scaler"])
 

@@ -8,14 +8,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from data_utils.errors import InputError, raise_all
 from data_utils.strict import shown
 from studies.own_data import OwnData
-from studies.recipes import Recipes
+from studies.recipes import ALL, Recipes
 from studies.study import OWN_FLAGS, STUDY_FILE, Run, Settings, Study
 from studies.suite import DEFAULT, ROOT, Suite, in_root
 from studies.sweeps.features import features_folder, make_features
@@ -26,8 +26,6 @@ NOT_TO_CHANGE = frozenset(
     device""".split()
 )
 """Flags of train.py that the sweep sets itself, or that make a method or a recipe what it is."""
-ALL = "all"
-"""In place of methods' names: all methods of the recipes, none of which needs an input beside features and encoder."""
 OF_ENCODER = ("init_checkpoint", "data_dir")
 
 
@@ -61,12 +59,9 @@ class Request:
         """What knows the recipes."""
         return self.own or Recipes.of(self.suite_for(study))
 
-    def methods_in(self, study: Study) -> tuple[str, ...]:
-        """The names of the methods, in the recipes' order for `ALL`."""
-        if self.methods != (ALL,):
-            return self.methods
-        source = self.source(study)
-        return tuple(dict.fromkeys(method for recipe in self.recipes for method in source.methods_of(recipe)))
+    def methods_of(self, recipe: str, study: Study) -> tuple[str, ...]:
+        """The names of a recipe's methods, in its order for `ALL`."""
+        return self.source(study).methods_of(recipe) if self.methods == (ALL,) else self.methods
 
     def suite_for(self, study: Study) -> Suite:
         """The suite of the runs to add; InputError if the study has runs of another one."""
@@ -86,14 +81,16 @@ class Request:
         overrides = dict(_agreed(self.overrides, study) if study.runs else self.overrides)
         raise_all([f"--vary {flag}: is fixed by --set" for flag in self.varied if flag in overrides])
         study = replace(study, suite=self.suite_for(study))
-        methods = self.methods_in(study)
-        pairs = list(itertools.product(self.recipes, methods))
+        source = self.source(study)
+        if isinstance(source, Recipes):
+            source.check_names()
+        pairs = [(recipe, method) for recipe in self.recipes for method in self.methods_of(recipe, study)]
         settings = {pair: self._settings(*pair, study, overrides) for pair in pairs}
         self._check_used(settings.values(), {} if study.runs else overrides)
         runs = [
             Run(recipe, method, varied, seed)
             for recipe, seed in itertools.product(self.recipes, self.seeds)  # so that methods can soon be compared
-            for method in methods
+            for method in self.methods_of(recipe, study)
             for varied in combinations(self.varied, settings[recipe, method])
         ]
         extended = replace(study, overrides=overrides)
@@ -225,13 +222,19 @@ def normal(text: str) -> str:
 def check(study: Study, runs: Sequence[Run]) -> None:
     """Have train.py look at runs that are to be added, before a typing error becomes part of the study.
 
-    One run of each recipe and one of each method of each encoder are enough: `--dry_run` loads data and encoder.
+    One run of each recipe is enough, and one of each method and its settings on each encoder: `--dry_run` loads data
+    and encoder.
 
     Raises:
         InputError: train.py refuses one of them, or prepro_std.py the rows that features are made of.
     """
     make_features(study, runs)
-    one_each = {(run.recipe, ""): run for run in reversed(runs)} | {(run.encoder, run.label): run for run in runs}
+    of_task = ("train_datasets", "learning_rate")
+    one_each: dict[Hashable, Run] = {run.recipe: run for run in reversed(runs)}
+    for run in runs:
+        settings = study.settings[run.recipe, run.method].items()
+        apart = tuple((flag, str(value)) for flag, value in settings if flag not in of_task)
+        one_each[run.encoder, run.label, apart] = run
     with ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) // 2)) as pool:
         answers = pool.map(lambda run: _refusal(study, run), dict.fromkeys(one_each.values()))
         raise_all(list(dict.fromkeys(filter(None, answers))))

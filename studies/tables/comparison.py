@@ -172,9 +172,8 @@ def _counterpart(run: Run, baseline: str) -> str:
     """The label that a run is compared with. `pats_lr` keeps its λ against `pats`, which has one as well."""
 
     def kept(flag: str) -> bool:
-        return (
-            not flag.startswith(tuple(OWN_FLAGS)) or baseline.startswith(flag.split("_")[0]) and run.method != baseline
-        )
+        owner = next((method for prefix, method in OWN_FLAGS.items() if flag.startswith(prefix)), None)
+        return owner is None or (baseline.startswith(owner) and run.method != baseline)
 
     shared = tuple((name, value) for name, value in run.varied if kept(name))
     return Run(run.recipe, baseline, shared, run.seed).label

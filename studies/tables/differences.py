@@ -12,6 +12,7 @@ from studies.tables.significance import (
     Verdict,
     bootstrap_interval,
     could_tell,
+    direction,
     holm,
     mean_of_means,
     paired_p,
@@ -98,7 +99,7 @@ def differences(
     for p in paired:
         mean = float(mean_of_means(*p.strata)) if p.pairs else None
         p_value, p_holm, tells = known.get(p, (1.0, 1.0, False))
-        words = verdict(mean or 0.0, p_holm, tells)
+        words = verdict(direction(p.strata, test) if p.pairs else 0.0, p_holm, tells)
         interval = bootstrap_interval(p.strata)
         found.append(
             Difference(p.method, p.baseline, p.task, p.pairs, p.unpaired, mean, interval, p_value, p_holm, words)

@@ -148,6 +148,13 @@ def _statistics(table: StudyTable) -> list[str]:
     found = []
     if alone := [f"{m} (needs {b})" for m, b in table.baselines.items() if b not in table.methods]:
         found.append("Not compared, as the study has no runs of the baseline: " + "; ".join(alone) + ".")
+    if partly := [
+        f"{method} on {task}"
+        for method, baseline in table.baselines.items()
+        for task in table.tasks
+        if baseline in table.methods and table.cells[method, task] != Cell() and table.cells[baseline, task] == Cell()
+    ]:
+        found.append("Not compared, as the baseline has no runs there: " + "; ".join(partly) + ".")
     if not table.differences:
         return found
     if unpaired := [f"{d.task} {d.method} {_seeds(d.unpaired)}" for d in table.differences if d.task and d.unpaired]:
@@ -160,6 +167,8 @@ def _statistics(table: StudyTable) -> list[str]:
         f"{count} comparison{'s' * (count > 1)} at {LEVEL:g}. The verdict rests on p (Holm) alone. Intervals: "
         f"bootstrap over seeds, uncorrected, from {MIN_BOOTSTRAP_PAIRS} seeds on; with few seeds they are too narrow."
     )
+    if table.test == "wilcoxon":
+        found.append("Better or worse only where the mean and the signed ranks point to the same side.")
     if any(d.task is None for d in table.differences):
         unit = "seed, as its tasks share one encoder" if table.group.multitask else "seed and task"
         found.append(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Any
 
-from studies.recipes import MTL, Recipes
-from studies.study import STUDY_FILE, Study
+from data_utils.errors import InputError
+from studies.recipes import METHOD_FLAGS, MTL, RATE, Recipes
+from studies.study import OWN_FLAGS, STUDY_FILE, Study
 from studies.tables.comparison import PaperScores, StudyTable
-
-RATE = "learning_rate"
 
 
 def comparable(paper: PaperScores, study: Study) -> PaperScores:
@@ -21,15 +21,27 @@ def comparable(paper: PaperScores, study: Study) -> PaperScores:
 def _other_checkpoints(study: Study) -> set[tuple[str, str, str]]:
     """Encoder of the recipes, the weights that the study has for it, and those of the recipes: where they differ."""
     found = set()
-    recipes = Recipes.of(study.suite)
-    for (recipe, method), settings in study.settings.items():
+    of_recipes: dict[str, str] = {}
+    for (recipe, _), settings in study.settings.items():
         encoder = recipe.split("/")[0]
-        if recipe in recipes.names() and method in recipes.methods_of(recipe):
-            own = str(recipes.load(recipe, method).settings["init_checkpoint"])
-            ours = str(settings.get("init_checkpoint", own))
-            if PurePath(ours).name != PurePath(own).name:  # a download of the same weights has their name
-                found.add((encoder, ours, own))
+        if encoder not in of_recipes:
+            of_recipes[encoder] = _checkpoint_of(encoder, study)
+        own = of_recipes[encoder]
+        ours = str(settings.get("init_checkpoint", own))
+        if own and PurePath(ours).name != PurePath(own).name:  # a download of the same weights has their name
+            found.add((encoder, ours, own))
     return found
+
+
+def _checkpoint_of(encoder: str, study: Study) -> str:
+    """The weights that a suite's recipes have for an encoder; "" where there is none, or none that can be read.
+
+    Runs that are done have their tables, whatever has become of the recipes since.
+    """
+    try:
+        return Recipes.of(study.suite).checkpoint_of(encoder) or ""
+    except InputError:
+        return ""
 
 
 def remarks(study: Study, table: StudyTable, paper: PaperScores) -> tuple[str, ...]:
@@ -41,25 +53,44 @@ def remarks(study: Study, table: StudyTable, paper: PaperScores) -> tuple[str, .
     ]
     if study.changes:
         found.append(study.changes + " So the paper's scores are of other settings." * bool(table.paper))
-    if apart := [f"{method} on {', '.join(tasks)}" for method, tasks in _other_rates(study, table).items()]:
-        found.append(
-            f"Learning rates are not the baseline's for {'; '.join(apart)}: differences there are of method and rate "
-            f"together. {STUDY_FILE} has the rates."
-        )
+    for flag, by_method in _apart(study, table).items():
+        where = "; ".join(f"{method} on {', '.join(tasks)}" for method, tasks in by_method.items())
+        if flag == RATE:
+            found.append(
+                f"Learning rates are not the baseline's for {where}: differences there are of method and rate "
+                f"together. {STUDY_FILE} has the rates."
+            )
+        else:
+            found.append(f"{flag} is not the baseline's for {where}: differences there are not of the method alone.")
     return tuple(found)
 
 
-def _other_rates(study: Study, table: StudyTable) -> Mapping[str, list[str]]:
-    """Tasks on which a method's learning rate is not its baseline's, by the method's label."""
-    found: dict[str, list[str]] = {}
-    rates = {
-        (run.label, run.task): float({**study.settings[run.recipe, run.method], **dict(run.varied)}[RATE])
+def _apart(study: Study, table: StudyTable) -> Mapping[str, dict[str, list[str]]]:
+    """Tasks on which a setting that is not a method's own differs from its baseline's, by flag and method's label."""
+    found: dict[str, dict[str, list[str]]] = {}
+    settings = {
+        (run.label, run.task): {**study.settings.get((run.recipe, run.method), {}), **dict(run.varied)}
         for run in study.runs
-        if run.encoder == table.group.encoder and RATE in study.settings.get((run.recipe, run.method), {})
+        if run.encoder == table.group.encoder
     }
     for label, baseline in table.baselines.items():
         for task in [MTL] if table.group.multitask else table.tasks:
-            ours, theirs = rates.get((label, task)), rates.get((baseline, task))
-            if None not in (ours, theirs) and ours != theirs:
-                found.setdefault(label, []).append(task)
-    return found
+            ours, theirs = settings.get((label, task)), settings.get((baseline, task))
+            if ours is None or theirs is None:
+                continue
+            for flag in sorted(ours.keys() | theirs.keys()):
+                if not _of_method(flag) and _plain(ours.get(flag)) != _plain(theirs.get(flag)):
+                    found.setdefault(flag, {}).setdefault(label, []).append(task)
+    return dict(sorted(found.items()))
+
+
+def _of_method(flag: str) -> bool:
+    return flag.startswith(tuple(OWN_FLAGS)) or flag in (*METHOD_FLAGS, "optim_options")
+
+
+def _plain(value: Any) -> str:
+    """A value as text that is the same however it was written: 1e-4 and 0.0001."""
+    try:
+        return repr(float(value))
+    except (TypeError, ValueError):
+        return str(value).lower()

@@ -53,6 +53,17 @@ def paired_p(strata: Sequence[Floats], test: str) -> float:
     return _sign_flip_p(np.concatenate([differences / max(len(differences), 1) for differences in strata]))
 
 
+def direction(strata: Sequence[Floats], test: str) -> float:
+    """Above zero where the differences, as the test sees them, speak for the method; below zero against it.
+
+    Zero where mean and ranks of `wilcoxon` point to different sides, as one far seed can make them.
+    """
+    mean = float(mean_of_means(*strata))
+    if test == "wilcoxon" and float(_signed_ranks(np.concatenate(strata)).sum()) * mean <= 0:
+        return 0.0
+    return mean
+
+
 def _sign_flip_p(values: Floats) -> float:
     if len(values) < 2:  # either sign is as far from zero; SciPy refuses a single pair
         return 1.0
@@ -109,13 +120,13 @@ def seeds_needed(pairs_a_seed: Sequence[int]) -> int:
     return next(n for n in itertools.count(1) if all(could_tell([n * pairs for pairs in pairs_a_seed])))
 
 
-def verdict(mean_difference: float, adjusted_p: float, telling: bool) -> Verdict:
-    """The plain words for a comparison; a higher score is the better one."""
+def verdict(towards: float, adjusted_p: float, telling: bool) -> Verdict:
+    """The plain words for a comparison; a higher score is the better one, and `towards` is its `direction`."""
     if not telling:
         return Verdict.TOO_FEW_SEEDS
-    if adjusted_p > LEVEL:
+    if adjusted_p > LEVEL or towards == 0:
         return Verdict.NOT_DISTINGUISHABLE
-    return Verdict.BETTER if mean_difference > 0 else Verdict.WORSE
+    return Verdict.BETTER if towards > 0 else Verdict.WORSE
 
 
 def mean_of_means(*strata: Floats, axis: int = -1) -> Floats:

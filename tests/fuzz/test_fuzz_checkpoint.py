@@ -55,7 +55,8 @@ def restore(run: Path) -> Restore:
             return str(error)
         assert all(p.isfinite().all() for p in trainer.parallel.model.parameters())
         at = trainer.state.progress
-        assert 0 <= at.position < len(trainer.sampler) and at.applied == trainer.state.schedule.last_epoch
+        assert 0 <= at.position < len(trainer.sampler)
+        assert trainer.state.schedule.last_epoch in (at.applied, at.step)
         majority = dict.fromkeys(task.name for task in trainer.state.tested)
         json.dumps(at.history.results(trainer.state.tested, majority), allow_nan=False)
         json.dumps(trainer.state.losses.means(), allow_nan=False)

@@ -96,6 +96,23 @@ def test_a_run_that_was_cut_goes_on_to_the_bit(workshop: Workshop, tmp_path: Pat
     assert same_end(whole, cut)
 
 
+@pytest.mark.parametrize("how", [[], LATE], ids=["early", "late"])
+def test_a_run_that_was_cut_after_a_skipped_update_goes_on_to_the_bit(
+    how: list[str], workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The schedule counts such an update with `--finite_check log` alone."""
+    flags = [*FLAGS, *how, "--on_nonfinite", "skip", "--save_per_updates", "5"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        bad_on(patch, {2}, math.nan)
+        assert train.main(workshop.flags(whole, *flags)) == 0
+    with monkeypatch.context() as patch:
+        bad_on(patch, {2}, math.nan)
+        train_until(10, workshop.flags(cut, *flags))
+    assert train.main(["--output_dir", str(cut), "--resume"]) == 0
+    assert same_end(whole, cut) and len(events(cut, "skip")) == 1
+
+
 @pytest.mark.parametrize("optim", ["adamw", "torch.optim:SGD"])
 def test_an_optimizer_that_cannot_is_refused(
     optim: str, workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -56,13 +56,22 @@ def test_a_head_for_other_labels_starts_anew(exported: Path) -> None:
     assert model.head_origins == {"cola": why}
 
 
+def test_a_head_of_another_type_starts_anew(exported: Path) -> None:
+    """A ranking has no labels either, and its head is of the same shape as a regression's."""
+    ranking = TaskDef(name="stsb", data_format=DataFormat.PremiseAndMultiHypothesis, task_type=TaskType.Ranking)
+    model = build_model(str(exported), [ranking], dropout_p=0.1, seed=3)
+    assert model.head_origins == {"stsb": f"new head (in {exported} it is of type Regression; here Ranking)"}
+    weight = "heads.stsb.linear.weight"
+    assert not torch.equal(model.state_dict()[weight], load_file(exported / HEADS_FILE)[weight])
+
+
 def test_the_model_says_where_each_head_comes_from(exported: Path, tmp_path: Path) -> None:
     rte = TaskDef(name="rte", data_format=DataFormat.PremiseOnly, task_type=TaskType.Classification)
     stsb = TaskDef(name="stsb", data_format=DataFormat.PremiseOnly, task_type=TaskType.Classification)
     assert build_model(str(exported), [COLA, rte, stsb], dropout_p=0.1, seed=3).head_origins == {
         "cola": f"head taken over from {exported}",
         "rte": f"new head ({exported} has heads for cola, stsb)",
-        "stsb": f"new head (in {exported} its label is a number; here its labels are 0, 1)",
+        "stsb": f"new head (in {exported} it is of type Regression; here Classification)",
     }
     assert build(tmp_path / "source").head_origins == {"cola": "new head"}
 

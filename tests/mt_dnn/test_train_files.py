@@ -81,6 +81,15 @@ def test_a_suffix_names_a_further_file_of_a_task(
     assert data.task.name == "rte" and list(data.dev) == ["dev"]
 
 
+def test_a_task_with_further_files_can_be_named_for_evaluation(workshop: Workshop, folder: Path) -> None:
+    for names in ("rte,rte_more", "rte_more"):
+        config = load_config(
+            flags(workshop, folder, folder.parent / "run", "--train_datasets", names, "--test_datasets", "rte"), "test"
+        )
+        trained, tested = choose_tasks(config.data)
+        assert tested == trained
+
+
 def test_resume_equals_never_having_stopped(
     workshop: Workshop, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,17 @@ def test_a_baseline_with_the_same_flag_is_met_at_the_same_value() -> None:
     ]
 
 
+def test_a_baseline_is_known_to_have_a_flag_by_whose_it_is_and_not_by_its_name() -> None:
+    runs = [
+        o for m in ("smart", "smart_mild@adv_alpha=3", "smart@adv_alpha=3") for o in seeds_done("minilm/rte", m, [1.0])
+    ]
+    tables = compare(runs, baseline="smart")
+    assert [(d.method, d.baseline) for table in tables for d in table.differences] == [
+        ("smart_mild@adv_alpha=3", "smart@adv_alpha=3"),
+        ("smart@adv_alpha=3", "smart"),
+    ]
+
+
 def test_any_method_can_be_the_baseline_and_comes_first() -> None:
     runs = [o for m in ("adamax", "sage", "pats") for o in seeds_done("minilm/rte", m, [1.0])]
     (table,) = compare(runs, baseline="sage")

@@ -97,6 +97,17 @@ def test_a_recipe_file_says_what_differs(place: Path) -> None:
     assert (found["optim"], found["optim_options"]) == ("own_sign:Sign", "beta=0.8")
 
 
+def test_a_rate_among_the_settings_is_the_usual_one(place: Path) -> None:
+    (place / "recipe.yml").write_text("settings: {learning_rate: 3.0e-5}\nlearning_rates: {pats: 2.0e-4}\n")
+
+    def rates(given: float | None = None) -> list[float]:
+        own = made(place, recipe_file=str(place / "recipe.yml"), learning_rate=given)
+        return [own.load("encoder/mood", method).settings["learning_rate"] for method in ("adamax", "sage", "pats")]
+
+    assert rates() == [3e-5, 6e-5, 2e-4]
+    assert rates(1e-3) == [1e-3, 2e-3, 2e-4]
+
+
 def test_settings_by_task_are_of_own_tasks_alone(place: Path) -> None:
     """GLUE's are left out: a task of the same name is another one."""
     (place / "my_task_def.yml").write_text(TASKS.replace("mood:", "cola:"))
@@ -131,6 +142,30 @@ BAD_RECIPES = {
     "a rate of nobody": (
         "learning_rates: {mine: 1}\n",
         "recipe.yml: learning_rates of unknown methods mine; ",
+    ),
+    "a rate of a task that is none": (
+        "learning_rates: {pats: {mod: 1.0e-4}}\n",
+        "recipe.yml: learning_rates names tasks that .* does not have: mod",
+    ),
+    "a rate by a name that is none": (
+        "methods: {mine: {settings: {}, rate_of: adamx}}\n",
+        "recipe.yml: not a recipe: mine: rate_of must be a method that has rates of its own, got 'adamx'",
+    ),
+    "a name that is none": (
+        "methods: {all: {settings: {}}}\n",
+        "recipe.yml: not a recipe: 'all' is no name of a method",
+    ),
+    "a method by task": (
+        "methods: {mine: {settings: {}, by_task: {mood: {optim: sgd}}}}\n",
+        "recipe.yml: not a recipe: by_task of mood holds optim: that would be another method",
+    ),
+    "a seed": (
+        "settings: {seed: 3}\n",
+        "recipe.yml: not a recipe: settings holds seed, which a recipe or a sweep sets",
+    ),
+    "times text": (
+        "methods: {mine: {settings: {}, rate_of: adamax, times: '2'}}\n",
+        "recipe.yml: not a recipe: times must be a number above zero, got '2'",
     ),
     "a rate that is none": ("learning_rates: {pats: fast}\n", "recipe.yml: the learning rate of pats is no number"),
 }

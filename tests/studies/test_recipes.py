@@ -206,7 +206,7 @@ def test_the_command_prints_a_recipe_in_full_and_lists_all() -> None:
     assert printed().splitlines() == [f"{name}: {', '.join(METHODS)}" for name in GLUE.names()]
 
 
-METHOD = "settings: {}\nmtl: []\nmethods: {pats: {settings: {optim: pats_adamax}"
+METHOD = "settings: {}\nmtl: [rte]\nmethods: {pats: {settings: {optim: pats_adamax}"
 
 
 @pytest.fixture
@@ -247,13 +247,15 @@ def test_another_encoder_is_another_file(own: Recipes) -> None:
         ("mine.yml", "init_checkpoint: x\nlearning_rates: {pats: 1e-4}\n", "mine.yml: learning_rates must be numbers"),
         ("mine.yml", "learning_rates: [\n", "mine.yml:2: not valid YAML"),
         ("paper.yml", "settings: {}\nmtl: []\n", "paper.yml: expected the keys settings, methods, mtl, got"),
+        ("paper.yml", "settings: {}\nmtl: rte\nmethods: {}\n", "paper.yml: not what .*: mtl must be a list of tasks"),
+        ("paper.yml", "settings: {learning_rate: 1}\nmtl: [rte]\nmethods: {}\n", "paper.yml: .* learning_rate belongs"),
         ("paper.yml", "settings: {}\nmtl: []\nmethods: {pats: {rate: 1}}\n", "paper.yml: not what .*'rate'"),
         (
             "mine.yml",
             "init_checkpoint: x\nlearning_rates: {pat: {rte: 1e-4}}\n",
             "mine.yml: .* of unknown methods pat; ",
         ),
-        ("paper.yml", f"{METHOD}, by_task: {{rt: {{epochs: 1}}}}}}}}\n", "paper.yml: by_task names tasks .*: rt; take"),
+        ("paper.yml", f"{METHOD}, by_task: {{rt: {{epochs: 1}}}}}}}}\n", "paper.yml: by_task names tasks .*: rt$"),
         ("paper.yml", "settings: {}\nmtl: []\nmethods: none.yml\n", "none.yml: cannot be read"),
         ("paper.yml", "settings: {}\nmtl: []\nmethods: mine.yml\n", "mine.yml: expected the keys settings, methods"),
     ],
@@ -262,4 +264,5 @@ def test_damaged_files_are_named(file: str, text: str, message: str, own: Recipe
     (own.folder / "mine.yml").write_text("init_checkpoint: x\nlearning_rates: {pats: {rte: 1e-4}}\n")
     (own.folder / file).write_text(text)
     with pytest.raises(InputError, match=message):
+        own.check_names()
         own.load("mine/rte", "pats")

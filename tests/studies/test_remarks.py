@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.study import Study
+from studies.suite import Suite
 from studies.table import study_tables
 from studies.tables.comparison import StudyTable
 from tests.studies.fake_study import done, seeds_done, write_outcomes
@@ -43,6 +44,26 @@ def test_other_rates_than_the_baselines_are_named(tmp_path: Path) -> None:
         pats={"learning_rate": 0.0001},
     )
     assert len(table.remarks) == 1 and "not the baseline's for sage on rte: differences" in table.remarks[0]
+
+
+def test_other_settings_than_the_baselines_are_named_but_for_a_methods_own(tmp_path: Path) -> None:
+    (table,) = tables_of(
+        tmp_path,
+        adamax={"optim": "adamax", "epochs": 3, "warmup": "1e-1"},
+        pats={"optim": "pats_adamax", "pats_lambda": 2e-6, "epochs": "30", "warmup": 0.1},
+    )
+    assert table.remarks == (
+        "epochs is not the baseline's for pats on rte: differences there are not of the method alone.",
+    )
+
+
+def test_runs_that_are_done_have_a_table_whatever_became_of_their_recipes(tmp_path: Path) -> None:
+    (tmp_path / "suite/recipes").mkdir(parents=True)
+    (tmp_path / "suite/recipes/bert_base.yml").write_text("nonsense\n")
+    study = write_outcomes(tmp_path / "study", seeds_done("bert_base/rte", "adamax", [70.0]))
+    study = Study(study.folder, study.runs, {}, {("bert_base/rte", "adamax"): {}}, Suite(str(tmp_path / "suite")))
+    (table,) = study_tables(study, ["last"], None, None, "permutation")
+    assert table.remarks == ()
 
 
 def test_rates_that_were_varied_are_those_of_the_runs(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from studies.tables.significance import (
     Verdict,
     bootstrap_interval,
     could_tell,
+    direction,
     holm,
     paired_p,
     seeds_needed,
@@ -144,7 +145,16 @@ def test_words() -> None:
     assert verdict(-1.5, 0.05, True) is Verdict.WORSE
     assert verdict(9.0, 0.051, True) is Verdict.NOT_DISTINGUISHABLE
     assert verdict(9.0, 0.01, False) is Verdict.TOO_FEW_SEEDS
+    assert verdict(0.0, 0.01, True) is Verdict.NOT_DISTINGUISHABLE
     assert [v.value for v in Verdict] == ["better", "worse", "not distinguishable", "too few seeds to tell"]
+
+
+def test_mean_and_ranks_that_point_to_different_sides_have_no_direction() -> None:
+    """Twelve seeds a little better and one much worse: by ranks the method is better, by the mean it is not."""
+    strata = [np.array([0.1 * k for k in range(1, 13)] + [-50.0])]
+    assert paired_p(strata, "wilcoxon") < LEVEL
+    assert direction(strata, "wilcoxon") == 0 and direction(strata, "permutation") < 0
+    assert direction([-strata[0][:12]], "wilcoxon") < 0 < direction([strata[0][:12]], "wilcoxon")
 
 
 def test_no_interval_from_fewer_than_five_pairs() -> None:

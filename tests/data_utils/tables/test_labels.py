@@ -88,7 +88,7 @@ def test_what_is_refused(case: str) -> None:
 def test_what_looks_wrong_is_told() -> None:
     found = find_labels("stars", {"Yes": 3, "yes ": 2, "no": 4, "NaN": 1})
     assert found.warnings == [
-        "stars: 'Yes' and 'yes ' differ in white space or case alone, and are different labels",
+        "stars: 'Yes' and 'yes ' differ in white space, case or the coding of accents alone, and are different labels",
         "stars: 1 row has the label 'NaN', taken as a name; for no label leave the cell empty",
     ]
     assert find_labels("stars", {"a": 3, "b": 2}).warnings == []
