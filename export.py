@@ -22,7 +22,7 @@ from mt_dnn.export.onnx_file import check_packages
 from mt_dnn.export.source import checkpoint_problems, known_tasks
 from mt_dnn.export.write import Export
 from mt_dnn.predict import TrainedModel
-from mt_dnn.record.finished import Run
+from mt_dnn.record.finished import Run, remark_on
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -71,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     trained, run = TrainedModel.load(args.checkpoint), Run.of(args.checkpoint)
     task = None if args.encoder_only else trained.task(args.task)
+    if remark := remark_on(args.checkpoint):
+        print(f"note: {remark}", file=sys.stderr)
     export = Export(trained, run, task, Path(os.path.abspath(args.output)), args.onnx)
     for what, difference in export.write().items():
         print(f"{what}, loaded again: largest difference from the run's model {difference:.1e}")

@@ -24,6 +24,7 @@ from data_utils.tables.examples import ColumnMap
 from data_utils.tables.options import STANDARD, add_option_flags, options_of
 from mt_dnn.bulk import TextRunner
 from mt_dnn.predict import TrainedModel
+from mt_dnn.record.finished import remark_on
 from mt_dnn.row_predictions import RowJob, predict_rows
 from mt_dnn.sections import LoopConfig
 from mt_dnn.table_output import TableJob, check_job
@@ -104,7 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     trained = TrainedModel.load(args.checkpoint)
     args.max_seq_len = args.max_seq_len or trained.max_seq_len
     loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
-    remarks = "".join(f"note: {remark}\n" for remark in trained.model.encoder.remarks)
+    told = [*trained.model.encoder.remarks, *filter(None, [remark_on(args.checkpoint)])]
+    remarks = "".join(f"note: {remark}\n" for remark in told)
     print(remarks, end="", file=sys.stderr)
     if args.table is not None:
         count = run_table(args, trained, loop)

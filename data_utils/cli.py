@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import itertools
 import os
 import sys
@@ -38,7 +39,11 @@ class Parser(argparse.ArgumentParser):
         return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Raise the message as an `InputError`."""
+        """Raise the message as an `InputError`, with the nearest flags there are to unknown ones."""
+        if message.startswith("unrecognized arguments:"):
+            unknown = [token.partition("=")[0] for token in message.split() if token.startswith("--")]
+            near = {flag: difflib.get_close_matches(flag, self._option_string_actions, n=1) for flag in unknown}
+            message += "".join(f"\n{flag}: did you mean {found[0]}?" for flag, found in near.items() if found)
         raise InputError(f"{message}\n(all flags: {self.prog} --help)")
 
 

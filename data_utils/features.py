@@ -276,7 +276,9 @@ def load_features(data_dir: str | Path, task: TaskDef, split: str, origin: str =
     owner = origin or task.name
     path, packed = feature_path(data_dir, owner, split), cache_path(data_dir, owner, split)
     if not os.path.isfile(path):
-        raise InputError(f"{path}: no such file; make it with prepro_std.py --tasks {owner}")
+        inside = [folder for folder in sorted(Path(data_dir).iterdir()) if feature_path(folder, owner, split).is_file()]
+        cure = f"it is in --data_dir {inside[0]}" if inside else f"make it with prepro_std.py --tasks {owner}"
+        raise InputError(f"{path}: no such file; {cure}")
     try:
         found = Fingerprint.of(path)
     except OSError as error:

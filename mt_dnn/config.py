@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from data_utils.atomic import write_text
-from data_utils.errors import raise_all
-from data_utils.strict import read_yaml_mapping
+from data_utils.errors import InputError, raise_all
+from data_utils.strict import listed, read_yaml_mapping
 from module.mixout import MixoutConfig
 from module.optim import ListOptimizer, PATSConfig, RecAdamConfig, SAGEConfig, spec_of
 from module.optim.hyperparameters import Hyperparameters
@@ -168,8 +168,18 @@ def load_config(argv: Sequence[str] | None, description: str) -> TrainConfig:
     given |= flags
     raise_all(problems + flag_problems)
     if given.get("resume") and "output_dir" in given:
-        given = _saved_values(Path(given["output_dir"]) / "config.yaml", given) | given
+        saved = _saved_values(Path(given["output_dir"]) / "config.yaml", given)
+        if not saved and any(flag.required and name not in given for name, flag in FLAGS.items()):
+            raise InputError(_no_run(Path(given["output_dir"])))
+        given = saved | given
     return TrainConfig.from_values(from_here(given))
+
+
+def _no_run(folder: Path) -> str:
+    """That there is no run to go on with, and which ones there are beside it."""
+    runs = sorted(path.parent.name for path in folder.parent.glob("*/config.yaml"))
+    beside = f"; {folder.parent} has {listed(runs)}" if runs else ""
+    return f"--resume: --output_dir {folder} holds no run{beside}. A run that begins there needs all its flags"
 
 
 def _saved_values(path: Path, given: dict[str, Any]) -> dict[str, Any]:

@@ -200,6 +200,26 @@ def test_a_task_name_that_torch_needs_itself(
     assert "task 'type': torch keeps this name for itself" in capsys.readouterr().err
 
 
+def test_a_folder_without_a_run_is_told_before_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rte").mkdir()
+    (tmp_path / "rte/config.yaml").write_text("seed: 1\n")
+    assert train.main(["--output_dir", str(tmp_path / "rtee"), "--resume"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: --resume: --output_dir {tmp_path / 'rtee'} holds no run; {tmp_path} has rte. ")
+
+
+def test_the_nearest_flag_and_the_folder_with_the_features_are_named(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(workshop.flags(tmp_path, "--train_datasets", "cola", "--lerning_rate", "1")) == 2
+    assert "\n--lerning_rate: did you mean --learning_rate?\n" in capsys.readouterr().err
+    flags = workshop.flags(tmp_path, "--train_datasets", "cola", "--data_dir", str(workshop.data_dir.parent))
+    assert train.main(flags) == 2
+    assert f"cola_train.json: no such file; it is in --data_dir {workshop.data_dir}" in capsys.readouterr().err
+
+
 def test_resume_on_other_data(workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "features"
     shutil.copytree(workshop.data_dir, data, ignore=shutil.ignore_patterns("manifest.json", "*.safetensors"))

@@ -16,6 +16,7 @@ from mt_dnn.export.heads import USES
 from mt_dnn.export.source import UNKNOWN, Origin
 from mt_dnn.places import PLACES
 from mt_dnn.record.finished import Run
+from mt_dnn.record.results import ALIKE
 from mt_dnn.record.run_folder import versions
 
 ALWAYS = ("learning_rate", "batch_size", "epochs", "seed", "max_seq_len", "dropout_p", "pooler")
@@ -103,7 +104,8 @@ class Card:
     def _scores(self) -> list[str]:
         results = self.run.results
         if not results:
-            return ["The run has no results.json: it has not ended, or is not beside the model.\n"]
+            why = "had not ended when this was exported" if self.run.settings else "is not beside the model"
+            return [f"None are known: the run {why}.\n"]
         lines = ["In points out of 100, on rows that it was not trained on. The dev scores chose the epoch.\n"]
         lines += ["| task | split | scores |", "| --- | --- | --- |"]
         for name, task in results["tasks"].items():
@@ -129,10 +131,12 @@ def _measured(task: Mapping[str, Any], results: Mapping[str, Any]) -> list[tuple
     """A task's scores by split, of the evaluation whose model was kept: not the task's own best one."""
     step = results.get("best_model", {}).get("step")
     entry = next((one for one in task["history"] if one["step"] == step), task["best"])
-    found = [("dev", _in_words(entry["metrics"]))]
+    dev = _in_words(entry["metrics"])
+    found = [("dev", dev + ALIKE if dev and entry.get("constant") else dev)]
     if test := task.get("test"):
         low, high = test["interval"]
-        found.append(("test", f"{_in_words(test['metrics'])} (95 % interval over rows: {low:.2f} to {high:.2f})"))
+        words = f"{_in_words(test['metrics'])} (95 % interval over rows: {low:.2f} to {high:.2f})"
+        found.append(("test", words + ALIKE * bool(test.get("constant"))))
     return [(split, words) for split, words in found if words]
 
 

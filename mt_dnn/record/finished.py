@@ -49,6 +49,13 @@ def settings_of(folder: Path) -> dict[str, Any]:
     return from_here(read_yaml_mapping(folder / "config.yaml"))
 
 
+def remark_on(checkpoint: str) -> str:
+    """That the run of a checkpoint has not ended, where one can see it; else ""."""
+    folder = run_folder(checkpoint)
+    cut = folder is not None and not (folder / "results.json").is_file()
+    return "the run has not ended: this is its best model so far; train.py --resume goes on" if cut else ""
+
+
 def longest_row(settings: Mapping[str, Any], encoder: int) -> int | None:
     """How many tokens a run's row had at most; `encoder` is what the encoder takes. None where nothing says it."""
     found = [settings.get("max_seq_len")]

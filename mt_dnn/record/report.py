@@ -9,6 +9,7 @@ from typing import Any
 
 from data_utils.cli import duration
 from mt_dnn.record.checkpoint import Saved
+from mt_dnn.record.results import ALIKE
 from mt_dnn.record.run_log import RunLog
 from mt_dnn.record.run_state import RunState
 from mt_dnn.record.sensitivity_log import log_sensitivity
@@ -96,7 +97,10 @@ class Report:
         self.log.event("eval", last["step"], epoch=epoch, mean=mean, best=improved, tasks=tasks)
         curves = {f"dev/{name}/{metric}": v for name, task in tasks.items() for metric, v in task["metrics"].items()}
         self._curves(curves | {"dev/mean": mean})
-        scores = "  ".join(f"{t.name} {t.primary_metric} {tasks[t.name]['score']:.2f}" for t in self.state.tested)
+        scores = "  ".join(
+            f"{t.name} {t.primary_metric} {tasks[t.name]['score']:.2f}{ALIKE if tasks[t.name]['constant'] else ''}"
+            for t in self.state.tested
+        )
         mean_text = f"  mean {mean:.2f}" if len(tasks) > 1 else ""
         self.say(f"epoch {round(epoch, 2):g}  dev  {scores}{mean_text}{'  (best so far)' if improved else ''}")
 

@@ -96,12 +96,16 @@ class History:
         return {"tasks": tasks, "average": self.average(), "best_model": self.best_model(by)}
 
 
+ALIKE = " (all rows got the same prediction)"
+
+
 def _test_lines(results: dict[str, Any]) -> list[str]:
     """A line a task with the score of its test splits, which chose nothing."""
     found = {name: task["test"] for name, task in results["tasks"].items() if "test" in task}
     return [
         f"{'' if i else 'test, model of best/:':22}{name} {results['tasks'][name]['primary_metric']} "
         f"{test['score']:.2f}, 95 % interval over rows {test['interval'][0]:.2f} to {test['interval'][1]:.2f}"
+        f"{ALIKE if test.get('constant') else ''}"
         for i, (name, test) in enumerate(found.items())
     ]
 

@@ -74,6 +74,8 @@ class Board:
         if state is None:
             state = State.COLLAPSED if outcome.collapsed else State.DONE
             if isinstance(seconds := outcome.results.get("wall_seconds"), (int, float)):
+                if outcome.run in self.running:  # with start-up and end; less than `wall_seconds` if it was resumed
+                    seconds = max(seconds, time.monotonic() - self.running[outcome.run].since)
                 of_recipe = self.seconds.setdefault(outcome.run.recipe, {})
                 of_recipe.setdefault(outcome.run.label, []).append(float(seconds))
         self.states[outcome.run] = state

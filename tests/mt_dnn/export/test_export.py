@@ -207,9 +207,17 @@ def test_the_licence_is_the_encoders_and_test_scores_stand_beside_devs(
     assert "| sst | test | ACC 61.50 (95 % interval over rows: 58.20 to 64.80) |" in text
 
 
+def test_a_run_that_has_not_ended_is_told(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = shutil.copytree(runs / "one", tmp_path / "cut", ignore=shutil.ignore_patterns("results.json"))
+    _, text = card(exported(cut, tmp_path / "out"))
+    assert "note: the run has not ended: this is its best model so far" in capsys.readouterr().err
+    assert "None are known: the run had not ended when this was exported." in text
+
+
 def test_a_copy_of_best_alone_is_enough(runs: Path, tmp_path: Path) -> None:
     _, text = card(exported(shutil.copytree(runs / "one" / "best", tmp_path / "best"), tmp_path / "out"))
-    assert "The run has no results.json" in text and "The run's record of its rows is not there." in text
+    assert "None are known: the run is not beside the model." in text
+    assert "The run's record of its rows is not there." in text
     assert "- encoder: unknown; its licence: unknown" in text and "versions" not in text
 
 
