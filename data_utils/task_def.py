@@ -108,7 +108,7 @@ class TaskDef:
     def __post_init__(self) -> None:
         if self.type_name in KINDS:
             object.__setattr__(self, "loss", self.loss or self.kind.default_loss)
-            object.__setattr__(self, "metric_meta", self.metric_meta or self.kind.default_metrics)
+            object.__setattr__(self, "metric_meta", self.metric_meta or self.kind.metrics_for(self.labels))
             object.__setattr__(self, "n_class", self.n_class or self.kind.default_classes(self.labels))
         else:  # read and kept
             object.__setattr__(self, "n_class", self.n_class or len(self.labels) or 1)

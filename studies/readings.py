@@ -167,7 +167,8 @@ class Request:
 
 def parse(argv: Sequence[str] | None) -> Request:
     """Read the flags; `InputError` for what train.py does not take, and for what this command sets itself."""
-    parser = Parser(prog=PROG, description="PATS's four readings side by side.", allow_abbrev=False)
+    about = "PATS's four readings side by side. It takes train.py's flags, too."
+    parser = Parser(prog=PROG, description=about, allow_abbrev=False)
     parser.add_argument("--updates", type=int, default=200, help="updates to train each of them for (default: 200)")
     parser.add_argument("--output_dir", required=True, type=path_text, help="folder of readings.json and the figure")
     own, others = parser.parse_known_args(argv)

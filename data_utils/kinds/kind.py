@@ -173,6 +173,10 @@ class Kind(ABC):
         """`n_class` of a task that leaves it out."""
         return len(labels) or 2
 
+    def metrics_for(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """`metric_meta` of a task that leaves it out."""
+        return self.default_metrics
+
     def problems(self, task: TaskDef) -> list[str]:
         """What is wrong in a task's definition, a line each."""
         return []

@@ -56,6 +56,10 @@ class Tagging(Kind):
     default_metrics = ("SeqEval",)
     default_loss = "SeqCeCriterion"
 
+    def metrics_for(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """Entities where some begin with B-; else, as for parts of speech, words: no entity would ever be found."""
+        return self.default_metrics if any(label.startswith("B-") for label in labels) else ("ACC",)
+
     def problems(self, task: TaskDef) -> list[str]:
         """Tags have names, as entities are read off them."""
         if len(tags_of(task)) < 2:

@@ -83,7 +83,7 @@ class Card:
             )
         if self.task:
             cuts = "; `truncation` cuts longer ones" if "truncation=" in lines[0] else ""
-            lines.append(f"Rows had at most {self.max_length} tokens{cuts}.\n")
+            lines.append(f"Rows were cut to {self.max_length} tokens{cuts}.\n")
         if self.onnx:
             lines.append("`model.onnx` gives the same logits with onnxruntime; rows and tokens may be of any number.\n")
         return "\n".join(lines)

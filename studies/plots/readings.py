@@ -64,8 +64,8 @@ def draw_readings(readings: Sequence[Reading], rate: float, about: str, folder: 
     noisy = [one for one in readings if one.shares]
     caption = (
         f"PATS's readings ({about}). Left: share of the elements that get noise, by γ, over the paper's range, median "
-        "over matrices. Right: distribution of σ over the elements that get noise, the first bin with all that is "
-        f"smaller; the dotted line is the learning rate, {rate:g}."
+        "over matrices. Right: distribution of σ over all elements, of which those without noise are not shown, the "
+        f"first bin with all that is smaller; the dotted line is the learning rate, {rate:g}."
     )
     with style(), StagedFiles() as staged:
         figure = new_figure(TWO_COLUMNS, HEIGHT)

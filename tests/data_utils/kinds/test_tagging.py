@@ -136,6 +136,14 @@ def test_rows_are_cut_with_their_tags(encoder_of, definition: TaskDef, first: in
     assert len(kept) < len(words)
 
 
+def test_tags_without_entities_are_scored_by_words_unless_asked_for() -> None:
+    """Parts of speech: SeqEval would be 0 after every epoch, and the first one the best."""
+    form = {"data_format": DataFormat.Seqence, "task_type": TaskType.SeqenceLabeling}
+    assert TaskDef(name="pos", labels=("NOUN", "VERB"), **form).metric_meta == ("ACC",)
+    assert TaskDef(name="ner", labels=("O", "B-PER", "I-PER"), **form).metric_meta == ("SeqEval",)
+    assert TaskDef(name="pos", labels=("NOUN", "VERB"), metric_meta=("SeqEval",), **form).metric_meta == ("SeqEval",)
+
+
 def test_rows_without_labels_have_some_tag_a_word(encoder_of) -> None:
     made = one(TAG, ["the", "sailor"], [], encoder_of("bert"))
     assert len([tag for tag in made.label if tag == 0]) == 2

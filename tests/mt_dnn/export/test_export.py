@@ -142,7 +142,7 @@ def test_rows_are_cut_to_the_length_of_the_training(runs: Path, workshop: Worksh
         folder = exported(source, tmp_path / f"out{number}")
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         assert len(tokenizer("a joy " * 99, truncation=True)["input_ids"]) == tokenizer.model_max_length == length
-        assert f"Rows had at most {length} tokens" in (folder / "README.md").read_text()
+        assert f"Rows were cut to {length} tokens" in (folder / "README.md").read_text()
 
 
 def card(folder: Path) -> tuple[dict[str, str], str]:
