@@ -73,12 +73,37 @@ def make_features(study: Study, runs: Sequence[Run]) -> None:
     missing: dict[tuple[str, str, str], dict[str, None]] = {}
     for settings in {(run.recipe, run.method): study.settings[run.recipe, run.method] for run in runs}.values():
         folder, tasks = ROOT / str(settings["data_dir"]), trained_tasks(settings)
-        absent = [task.name for task in tasks if not feature_path(folder, task.name, "train").is_file()]
+        absent = [task.name for task in tasks if _is_missing(folder, task)]
+        print("".join(f"note: {line}\n" for task in tasks for line in _outdated(folder, task)), end="", flush=True)
         if absent and has_rows(folder.parent, tasks):
             key = (str(folder), _maker(settings, folder), str(settings.get("task_def", GLUE_TASKS)))
             missing.setdefault(key, {}).update(dict.fromkeys(absent))
     for (folder_name, model, task_def), names in missing.items():
         _prepare(Path(folder_name), model, task_def, names)
+
+
+def _rows_and_features(folder: Path, task: TaskDef) -> list[tuple[Path, Path]]:
+    """The canonical rows of a task that are there, and where the features of each belong."""
+    files = [
+        (canonical_path(folder.parent, task.name, split, task.data_format), feature_path(folder, task.name, split))
+        for split in task.split_names
+    ]
+    return [(rows, features) for rows, features in files if rows.is_file()]
+
+
+def _is_missing(folder: Path, task: TaskDef) -> bool:
+    """Whether features are to be made: none to train on, or rows of another split without any."""
+    train = feature_path(folder, task.name, "train")
+    return not all(path.is_file() for path in (train, *(path for _, path in _rows_and_features(folder, task))))
+
+
+def _outdated(folder: Path, task: TaskDef) -> list[str]:
+    """A line for canonical rows that are newer than the features made of them, which a run would take all the same."""
+    return [
+        f"{rows} is newer than {features}: prepro_std.py makes these anew"
+        for rows, features in _rows_and_features(folder, task)
+        if features.is_file() and rows.stat().st_mtime > features.stat().st_mtime
+    ]
 
 
 def _maker(settings: Settings, folder: Path) -> str:

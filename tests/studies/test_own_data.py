@@ -12,7 +12,8 @@ import pytest
 
 from data_utils.errors import InputError
 from studies.own_data import OwnData, own_data
-from studies.study import Status, Study
+from studies.study import Run, Status, Study
+from studies.sweeps import features
 from studies.sweeps.features import features_folder, first_encoder
 from studies.table import study_tables
 from tests.conftest import Workshop
@@ -191,6 +192,34 @@ def test_features_are_found_beside_rows(place: Path, tmp_path: Path) -> None:
         assert features_folder(rows, {**settings, "init_checkpoint": str(model)}) == f"{rows}/bert"
     (place / "rows/manifest.json").touch()
     assert features_folder(rows, settings) == rows
+
+
+def test_features_that_are_missing_or_older_than_their_rows_are_seen(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_of: list[str] = []
+    monkeypatch.setattr(features, "_prepare", lambda folder, model, task_def, names: made_of.extend(names))
+    settings = {
+        "task_def": str(place / "my_task_def.yml"),
+        "train_datasets": "mood",
+        "init_checkpoint": "a/encoder",
+        "data_dir": str(place / "rows/encoder"),
+    }
+    run = Run("encoder/mood", "adamax", (), 1)
+    study = Study(place / "study", (run,), {}, {("encoder/mood", "adamax"): settings})
+    (place / "rows/encoder").mkdir()
+    for split in ("train", "test"):
+        (place / f"rows/encoder/mood_{split}.json").touch()
+    features.make_features(study, [run])
+    assert made_of == ["mood"]  # of dev there are rows and no features
+    (place / "rows/encoder/mood_dev.json").touch()
+    made_of.clear()
+    features.make_features(study, [run])
+    assert not made_of and "is newer" not in capsys.readouterr().out
+    os.utime(place / "rows/mood_train.tsv", (2**31, 2**31))
+    features.make_features(study, [run])
+    note = f"note: {place}/rows/mood_train.tsv is newer than {place}/rows/encoder/mood_train.json"
+    assert note in capsys.readouterr().out
 
 
 GRID = "--methods adamax,pats --seeds 1-2 --devices cpu"
