@@ -17,14 +17,26 @@ Score = Callable[[np.ndarray, np.ndarray], float]
 """Predictions and labels, (rows,) each."""
 
 
-def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Share of rows with the right class."""
-    return float(np.mean(predictions == labels))
+def right_counts(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(rows, 2): whether a row has the right class, and one for the row."""
+    return np.stack([predictions == labels, np.ones(len(labels))], axis=1).astype(np.float64)
 
 
-def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """F1 of class 1, as MT-DNN and GLUE measure MRPC and QQP."""
-    return float(metrics.f1_score(labels, predictions, pos_label=1, average="binary", zero_division=0))
+def accuracy_of(sums: np.ndarray) -> float:
+    """Share of rows with the right class, from sums of `right_counts`."""
+    return float(sums[0] / sums[1])
+
+
+def positive_counts(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(rows, 3): whether a row is of class 1 and found so, whether it is found so, whether it is."""
+    found, there = predictions == 1, labels == 1
+    return np.stack([found & there, found, there], axis=1).astype(np.float64)
+
+
+def f1_of(sums: np.ndarray) -> float:
+    """F1 of class 1, as MT-DNN and GLUE measure MRPC and QQP, from sums of `positive_counts`; 0 where there is none."""
+    right, found, there = sums
+    return float(2 * right / (found + there)) if found + there else 0.0
 
 
 def f1_macro(predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -37,11 +49,27 @@ def f1_micro(predictions: np.ndarray, labels: np.ndarray) -> float:
     return float(metrics.f1_score(labels, predictions, average="micro", zero_division=0))
 
 
+def class_counts(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(rows, 2 classes + 1): the classes of labels and of predictions as zeros and a one, and whether they agree."""
+    classes = np.arange(1 + max(predictions.max(initial=0), labels.max(initial=0)))
+    hits = [labels[:, None] == classes, predictions[:, None] == classes, (predictions == labels)[:, None]]
+    return np.concatenate(hits, axis=1).astype(np.float64)
+
+
+def matthews_of(sums: np.ndarray) -> float:
+    """Matthews correlation (Gorodkin 2004 for more than two classes), from sums of `class_counts`.
+
+    0 where one side is constant.
+    """
+    there, found = np.split(sums[:-1], 2)
+    rows, right = there.sum(), sums[-1]
+    spread = (rows**2 - there @ there) * (rows**2 - found @ found)
+    return float((right * rows - there @ found) / np.sqrt(spread)) if spread else 0.0
+
+
 def matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Matthews correlation; 0 where one side is constant."""
-    if _constant(predictions) or _constant(labels):
-        return 0.0
-    return float(metrics.matthews_corrcoef(labels, predictions))
+    return matthews_of(class_counts(predictions, labels).sum(0))
 
 
 def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:

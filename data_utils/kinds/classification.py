@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from data_utils import metrics
 from data_utils.errors import InputError
-from data_utils.kinds.kind import ROW, Column, Feature, Kind, Layout, Metric, Predictions, ScoresNeededError, softmax
+from data_utils.kinds.kind import (
+    ROW,
+    Column,
+    Counted,
+    Feature,
+    Kind,
+    Layout,
+    Metric,
+    Predictions,
+    ScoresNeededError,
+    softmax,
+)
 from data_utils.strict import listed, shown
 
 if TYPE_CHECKING:
@@ -22,6 +33,11 @@ if TYPE_CHECKING:
 def of_values(metric: metrics.Score) -> Metric:
     """A metric of values alone."""
     return lambda predicted, gold: metric(np.asarray(predicted.values), np.asarray(gold))
+
+
+def counted(count: Callable[[np.ndarray, np.ndarray], np.ndarray], score: Callable[[np.ndarray], float]) -> Counted:
+    """A metric of values alone that rows add up to."""
+    return Counted(lambda predicted, gold: count(np.asarray(predicted.values), np.asarray(gold)), score)
 
 
 def _auc(predicted: Predictions, gold: np.ndarray) -> float:
@@ -59,11 +75,11 @@ class Classification(OneLabel, Kind):
     name = "Classification"
     label = Column(ROW, np.int64)
     metrics: ClassVar[Mapping[str, Metric]] = {
-        "ACC": of_values(metrics.accuracy),
-        "F1": of_values(metrics.f1),
+        "ACC": counted(metrics.right_counts, metrics.accuracy_of),
+        "F1": counted(metrics.positive_counts, metrics.f1_of),
         "F1MAC": of_values(metrics.f1_macro),
         "F1MIC": of_values(metrics.f1_micro),
-        "MCC": of_values(metrics.matthews),
+        "MCC": counted(metrics.class_counts, metrics.matthews_of),
         "Pearson": of_values(metrics.pearson),
         "Spearman": of_values(metrics.spearman),
         "AUC": _auc,

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import sklearn.metrics
 from scipy import stats
 
 from data_utils.kinds.kind import Predictions
@@ -36,6 +37,27 @@ def test_two_classes_by_hand() -> None:
     assert scores["F1"] == pytest.approx(100 * 2 / 3)
     assert scores["F1MAC"] == pytest.approx(100 * (2 / 3 + 8 / 10) / 2)
     assert scores["MCC"] == pytest.approx(100 * (2 * 4 - 1 * 1) / np.sqrt(3 * 3 * 5 * 5))
+
+
+@pytest.mark.parametrize("n_class", [2, 5])
+def test_what_rows_add_up_to_is_what_scikit_learn_finds(n_class: int) -> None:
+    """To the last bit, and where one side is constant, too."""
+    rng = np.random.default_rng(1)
+    metrics = ("MCC", "ACC") + ("F1",) * (n_class == 2)
+    for rows in (1, 2, 7, 400):
+        for labels, predictions in (
+            (rng.integers(n_class, size=rows), rng.integers(n_class, size=rows)),
+            (rng.integers(n_class, size=rows), np.ones(rows, int)),
+            (np.zeros(rows, int), rng.integers(n_class, size=rows)),
+            (np.zeros(rows, int), np.zeros(rows, int)),
+        ):
+            found = compute_metrics(classes(n_class, *metrics), Predictions(predictions), labels)
+            assert found["ACC"] == 100 * sklearn.metrics.accuracy_score(labels, predictions)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that one side is constant
+                assert found["MCC"] == 100 * sklearn.metrics.matthews_corrcoef(labels, predictions)
+                if n_class == 2:
+                    assert found["F1"] == 100 * sklearn.metrics.f1_score(labels, predictions, zero_division=0)
 
 
 def test_regression_agrees_with_scipy() -> None:
