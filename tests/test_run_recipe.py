@@ -46,7 +46,7 @@ class Place:
             env=os.environ | own | {"PATH": path} | environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
         )
 
     def calls(self) -> list[list[str]]:

@@ -22,7 +22,7 @@ FILE_IN_README = re.compile(
 
 def bash(script: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-c", script], cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=60
+        ["bash", "-c", script], cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=600
     )
 
 

@@ -305,6 +305,6 @@ def test_it_runs_as_a_script_from_any_folder_and_as_a_module(command: str, tmp_p
     )
     where = tmp_path if command == "script" else ROOT
     flags = ["--glue_dir", str(glue), "--output_dir", str(out), "--tasks", "ax"]
-    done = subprocess.run([sys.executable, *how, *flags], cwd=where, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, *how, *flags], cwd=where, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert (out / "ax_test.tsv").is_file()

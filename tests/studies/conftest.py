@@ -78,7 +78,7 @@ class Sweeper:
         return {f"{one.run.label}_{one.run.seed}": one.status.value for one in self.study.outcomes()}
 
 
-def wait_for(what: str, condition: Callable[[], bool], seconds: float = 100.0) -> None:
+def wait_for(what: str, condition: Callable[[], bool], seconds: float = 600.0) -> None:
     """Until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():

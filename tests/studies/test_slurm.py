@@ -37,7 +37,7 @@ def run_task(sweeper: Sweeper, script: Path, task: int, code: int) -> int:
         (tools / name).chmod(0o755)
     environment = {"CODE": str(code), "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
     environment |= {"SLURM_ARRAY_TASK_ID": str(task), "SLURM_JOB_ID": "77"}
-    return subprocess.run(["bash", str(script)], env=os.environ | environment, timeout=30).returncode
+    return subprocess.run(["bash", str(script)], env=os.environ | environment, timeout=600).returncode
 
 
 def test_nothing_is_run_and_all_that_is_to_do_is_listed(

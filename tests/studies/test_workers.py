@@ -129,7 +129,7 @@ def test_two_sweeps_share_the_work(sweeper: Sweeper) -> None:
     flags = GRID.replace("1-2", "1-6")
     assert sweeper(f"{flags} --only minilm/rte/pats/seed_6") == 0
     both = [sweeper.start("--devices cpu") for _ in range(2)]
-    told = [sweep.communicate(timeout=60)[0] for sweep in both]
+    told = [sweep.communicate(timeout=600)[0] for sweep in both]
     assert [sweep.returncode for sweep in both] == [0, 0], told
     assert set(sweeper.statuses().values()) == {"done"}
     folders = [call["argv"][-2] for call in sweeper.calls()]
@@ -168,7 +168,7 @@ def test_a_signal_stops_runs_where_they_are_saved(number: signal.Signals, sweepe
     sweep = sweeper.start()
     wait_for_start(sweeper)
     os.killpg(sweep.pid, number)  # as a terminal does: runs must not get it, too
-    told, _ = sweep.communicate(timeout=60)
+    told, _ = sweep.communicate(timeout=600)
     assert sweep.returncode == SignalledError.exit_code
     assert told.splitlines()[-1] == (
         f"stopped: {number.name}; 0 done, 1 cut, 3 waiting; "
@@ -186,7 +186,7 @@ def test_a_second_signal_kills(sweeper: Sweeper) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         sweep.wait(timeout=1)
     sweep.send_signal(signal.SIGINT)
-    sweep.communicate(timeout=30)
+    sweep.communicate(timeout=600)
     assert sweep.returncode == SignalledError.exit_code
     assert sweeper.statuses()["adamax_1"] == "cut"
 

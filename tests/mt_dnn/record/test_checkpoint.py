@@ -240,7 +240,7 @@ def test_a_disk_that_is_full_ends_the_run_with_one_message(workshop: Workshop, t
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     done = subprocess.run(
-        [sys.executable, "train.py", *flags], preexec_fn=small_files, capture_output=True, text=True, timeout=120
+        [sys.executable, "train.py", *flags], preexec_fn=small_files, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 1, done.stderr
     (message,) = [line for line in done.stderr.splitlines() if line.startswith("stopped: ")]
