@@ -102,8 +102,7 @@ def own_data(
     try:
         given = {name: Method(**entry) for name, entry in raw.get("methods", {}).items()}
         settings = {**glue.settings, **raw.get("settings", {})}
-        usual = settings.pop(RATE, None) if learning_rate is None else learning_rate
-        settings.pop(RATE, None)
+        usual = float(settings.pop(RATE, LEARNING_RATE))
         own_rates = dict(raw.get("learning_rates", {}))
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{recipe_file}: not a recipe: {error}") from None
@@ -119,7 +118,7 @@ def own_data(
     by_task = {task for rates in own_rates.values() if isinstance(rates, Mapping) for task in rates}
     if strange := sorted(map(str, by_task - known)):
         raise InputError(f"{recipe_file}: learning_rates names tasks that {task_def} does not have: {listed(strange)}")
-    rates = _rates(methods, own_rates, chosen, LEARNING_RATE if usual is None else usual, recipe_file)
+    rates = _rates(methods, own_rates, chosen, usual if learning_rate is None else learning_rate, recipe_file)
     try:
         shared = Shared(settings, methods, together)
     except (TypeError, ValueError) as error:

@@ -108,8 +108,8 @@ class Method:
             raise ValueError(f"times must be a number above zero, got {self.times!r}")
         if not isinstance(self.rate_of, str):
             raise TypeError(f"rate_of must be a method's name, got {self.rate_of!r}")
-        if rated := [task for task, settings in self.by_task.items() if "learning_rate" in settings]:
-            raise ValueError(f"by_task of {', '.join(rated)} holds a learning_rate; it belongs under learning_rates")
+        if rated := [task for task, settings in self.by_task.items() if RATE in settings]:
+            raise ValueError(f"by_task of {', '.join(rated)} holds a {RATE}; it belongs under learning_rates")
 
     def for_task(self, task: str) -> dict[str, Any]:
         """What the method adds to the shared settings for a task."""
@@ -150,10 +150,9 @@ class Shared:
             raw["methods"] = _read(path.parent / raw["methods"], "settings", "methods", "mtl")["methods"]
         try:
             methods = {name: Method(**entry) for name, entry in raw["methods"].items()}
-            if rated := [name for name, method in methods.items() if RATE in method.settings]:
-                raise ValueError(f"settings of {', '.join(rated)}: {RATE} belongs under learning_rates of an encoder")
-            if RATE in raw["settings"]:
-                raise ValueError(f"settings: {RATE} belongs under learning_rates of an encoder")
+            everywhere = {"settings": raw["settings"], **{name: method.settings for name, method in methods.items()}}
+            if rated := [where for where, settings in everywhere.items() if RATE in settings]:
+                raise ValueError(f"{', '.join(rated)}: {RATE} belongs under learning_rates of an encoder")
             mtl = raw["mtl"] if isinstance(raw["mtl"], list) else []
             return cls(raw["settings"], methods, tuple(mtl))
         except (TypeError, ValueError, AttributeError) as error:

@@ -356,7 +356,7 @@ def changing(folder: Path) -> Iterator[Study]:
 def _not_a_study(folder: Path) -> str:
     """Why a folder has no list of runs, and what to do."""
     if (folder / LOCK_FILE).exists():  # a sweep makes it first; train.py looks at the runs before they are listed
-        return "no sweep has come to list its runs here: give its --recipes and --methods once more"
+        return "no sweep has listed its runs here yet: give its --recipes and --methods once more"
     return "expected the --output_dir of studies.sweep"
 
 

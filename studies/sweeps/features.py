@@ -71,13 +71,15 @@ def make_features(study: Study, runs: Sequence[Run]) -> None:
         InputError: prepro_std.py finds something wrong with the rows.
     """
     missing: dict[tuple[str, str, str], dict[str, None]] = {}
+    notes: dict[str, None] = {}  # each once, however many methods a task is run with
     for settings in {(run.recipe, run.method): study.settings[run.recipe, run.method] for run in runs}.values():
         folder, tasks = ROOT / str(settings["data_dir"]), trained_tasks(settings)
         absent = [task.name for task in tasks if _is_missing(folder, task)]
-        print("".join(f"note: {line}\n" for task in tasks for line in _outdated(folder, task)), end="", flush=True)
+        notes.update(dict.fromkeys(line for task in tasks for line in _outdated(folder, task)))
         if absent and has_rows(folder.parent, tasks):
             key = (str(folder), _maker(settings, folder), str(settings.get("task_def", GLUE_TASKS)))
             missing.setdefault(key, {}).update(dict.fromkeys(absent))
+    print("".join(f"note: {line}\n" for line in notes), end="", flush=True)
     for (folder_name, model, task_def), names in missing.items():
         _prepare(Path(folder_name), model, task_def, names)
 

@@ -15,16 +15,13 @@ from dataclasses import dataclass, field, replace
 from data_utils.errors import InputError, raise_all
 from data_utils.strict import shown
 from studies.own_data import OwnData
-from studies.recipes import ALL, Recipes
+from studies.recipes import ALL, METHOD_FLAGS, NOT_IN_SETTINGS, Recipes
 from studies.study import OWN_FLAGS, STUDY_FILE, Run, Settings, Study
 from studies.suite import DEFAULT, ROOT, Suite, in_root
 from studies.sweeps.features import features_folder, make_features
 
 TRAIN = ROOT / "train.py"
-NOT_TO_CHANGE = frozenset(
-    """seed output_dir resume dry_run config data_dir init_checkpoint train_datasets optim optimizer baseline
-    device""".split()
-)
+NOT_TO_CHANGE = (NOT_IN_SETTINGS | METHOD_FLAGS) - {"task_def"}
 """Flags of train.py that the sweep sets itself, or that make a method or a recipe what it is."""
 OF_ENCODER = ("init_checkpoint", "data_dir")
 
@@ -84,13 +81,14 @@ class Request:
         source = self.source(study)
         if isinstance(source, Recipes):
             source.check_names()
-        pairs = [(recipe, method) for recipe in self.recipes for method in self.methods_of(recipe, study)]
+        methods = {recipe: self.methods_of(recipe, study) for recipe in self.recipes}
+        pairs = [(recipe, method) for recipe in self.recipes for method in methods[recipe]]
         settings = {pair: self._settings(*pair, study, overrides) for pair in pairs}
         self._check_used(settings.values(), {} if study.runs else overrides)
         runs = [
             Run(recipe, method, varied, seed)
             for recipe, seed in itertools.product(self.recipes, self.seeds)  # so that methods can soon be compared
-            for method in self.methods_of(recipe, study)
+            for method in methods[recipe]
             for varied in combinations(self.varied, settings[recipe, method])
         ]
         extended = replace(study, overrides=overrides)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,7 @@ BAD_RECIPES = {
         "settings: {seed: 3}\n",
         "recipe.yml: not a recipe: settings holds seed, which a recipe or a sweep sets",
     ),
+    "a usual rate that is none": ("settings: {learning_rate: fast}\n", "recipe.yml: not a recipe: .*'fast'"),
     "times text": (
         "methods: {mine: {settings: {}, rate_of: adamax, times: '2'}}\n",
         "recipe.yml: not a recipe: times must be a number above zero, got '2'",
@@ -220,6 +222,10 @@ def test_features_that_are_missing_or_older_than_their_rows_are_seen(
     features.make_features(study, [run])
     note = f"note: {place}/rows/mood_train.tsv is newer than {place}/rows/encoder/mood_train.json"
     assert note in capsys.readouterr().out
+    other = Run("encoder/mood", "pats", (), 1)
+    both = replace(study, runs=(run, other), settings={**study.settings, ("encoder/mood", "pats"): settings})
+    features.make_features(both, [run, other])
+    assert capsys.readouterr().out.count(note) == 1
 
 
 GRID = "--methods adamax,pats --seeds 1-2 --devices cpu"

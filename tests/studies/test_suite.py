@@ -123,5 +123,5 @@ def test_a_sweep_that_was_stopped_before_its_runs_were_listed_says_so(
     sweeper.study_folder.mkdir()
     (sweeper.study_folder / "study.lock").touch()
     assert sweeper("--devices cpu") == 2
-    assert "no sweep has come to list its runs here: give its --recipes and --methods" in capsys.readouterr().err
+    assert "no sweep has listed its runs here yet: give its --recipes and --methods" in capsys.readouterr().err
     assert sweeper() == 0
