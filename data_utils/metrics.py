@@ -50,8 +50,11 @@ def f1_micro(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def class_counts(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(rows, 2 classes + 1): the classes of labels and of predictions as zeros and a one, and whether they agree."""
-    classes = np.arange(1 + max(predictions.max(initial=0), labels.max(initial=0)))
+    """(rows, 2 classes + 1): the classes of labels and of predictions as zeros and a one, and whether they agree.
+
+    Classes are whatever the rows hold: ids, or names, as GLUE's diagnostic set has them.
+    """
+    classes = np.unique(np.concatenate([labels, predictions]))
     hits = [labels[:, None] == classes, predictions[:, None] == classes, (predictions == labels)[:, None]]
     return np.concatenate(hits, axis=1).astype(np.float64)
 
