@@ -106,7 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(
                 f"{', '.join(given)} would have no effect: {folders[0]} has no {STUDY_FILE}, it is no study"
             )
-        print(run_table.render([run_table.RunResult.load(folder) for folder in folders]))
+        ended, going_on = run_table.split_by_end(folders)
+        print(run_table.render(ended))
+        for folder in going_on:
+            print(f"{folder}: left out, the run has not ended; if nobody runs it, train.py --resume goes on with it")
         return 0
     if len(folders) > 1:
         raise InputError(f"{studies[0]} is a study: name it alone, one at a time")

@@ -11,6 +11,7 @@ from typing import Any
 from data_utils.errors import InputError
 
 RESULTS = "results.json"
+CONFIG = "config.yaml"
 LEGEND = "Dev scores in points out of 100: after the last epoch (after the best one @ its number)."
 WITH_TEST = " Test scores are of the best epoch's model."
 NOT_RUN = "-"
@@ -36,8 +37,9 @@ class TaskScore:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a table shows of one run; scores and averages in points, `wall_seconds` in seconds."""
+    """What a table shows of one run; scores and averages in points, `wall_seconds` in seconds, `folder` as given."""
 
+    folder: str
     optim: str
     seed: int
     tasks: dict[str, TaskScore]
@@ -59,17 +61,18 @@ class RunResult:
         if not path.is_file():
             raise InputError(f"{path}: no such file; the run has not finished, or the folder is not train.py's")
         try:
-            return cls._from_json(json.loads(path.read_bytes()))
+            return cls._from_json(str(run_dir), json.loads(path.read_bytes()))
         except KeyError as error:
             raise InputError(f"{path}: the key {error} is missing") from None
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: not a train.py result: {error}") from None
 
     @classmethod
-    def _from_json(cls, raw: dict[str, Any]) -> RunResult:
+    def _from_json(cls, folder: str, raw: dict[str, Any]) -> RunResult:
         tasks = {name: _task_score(entry) for name, entry in raw["tasks"].items()}
         average = raw["average"]
         return cls(
+            folder=folder,
             optim=str(raw["optim"]),
             seed=int(raw["seed"]),
             tasks=tasks,
@@ -78,6 +81,17 @@ class RunResult:
             samples_per_second=float(raw["samples_per_second"]),
             wall_seconds=float(raw["wall_seconds"]),
         )
+
+
+def split_by_end(folders: Sequence[Path]) -> tuple[list[RunResult], list[Path]]:
+    """The results of the runs that have ended, and the folders of those that are running or were cut off.
+
+    Raises:
+        InputError: a folder is no run or is damaged, or none of the runs has ended.
+    """
+    going_on = [folder for folder in folders if (folder / CONFIG).is_file() and not (folder / RESULTS).is_file()]
+    ended = [folder for folder in folders if folder not in going_on]
+    return [RunResult.load(folder) for folder in ended or going_on], going_on
 
 
 def _task_score(entry: dict[str, Any]) -> TaskScore:
@@ -91,7 +105,7 @@ def render(runs: Sequence[RunResult]) -> str:
     """Lay out runs as aligned plain text; a task that a run lacks shows as `-`."""
     # A task scored by another metric gets a column of its own: the two must not be compared.
     columns = list(dict.fromkeys((task, score.metric) for run in runs for task, score in run.tasks.items()))
-    header = ["optim", "seed", *(f"{task} {metric}" for task, metric in columns), "average", "samples/s", "wall"]
+    header = ["optim", "seed", *(f"{task} {metric}" for task, metric in columns), "average", "samples/s", "wall", "run"]
     rows = [header] + [_cells(run, columns) for run in runs]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -107,4 +121,5 @@ def _cells(run: RunResult, columns: Sequence[tuple[str, str]]) -> list[str]:
     ]
     minutes, seconds = divmod(round(run.wall_seconds), 60)
     average = f"{run.average_last:.2f} ({run.average_best:.2f})"
-    return [run.optim, str(run.seed), *shown, average, f"{run.samples_per_second:.0f}", f"{minutes}:{seconds:02d}"]
+    speed, wall = f"{run.samples_per_second:.0f}", f"{minutes}:{seconds:02d}"
+    return [run.optim, str(run.seed), *shown, average, speed, wall, run.folder]

@@ -46,13 +46,14 @@ def test_the_table_is_aligned_and_complete(tmp_path: Path, capsys: pytest.Captur
         write_run(tmp_path / "a", result("adamax", cola=("MCC", 58.84, 60.1, 2))),
         write_run(tmp_path / "b", result("pats_adamax", cola=("MCC", 59.9, 62.2, 10), rte=("ACC", 73.8, 75.1, 1.5))),
     ]
-    assert main([str(run) for run in runs]) == 0
+    a, b = map(str, runs)
+    assert main([a, b]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "Dev scores in points out of 100: after the last epoch (after the best one @ its number).",
-        "optim        seed  cola MCC           rte ACC             average        samples/s  wall",
-        "-" * 88,
-        "adamax       1     58.84 (60.10 @2)   -                   58.86 (60.04)  102        2:05",
-        "pats_adamax  1     59.90 (62.20 @10)  73.80 (75.10 @1.5)  58.86 (60.04)  102        2:05",
+        "optim        seed  cola MCC           rte ACC             average        samples/s  wall  run",
+        "-" * (90 + len(a)),
+        "adamax       1     58.84 (60.10 @2)   -                   58.86 (60.04)  102        2:05  " + a,
+        "pats_adamax  1     59.90 (62.20 @10)  73.80 (75.10 @1.5)  58.86 (60.04)  102        2:05  " + b,
     ]
 
 
@@ -65,6 +66,18 @@ def test_scores_of_different_metrics_never_share_a_column(tmp_path: Path) -> Non
     assert "mrpc F1" in header and "mrpc ACC" in header
     assert first.split()[2:5] == ["90.00", "(90.00", "@1)"] and first.split()[5] == "-"
     assert second.split()[2] == "-" and second.split()[3] == "85.00"
+
+
+def test_a_run_that_goes_on_is_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = write_run(tmp_path / "ended", result("adamax", cola=("MCC", 58.84, 60.1, 2)))
+    going_on = tmp_path / "going_on"
+    going_on.mkdir()
+    (going_on / "config.yaml").write_text("seed: 1\n", encoding="utf-8")
+    assert main([str(going_on), str(ended)]) == 0
+    *_, row, note = capsys.readouterr().out.splitlines()
+    assert row.endswith(str(ended)) and note.startswith(f"{going_on}: left out, the run has not ended")
+    assert main([str(going_on)]) == 2
+    assert "the run has not finished" in capsys.readouterr().err
 
 
 BAD_RUNS = {
@@ -97,6 +110,6 @@ def test_a_folder_that_is_no_run_is_named(
 def test_test_scores_are_shown_where_there_are_some() -> None:
     raw = result("adamax", rte=("ACC", 65.0, 66.0, 2), cola=("MCC", 30.0, 31.0, 1))
     raw["tasks"]["rte"]["test"] = {"score": 61.25}
-    text = render([RunResult._from_json(raw)])
+    text = render([RunResult._from_json("runs/a", raw)])
     assert "66.00 @2, test 61.25)" in text and "31.00 @1)" in text
     assert text.splitlines()[0].endswith("Test scores are of the best epoch's model.")
