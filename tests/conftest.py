@@ -12,7 +12,7 @@ import pytest
 from data_utils.features import FeatureSet
 from data_utils.task_def import DataFormat, TaskDef, TaskType
 
-pytest_plugins = ["tests.triton_marks"]
+pytest_plugins = ["tests.threads", "tests.triton_marks"]
 
 
 @pytest.fixture
