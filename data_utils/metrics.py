@@ -2,6 +2,9 @@
 
 Early in training a model often predicts one class or one value for all rows. Correlations are undefined there;
 this module reports 0.0 (no correlation found), without a warning, so that curves and averages stay numbers.
+
+scikit-learn and SciPy are imported where they are used: with what they bring, pandas above all, they take a third of a
+program's start, and most runs need neither.
 """
 
 from __future__ import annotations
@@ -10,8 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
-from sklearn import metrics
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 """Predictions and labels, (rows,) each."""
@@ -41,12 +42,16 @@ def f1_of(sums: np.ndarray) -> float:
 
 def f1_macro(predictions: np.ndarray, labels: np.ndarray) -> float:
     """F1 of each class, and of these the mean."""
-    return float(metrics.f1_score(labels, predictions, average="macro", zero_division=0))
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predictions, average="macro", zero_division=0))
 
 
 def f1_micro(predictions: np.ndarray, labels: np.ndarray) -> float:
     """F1 over all classes together, which is the accuracy where each row has one class."""
-    return float(metrics.f1_score(labels, predictions, average="micro", zero_division=0))
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predictions, average="micro", zero_division=0))
 
 
 def class_counts(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -89,7 +94,9 @@ def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Spearman's rank correlation; 0 where one side is constant."""
     if _constant(predictions) or _constant(labels):
         return 0.0
-    return pearson(stats.rankdata(predictions), stats.rankdata(labels))
+    from scipy.stats import rankdata
+
+    return pearson(rankdata(predictions), rankdata(labels))
 
 
 def _constant(values: np.ndarray) -> bool:
@@ -101,8 +108,10 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
 
     A class that no row has, or that all rows have, cannot be ranked and is left out; 0.5 (chance) if none is left.
     """
+    from sklearn.metrics import roc_auc_score
+
     classes = [1] if scores.shape[1] == 2 else range(scores.shape[1])
-    areas = [metrics.roc_auc_score(labels == c, scores[:, c]) for c in classes if not _constant(labels == c)]
+    areas = [roc_auc_score(labels == c, scores[:, c]) for c in classes if not _constant(labels == c)]
     return float(np.mean(areas)) if areas else 0.5
 
 
@@ -137,13 +146,17 @@ def entity_f1(counts: np.ndarray) -> float:
 
 def of_classes(predictions: np.ndarray, labels: np.ndarray, n_class: int) -> list[dict[str, float]]:
     """Precision, recall, F1 (0 where there is nothing to count) and rows of each class."""
-    found = metrics.precision_recall_fscore_support(labels, predictions, labels=range(n_class), zero_division=0)
+    from sklearn.metrics import precision_recall_fscore_support
+
+    found = precision_recall_fscore_support(labels, predictions, labels=range(n_class), zero_division=0)
     return [_shares(p, r, f, n) for p, r, f, n in zip(*found, strict=True)]
 
 
 def confusion(predictions: np.ndarray, labels: np.ndarray, n_class: int) -> np.ndarray:
     """(n_class, n_class) int: how many rows of the class that the line stands for were taken for that of the column."""
-    counts: np.ndarray = metrics.confusion_matrix(labels, predictions, labels=range(n_class))
+    from sklearn.metrics import confusion_matrix
+
+    counts: np.ndarray = confusion_matrix(labels, predictions, labels=range(n_class))
     return counts
 
 
