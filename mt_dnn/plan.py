@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
 import torch
@@ -22,6 +22,9 @@ from mt_dnn.objectives.distill import kd_loss
 from mt_dnn.objectives.smart import measure
 from mt_dnn.record.results import MEAN
 from mt_dnn.sampling import STEADY, MultiTaskSampler
+
+LATE = 0.2
+"""The share of a run's updates above which RecAdam's pull takes more of it than its authors let it take."""
 
 
 def describe(
@@ -88,18 +91,30 @@ def _pooler(config: TrainConfig, encoder: Encoder) -> str:
 
 
 def _values(config: TrainConfig, updates: int) -> list[str]:
-    """What is the methods' own, a line each, and a warning where RecAdam's task comes too late."""
+    """What is the methods' own, a line each."""
     lines = [f"         {config.method.optim_options}"] * (config.method.optim_options is not None)
     for record in config.in_use:
+        record = record.of_run(updates) if isinstance(record, RecAdamConfig) else record
         values = {field.metadata["flag"].partition("_")[2]: getattr(record, field.name) for field in fields(record)}
         shown = [f"{name} {v:g}" if isinstance(v, float) else f"{name} {v}" for name, v in values.items()]
         lines.append(f"         {(type(record).__doc__ or '').rstrip('.')}: {', '.join(shown)}")
-        if isinstance(record, RecAdamConfig) and record.anneal_t0 > updates / 2:
-            lines.append(
-                f"note     of {updates:,} updates the first {record.anneal_t0:,g} hold the encoder to its pretrained "
-                "weights; for so short a run take a lower --recadam_anneal_t0"
-            )
+        if isinstance(record, RecAdamConfig):
+            lines += _recadam_notes(record, updates, config.method.learning_rate)
     return lines
+
+
+def _recadam_notes(recadam: RecAdamConfig, updates: int, rate: float) -> Iterator[str]:
+    """Where the task comes too late, and where the pull is so strong that its strength says nothing."""
+    if recadam.anneal_t0 > updates * LATE:
+        yield (
+            f"note     of {updates:,} updates the first {recadam.anneal_t0:,g} hold the encoder to its pretrained "
+            "weights; for so short a run take a lower --recadam_anneal_t0, such as 0.1, a tenth of it"
+        )
+    if (pull := rate * recadam.pretrain_cof) > 1:
+        yield (
+            f"note     --recadam_pretrain_cof times the learning rate is {pull:g}, and a pull above 1 counts as 1: up "
+            "to anneal_t0 the encoder stands still"
+        )
 
 
 def _objective_lines(config: TrainConfig, objective: Objective, tasks: Sequence[TaskDef]) -> list[str]:

@@ -74,8 +74,9 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
         config.sampling,
         seed,
     )
-    optimizer = make_optimizer(model, config, trained)
-    schedule = linear_schedule(optimizer, warmup=config.loop.warmup, total_steps=len(sampler) * config.loop.epochs)
+    updates = len(sampler) * config.loop.epochs
+    optimizer = make_optimizer(model, config, trained, updates)
+    schedule = linear_schedule(optimizer, warmup=config.loop.warmup, total_steps=updates)
     precision = Precision(device, fp16=config.loop.fp16, bf16=config.loop.bf16)
     return Trainer(
         config=config,
@@ -153,8 +154,10 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig, tasks: Sequence[TaskDef]) -> torch.optim.Optimizer:
-    """The configured optimizer over the model's parameter groups.
+def make_optimizer(
+    model: nn.Module, config: TrainConfig, tasks: Sequence[TaskDef], updates: int
+) -> torch.optim.Optimizer:
+    """The configured optimizer over the model's parameter groups, for a run of so many updates.
 
     Raises:
         InputError: an encoder of unknown make, or an optimizer of the user's own that will not do.
@@ -176,7 +179,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig, tasks: Sequence[TaskDe
             eps=method.adam_eps,
             pats=config.pats,
             sage=config.sage,
-            recadam=config.recadam,
+            recadam=config.recadam.of_run(updates),
             seed=stream_seed(config.loop.seed, "noise"),
             options=parse_options(method.optim_options) if method.optim_options is not None else None,
         )

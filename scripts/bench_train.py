@@ -156,11 +156,12 @@ def hugging_face(plan: Trainer, updates: int, setting: str) -> tuple[transformer
     """Trainer over the rows and with the settings of `plan`, and what times it."""
     (item,) = plan.state.data.values()
     config, name = plan.config, plan.config.data.init_checkpoint
+    total = plan.state.updates * config.loop.epochs
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     transformers.set_seed(config.loop.seed)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(name, num_labels=item.task.n_class)
-    optimizer = make_optimizer(model, config, [item.task]) if setting == "same" else None
+    optimizer = make_optimizer(model, config, [item.task], total) if setting == "same" else None
     watch = StopWatch()
     more: dict[str, Any] = {"optim": "adamw_torch_fused"}
     if setting == "grouped":

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -54,7 +54,7 @@ class RecAdamConfig(Hyperparameters):
         symbol="t0",
         flag="recadam_anneal_t0",
         within="[0, ∞)",
-        help="the update in which task and pull weigh the same; well below the run's updates",
+        help="the update in which task and pull weigh the same; `train.py` takes a value below 1 as a share of all",
     )
     pretrain_cof: float = hyperparameter(
         5000.0,
@@ -63,6 +63,10 @@ class RecAdamConfig(Hyperparameters):
         within="[0, ∞)",
         help="strength of the pull to the pretrained weights; 0: none, the task is merely learned later",
     )
+
+    def of_run(self, updates: int) -> RecAdamConfig:
+        """For a run of so many updates: an `anneal_t0` below 1 is a share of them, as a warm-up is."""
+        return replace(self, anneal_t0=self.anneal_t0 * updates) if self.anneal_t0 < 1 else self
 
     def problems(self) -> list[str]:
         """As of any record, and a `k` that would have no effect."""

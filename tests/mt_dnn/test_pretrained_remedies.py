@@ -106,7 +106,21 @@ def test_the_plan_tells(workshop: Workshop, tmp_path: Path, capsys: pytest.Captu
     assert "method   recadam_adamax, Mixout in place of the encoder's dropout" in told
     assert re.search(r"anneal_fun sigmoid, anneal_k 0\.5, anneal_t0 250, pretrain_cof 5000", told) and "p 0.6" in told
     assert "the first 250 hold the encoder to its pretrained weights" in told
+    assert "--recadam_pretrain_cof times the learning rate is 5, and a pull above 1 counts as 1" in told
     assert "drawn to the pretrained weights" in told and "plain step" in told
+
+
+def test_a_middle_below_one_is_a_share_of_the_updates(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = workshop.flags(tmp_path, *COMMON, *RECADAM, "--recadam_anneal_t0", "0.125", "--recadam_pretrain_cof", "5")
+    trainer = build_trainer(load_config(flags, ""))
+    updates = trainer.state.updates * trainer.config.loop.epochs
+    assert {group["anneal_t0"] for group in trainer.state.optimizer.param_groups} == {updates / 8}
+    assert trainer.config.recadam.anneal_t0 == 0.125, "what is saved, and read by a run that goes on, is the flag"
+    assert train.main([*flags, "--dry_run"]) == 0
+    told = capsys.readouterr().out
+    assert f"anneal_t0 {updates / 8:g}" in told and "the first" not in told and "counts as 1" not in told
 
 
 @pytest.mark.parametrize(
