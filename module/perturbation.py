@@ -12,7 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedModel
+
+LENGTH = 3
+"""Tokens of the row that a model is tried with: no multiple of what models fill rows up to."""
 
 
 def word_embeddings(model: PreTrainedModel) -> nn.Embedding:
@@ -34,7 +38,8 @@ def perturbed(model: PreTrainedModel, perturbation: Tensor | None) -> Iterator[N
         return
 
     def add(layer: nn.Module, ids: tuple[Any, ...], output: Tensor) -> Tensor:
-        return output + perturbation
+        places = output.shape[1] - perturbation.shape[1]  # that the model has added: Longformer fills up its windows
+        return output + functional.pad(perturbation, (0, 0, 0, max(places, 0)))
 
     handle = word_embeddings(model).register_forward_hook(add)
     try:
@@ -46,9 +51,9 @@ def perturbed(model: PreTrainedModel, perturbation: Tensor | None) -> Iterator[N
 @torch.no_grad()
 def check_perturbable(model: PreTrainedModel) -> None:
     """Raise ValueError unless a perturbation of its word embeddings changes what the model gives."""
-    ids, whole = torch.zeros((1, 1), dtype=torch.long), torch.ones((1, 1), dtype=torch.long)
+    ids, whole = torch.zeros((1, LENGTH), dtype=torch.long), torch.ones((1, LENGTH), dtype=torch.long)
     # All numbers differ: of an equal shift, normalisation would leave nothing.
-    moved = torch.arange(1.0, word_embeddings(model).embedding_dim + 1).expand(1, 1, -1)
+    moved = torch.arange(1.0, word_embeddings(model).embedding_dim + 1).expand(1, LENGTH, -1)
     module: nn.Module = model
     training = module.training
     module.eval()

@@ -72,8 +72,11 @@ class Tokens:
         return torch.segment_reduce(norms.square(), "sum", lengths=self.lengths, unsafe=True).sqrt()
 
     def direction(self, gradient: Tensor, order: str, level: str) -> Tensor:
-        """The gradient (tokens, width) divided by its norms; zero where it is zero."""
-        return gradient / self.norms(gradient, order, level).clamp(min=torch.finfo(gradient.dtype).tiny)
+        """The gradient (tokens, width) divided by its norms, however small it is; zero where it is zero."""
+        tiny = torch.finfo(gradient.dtype).tiny
+        # By the largest number first: squares of small ones would be zero, and so the norm of what is none.
+        whole = gradient / self.norms(gradient, "inf", level).clamp(min=tiny)
+        return whole if order == "inf" else whole / self.norms(whole, order, level).clamp(min=tiny)
 
     def within(self, values: Tensor, most: float, order: str, level: str) -> Tensor:
         """The nearest (tokens, width) with norms of at most `most`."""

@@ -13,12 +13,13 @@ from module.perturbation import check_perturbable, word_embeddings
 from tests.tiny_models import FAMILIES, write_tiny_encoder
 
 
+@pytest.mark.parametrize("length", [4, 5], ids=["a whole window", "more than a window"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_perturbation_is_another_embedding(family: str, tmp_path: Path) -> None:
+def test_a_perturbation_is_another_embedding(family: str, length: int, tmp_path: Path) -> None:
     """The difference of two tokens' embeddings, added to one of them, gives the output of the other."""
     encoder = load_encoder(str(write_tiny_encoder(tmp_path / family, family)), seed=0)
     check_perturbable(encoder.model)
-    ids, mask = torch.tensor([[5, 7, 9, 8]]), torch.ones((1, 4), dtype=torch.long)
+    ids, mask = torch.tensor([[5, 7, 9, 8, 6]])[:, :length], torch.ones((1, length), dtype=torch.long)
     other = ids.clone()
     other[0, 2] = 11
     table = word_embeddings(encoder.model).weight

@@ -26,10 +26,10 @@ LABELS = [1, 0, 1]
 TASK = TaskDef(
     name="toy", data_format=DataFormat.PremiseOnly, task_type=TaskType.Classification, n_class=2, loss_weight=1.5
 )
-TABLE, WEIGHT, OUT = (
-    torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+PARAMETERS = TABLE, WEIGHT, OUT = [
+    torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
     for seed, shape in enumerate([(7, WIDTH), (WIDTH, WIDTH), (WIDTH, 2)])
-)
+]
 
 
 def of_text(embeddings: Tensor) -> Tensor:
@@ -59,6 +59,19 @@ def packed() -> tuple[Batch, Callable[[str, dict[str, Tensor]], Tensor]]:
     return batch, forward
 
 
+@pytest.fixture(autouse=True)
+def no_gradients() -> None:
+    for parameter in PARAMETERS:
+        parameter.grad = None
+
+
+def assert_gradients(expected: Tensor) -> None:
+    """The parameters have the gradients of a number in float64: what is detached in one of the two shows here."""
+    for parameter, slope in zip(PARAMETERS, torch.autograd.grad(expected, PARAMETERS), strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, slope, rtol=1e-4, atol=1e-5 * slope.abs().max().item())
+
+
 def gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     at = at.clone().requires_grad_()
     return torch.autograd.grad(function(at), at)[0]
@@ -82,20 +95,24 @@ def test_smart_is_its_papers_steps(order: str, level: str, steps: int) -> None:
     (term,) = Smart(SMARTConfig(p_norm=order, norm_level=level, **config), WIDTH)(forward, TASK, batch)
     torch.manual_seed(3)
     starts = (0.1 * torch.randn(sum(map(len, TEXTS)), WIDTH)).double().split([len(text) for text in TEXTS])
-    expected = 0.0
+    term.backward()
+    expected, differentiable = 0.0, torch.zeros(())
     for text, label, delta in zip(TEXTS, LABELS, starts, strict=True):
         embeddings = TABLE[torch.tensor(text)]
         clean = of_text(embeddings)
         for _ in range(steps):
             slope = gradient(lambda d, e=embeddings, c=clean: symmetric_kl(of_text(e + d), c), delta)
             delta = smart_step(delta, slope, step_size=0.3, epsilon=0.4, order=order, by_token=level == "token")
-        apart = divergence("SymKlCriterion", of_text(embeddings + delta).tolist(), clean.tolist())
+        moved = of_text(embeddings + delta)
+        apart = divergence("SymKlCriterion", moved.tolist(), clean.tolist())
         expected += 1.5 * (cross_entropy(clean, label).item() + 2.0 * apart)
+        differentiable = differentiable + 1.5 * (cross_entropy(clean, label) + 2.0 * symmetric_kl(moved, clean))
     assert term.item() == pytest.approx(expected, rel=1e-4)
+    assert_gradients(differentiable)  # through both outputs, with the perturbation as it is
 
 
 @pytest.mark.parametrize("max_norm", [0.0, 0.5])
-@pytest.mark.parametrize("scale", [1.0, 1e-6])
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e-25])
 def test_freelb_is_its_papers_steps(max_norm: float, scale: float) -> None:
     """Whatever factor the update gives each term's gradient: the loss scale, or one over the units."""
     batch, forward = packed()
@@ -103,20 +120,20 @@ def test_freelb_is_its_papers_steps(max_norm: float, scale: float) -> None:
     torch.manual_seed(3)
     terms = []
     for term in FreeLB(config, WIDTH)(forward, TASK, batch):
-        if term.requires_grad:  # nothing but the perturbation, which the last term goes without
-            (term * scale).backward()
+        (term * scale).backward()
         terms.append(term.item())
     torch.manual_seed(3)
     uniform = torch.zeros(sum(map(len, TEXTS)), WIDTH).uniform_(-1, 1).double()
-    expected = np.zeros(3)
+    expected = [torch.zeros(())] * 3
     for text, label, start in zip(TEXTS, LABELS, uniform.split([len(text) for text in TEXTS]), strict=True):
         embeddings, delta = TABLE[torch.tensor(text)], freelb_start(start, 0.6)
         for step in range(3):
-            expected[step] += 1.5 * cross_entropy(of_text(embeddings + delta), label).item() / 3
+            expected[step] = expected[step] + 1.5 * cross_entropy(of_text(embeddings + delta), label) / 3
             slope = gradient(lambda d, e=embeddings, y=label: cross_entropy(of_text(e + d), y), delta)
             delta = freelb_step(delta, slope, step_size=0.4, max_norm=max_norm)
-    assert terms == pytest.approx(list(expected), rel=1e-4)
+    assert terms == pytest.approx([term.item() for term in expected], rel=1e-4)
     assert terms[0] < terms[1], "the ascent does not ascend"
+    assert_gradients(scale * torch.stack(expected).sum())
 
 
 @pytest.mark.parametrize("kind", [TaskType.Classification, TaskType.Regression])
@@ -135,18 +152,21 @@ def test_rdrop_is_its_papers_objective_halved(kind: TaskType) -> None:
         return (both + torch.cat([torch.zeros(3, 2), shift.expand(3, 2)]))[:, :width]
 
     (term,) = RDrop(RDropConfig(alpha=0.7))(disturbed, task, batch)
-    expected = 0.0
+    term.backward()
+    expected, differentiable = 0.0, torch.zeros(())
     for text, label in zip(TEXTS, LABELS, strict=True):
         one = of_text(TABLE[torch.tensor(text)])[:width]
         other = one + shift.double()[:width]
         if kind is TaskType.Classification:
-            losses = cross_entropy(one, label).item() + cross_entropy(other, label).item()
-            apart = divergence("SymKlCriterion", one.tolist(), other.tolist()) / 2
+            losses = cross_entropy(one, label) + cross_entropy(other, label)
+            apart, moving = divergence("SymKlCriterion", one.tolist(), other.tolist()) / 2, symmetric_kl(one, other) / 2
         else:
-            losses = (one.item() - label) ** 2 + (other.item() - label) ** 2
-            apart = (one.item() - other.item()) ** 2
-        expected += (losses + 0.7 * apart) / 2
+            losses = ((one - label) ** 2 + (other - label) ** 2).sum()
+            apart, moving = (one.item() - other.item()) ** 2, ((one - other) ** 2).sum()
+        expected += (losses.item() + 0.7 * apart) / 2
+        differentiable = differentiable + (losses + 0.7 * moving) / 2
     assert term.item() == pytest.approx(expected, rel=1e-4)
+    assert_gradients(differentiable)
 
 
 def test_freelbs_dropout_hides_the_same_in_every_step() -> None:
@@ -159,8 +179,7 @@ def test_freelbs_dropout_hides_the_same_in_every_step() -> None:
 
     for _ in range(2):
         for term in FreeLB(FreeLBConfig(steps=3), WIDTH)(with_dropout, TASK, batch):
-            if term.requires_grad:
-                term.backward()
+            term.backward()
     assert all(torch.equal(mask, masks[0]) for mask in masks[:3])
     assert all(torch.equal(mask, masks[3]) for mask in masks[3:])
     assert not torch.equal(masks[0], masks[3])
