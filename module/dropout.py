@@ -46,6 +46,18 @@ class FastDropout(nn.Dropout):
         return super().forward(values)
 
 
+def probabilities(layer: nn.Module) -> dict[str, float]:
+    """A layer's own probabilities of dropout by attribute, also those that it keeps as numbers, as Longformer does."""
+    found = {"p": layer.p} if isinstance(layer, nn.Dropout) else {}
+    kept = vars(layer).items()
+    return found | {name: value for name, value in kept if name.endswith("dropout") and isinstance(value, float)}
+
+
+def drops_out(model: nn.Module) -> bool:
+    """Whether anything in a model drops out in training."""
+    return any(p > 0 for layer in model.modules() for p in probabilities(layer).values())
+
+
 def attention(
     module: nn.Module,
     query: Tensor,

@@ -54,7 +54,8 @@ class Mixout(nn.Module):
     """
 
     def __init__(self, encoder: nn.Module, p: float) -> None:
-        from .dropout import FastDropout  # imports transformers, which who only asks for the flags need not load
+        # It imports transformers, which who only asks for the flags need not load.
+        from .dropout import FastDropout, probabilities
 
         super().__init__()
         self.p = p
@@ -63,7 +64,8 @@ class Mixout(nn.Module):
         for name, layer in encoder.named_modules():
             if name.split(".")[0] == "pooler":
                 continue
-            _switch_off_dropout(layer)
+            for attribute in probabilities(layer):
+                setattr(layer, attribute, 0.0)
             if isinstance(layer, nn.Linear):
                 key = name.replace(".", "/")  # a dot would be a submodule's
                 self.register_buffer(key, layer.weight.detach().clone(), persistent=False)
@@ -92,12 +94,3 @@ class Mixout(nn.Module):
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(weights[name])
-
-
-def _switch_off_dropout(layer: nn.Module) -> None:
-    """Set a layer's own probabilities of dropout to 0, also those that it keeps as numbers, as Longformer does."""
-    if isinstance(layer, nn.Dropout):
-        layer.p = 0.0
-    for name, value in vars(layer).items():
-        if name.endswith("dropout") and isinstance(value, float):
-            setattr(layer, name, 0.0)

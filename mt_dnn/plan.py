@@ -11,6 +11,7 @@ import torch
 from data_utils.cli import columns
 from data_utils.model_folder import encoder_source
 from data_utils.task_def import TaskDef
+from module.dropout import drops_out
 from module.encoder import Encoder
 from module.optim import RecAdamConfig, spec_of
 from mt_dnn.config import TrainConfig
@@ -25,6 +26,10 @@ from mt_dnn.sampling import STEADY, MultiTaskSampler
 
 LATE = 0.2
 """The share of a run's updates above which RecAdam's pull takes more of it than its authors let it take."""
+
+SEEN_IN_BF16 = 3e-3
+"""From here on SMART's gradient in the perturbation is in bfloat16 what it is in float32 (MiniLM: their cosine is 0.98;
+with the paper's 1e-5 it is 0.3)."""
 
 
 def describe(
@@ -52,6 +57,7 @@ def describe(
         f"warmup {loop.warmup:g}, seed {loop.seed}",
         *_values(config, len(sampler) * loop.epochs),
         *_objective_lines(config, objective, [item.task for item in data.values()]),
+        *_dropout_notes(config, model),
         f"encoder  {encoder_source(config.data.init_checkpoint)} ({encoder.config.model_type}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device.type}{spread}, {precision}, "
         f"rows {'packed' if packing else 'padded'}{', lines in buckets of sizes' * config.data.pad_to_buckets}",
@@ -126,6 +132,21 @@ def _objective_lines(config: TrainConfig, objective: Objective, tasks: Sequence[
         measures = ", ".join(f"{measure(task)} ({task.name})" for task in tasks)
         lines.append(f"         the output's movement is measured by {measures} (adv_loss)")
     return lines
+
+
+def _dropout_notes(config: TrainConfig, model: MTDNN) -> Iterator[str]:
+    """Where a remedy does little without the dropout that the encoder does not have."""
+    if drops_out(model.encoder):
+        return
+    if config.method.objective == "rdrop":
+        apart = "differ by the heads' dropout alone" if drops_out(model) else "are the same: this is plain fine-tuning"
+        yield f"note     nothing drops out in the encoder, so R-Drop's two outputs {apart}"
+    smallest = min(config.smart.noise_var, config.smart.epsilon)
+    if config.method.objective == "smart" and config.loop.bf16 and smallest < SEEN_IN_BF16:
+        yield (
+            f"note     nothing drops out in the encoder, and a perturbation of {smallest:g} is lost where --bf16 "
+            f"rounds: leave out --bf16, or take {SEEN_IN_BF16:g} or more for --adv_noise_var and --adv_epsilon"
+        )
 
 
 def _head_lines(data: Mapping[str, TaskData], model: MTDNN) -> list[str]:

@@ -7,6 +7,7 @@ line of that uid, and so on.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -95,12 +96,19 @@ def joined_to_rows(features: FeatureSet, path: Path, key: str) -> SoftLabels:
     Raises:
         InputError: for up to ten lines, with file, line and what was found: no row of soft labels, other label names or
             another order, a wrong number of outputs or of numbers an output, numbers that are not finite, a uid for the
-            second time. Rows without a line. A file that cannot be read.
+            second time. A uid that stands for several rows. Rows without a line. Probabilities in place of logits. A
+            file that cannot be read.
     """
     rows: dict[str, list[int]] = {}
     for row, uid in enumerate(features.uids):
         rows.setdefault(uid, []).append(row)
-    width, learned = features.task.kind.width(features.task), features.task.kind.distilled(features)
+    kind = features.task.kind
+    if twice := [uid for uid, count in Counter(kind.uids(features)).items() if count > 1]:
+        raise InputError(
+            f"{path}: {features.stem} has {len(twice):,} uids that stand for several rows, so that their soft labels "
+            f"cannot be told apart: {listed(twice)}; give every row its own"
+        )
+    width, learned = kind.width(features.task), kind.distilled(features)
     logits = np.zeros((len(learned), width), dtype=np.float32)
     seen: dict[str, list[int]] = {}  # the numbers of the lines of each uid
     problems = Problems(path)
@@ -121,6 +129,7 @@ def joined_to_rows(features: FeatureSet, path: Path, key: str) -> SoftLabels:
             problems.add(number, str(error))
     raise_all(problems.messages())
     _check_complete(features, path, rows, seen)
+    _check_logits(features, path, key, logits[learned])
     return SoftLabels(logits, str(path), Fingerprint.of(path).sha256)
 
 
@@ -160,6 +169,18 @@ def _outputs(features: FeatureSet, entry: Mapping[str, Any], key: str, count: in
         if not all(type(value) in (int, float) and abs(value) <= MAX_FLOAT32 for value in output):
             raise InputError(f"{key} must hold finite numbers, got {shown(output)}")
     return np.array(values, dtype=np.float32).reshape(count, width)
+
+
+def _check_logits(features: FeatureSet, path: Path, key: str, outputs: np.ndarray) -> None:
+    """Raise `InputError` where all outputs (outputs, width) are probabilities, as MT-DNN's own predictions are.
+
+    As logits they would say next to nothing: (0.99, 0.01) is 0.73 to 0.27 then.
+    """
+    if outputs.shape[1] > 1 and outputs.min(initial=0) >= 0 and np.allclose(outputs.sum(axis=1), 1, rtol=0, atol=1e-3):
+        raise InputError(
+            f"{path}: {key} of {features.stem} looks like probabilities, as no number is below 0 and each output "
+            "adds up to 1; expected logits, such as the logarithms of these"
+        )
 
 
 def _check_complete(

@@ -9,17 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import predict
 import train
+from data_utils.errors import InputError
+from data_utils.features import FeatureSet
 from data_utils.fingerprints import Fingerprint
+from data_utils.kinds.kind import softmax
 from data_utils.task_def import DataFormat, TaskDef, TaskType
 from mt_dnn.batching import SOFT, Batch
 from mt_dnn.objectives import criterion
 from mt_dnn.objectives.distill import Distillation, kd_loss
+from mt_dnn.teachers import joined_to_rows
 from tests.conftest import Workshop
 from tests.crash import train_until
 from tests.reference.distillation import hard_loss, kl_to_teacher, squared_difference
@@ -232,6 +237,10 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "text": (edited(lambda lines: lines[0].update(logits=["a", 1])), ".jsonl:1: logits must hold finite numbers"),
     "large": (edited(lambda lines: lines[0].update(logits=[1e300, 1])), ".jsonl:1: logits must hold finite numbers"),
     "no logits": (edited(lambda lines: lines[0].pop("logits")), ".jsonl:1: expected a JSON object with uid and logits"),
+    "probabilities": (
+        edited(lambda lines: [line.update(logits=softmax(np.array(line["logits"])).tolist()) for line in lines]),
+        ".jsonl: logits of sst_train looks like probabilities",
+    ),
     "no JSON": (lambda path: path.write_text("x\n"), ".jsonl:1: not a JSON object"),
 }
 
@@ -247,6 +256,15 @@ def test_wrong_soft_labels_are_named(
     assert train.main(flags) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_rows_that_share_a_uid_cannot_have_soft_labels(
+    make_features: Callable[..., FeatureSet], tmp_path: Path
+) -> None:
+    """By their order they would be swapped wherever the teacher read them in another one."""
+    features = replace(make_features([np.array([5, 7])] * 3, [0, 1, 0]), uids=["a", "a", "b"])
+    with pytest.raises(InputError, match="toy_train has 1 uids that stand for several rows, .*: a; give every row"):
+        joined_to_rows(features, tmp_path / "soft.jsonl", "logits")
 
 
 @pytest.mark.parametrize(

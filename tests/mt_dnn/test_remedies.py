@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import train
 from mt_dnn.config import load_config
 from mt_dnn.objectives.embeddings import Tokens
+from mt_dnn.objectives.rdrop import twice
 from mt_dnn.objectives.smart import Smart, SMARTConfig
 from mt_dnn.setup import build_trainer
 from mt_dnn.trainer import Trainer
@@ -208,3 +209,33 @@ def test_a_measure_that_does_not_fit_is_refused_and_only_smart_heeds_it(
     assert train.main(workshop.flags(tmp_path / "run", *flags, *SMART)) == 2
     assert "task 'stsb': adv_loss JSCriterion does not fit a Regression task" in capsys.readouterr().err
     assert train.main(workshop.flags(tmp_path / "run", *flags, *RDROP)) == 0
+
+
+@pytest.mark.parametrize("packing", ["on", "off"])
+@pytest.mark.parametrize("task", ["cola", "share", "ner", "pick", "asked"])
+def test_rdrops_copies_are_read_each_by_itself(task: str, packing: str, kinds: Workshop, tmp_path: Path) -> None:
+    """Two dropout masks are two only if the second output comes from the second copy's tokens."""
+    where = ["--task_def", str(kinds.data_dir.parents[1] / "tasks.yml"), "--packing", packing]
+    trainer = build_trainer(load_config(kinds.flags(tmp_path, "--train_datasets", task, *where), ""))
+    model, draw = trainer.parallel.model.eval(), next(iter(trainer.sampler.epoch(0)))
+    inputs = trainer.collator(trainer.state.data[task].train, draw.rows).inputs
+    once, both = model(task, inputs), twice(inputs)
+    torch.testing.assert_close(model(task, both), torch.cat([once, once]), rtol=1e-5, atol=1e-6)
+    both["input_ids"][len(inputs["input_ids"]) :] = 7
+    one, other = model(task, both).chunk(2)
+    torch.testing.assert_close(one, once, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(other, once, rtol=1e-2, atol=1e-3)
+
+
+def test_the_plan_tells_what_a_remedy_lacks_without_dropout(workshop: Workshop, tmp_path: Path) -> None:
+    still = ["--init_checkpoint", str(without_dropout(workshop, tmp_path / "encoder"))]
+    told = {
+        "heads' dropout alone": [*RDROP, *still],
+        "are the same: this is plain fine-tuning": [*RDROP, *still, "--dropout_p", "0"],
+        "a perturbation of 1e-05 is lost where --bf16 rounds": [*SMART, *still, "--bf16"],
+    }
+    for note, flags in told.items():
+        assert note in trainer_of(workshop, tmp_path / "run", *flags).plan
+    large = ["--adv_noise_var", "0.01", "--adv_epsilon", "0.01"]
+    for silent in (RDROP, [*SMART, "--bf16"], [*SMART, *still], [*SMART, *still, "--bf16", *large]):
+        assert "nothing drops out" not in trainer_of(workshop, tmp_path / "run", *silent).plan
