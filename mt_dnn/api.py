@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_utils.errors import InputError
-from data_utils.strict import listed, shown
+from data_utils.strict import encodable, listed, shown
 from data_utils.tables.examples import one_line
 from data_utils.task_def import TaskDef
 from mt_dnn.bulk import TEXTS, WINDOW_ROWS, Outputs, TextRunner, check_takes_texts
@@ -79,8 +79,8 @@ class Model:
         Raises:
             InputError: not texts.
         """
-        count = 1 if not len(texts) or isinstance(texts[0], str) else 2
-        rows = _rows(texts, count, "embed")
+        given = _listed(texts, "embed", "texts")
+        rows = _rows(given, 1 if not given or isinstance(given[0], str) else 2, "embed")
         found = [block.pooled for block in self._blocks(rows, None) if block.pooled is not None]
         return np.concatenate(found) if found else np.zeros((0, self._trained.model.encoder.hidden_size), np.float32)
 
@@ -123,20 +123,29 @@ def _is_pair(task: TaskDef) -> bool:
     return TEXTS.get(task.data_format) == 2
 
 
+def _listed(texts: Any, what: str, expected: str) -> list[Any]:
+    """The texts one after the other; `InputError` for what is no list, and for what would give names in their place."""
+    named = isinstance(texts, (str, bytes, Mapping, Set)) or hasattr(texts, "columns")
+    if named or not isinstance(texts, Iterable):
+        cure = '; of a table pass a column, such as table["text"]' if hasattr(texts, "columns") else ""
+        raise InputError(f"{what}: expected a list of {expected}, got one {type(texts).__name__}{cure}")
+    return list(texts)
+
+
 def _rows(texts: Any, count: int, what: str) -> list[tuple[str, ...]]:
     """The texts as rows of so many texts each; `InputError` for anything else."""
     expected = "texts" if count == 1 else "pairs of texts"
-    if isinstance(texts, (str, bytes)):
-        raise InputError(f"{what}: expected a list of {expected}, got one {type(texts).__name__}")
-    rows = [
-        (text,) if isinstance(text, str) else tuple(text) if isinstance(text, (tuple, list)) else () for text in texts
-    ]
-    for number, row in enumerate(rows):
-        if len(row) != count or not all(isinstance(text, str) for text in row):
-            raise InputError(f"{what}: expected {expected}, got {shown(texts[number])} at place {number}")
-        if not any(text.strip() for text in row):
+    rows = []
+    for number, text in enumerate(_listed(texts, what, expected)):
+        row = (text,) if isinstance(text, str) else tuple(text) if isinstance(text, (tuple, list)) else ()
+        if len(row) != count or not all(isinstance(part, str) for part in row):
+            raise InputError(f"{what}: expected {expected}, got {shown(text)} at place {number}")
+        if not any(part.strip() for part in row):
             raise InputError(f"{what}: the text at place {number} is empty")
-    return [tuple(map(one_line, row)) for row in rows]
+        if not all(map(encodable, row)):
+            raise InputError(f"{what}: the text at place {number} has half of a surrogate pair, which is no character")
+        rows.append(tuple(map(one_line, row)))
+    return rows
 
 
 def _records(task: TaskDef, block: Outputs) -> list[Prediction]:

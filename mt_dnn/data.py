@@ -105,6 +105,12 @@ def check_data(
     )
 
 
+def longest_allowed(data: DataConfig, encoder: Encoder) -> int:
+    """Tokens that a row has at most in training: as asked for, as features were cut, and as the encoder takes them."""
+    manifest = read_manifest(data.data_dir)
+    return min(data.max_seq_len, encoder.max_length, *([manifest.max_seq_len] if manifest else []))
+
+
 def check_fits_encoder(
     splits: Sequence[FeatureSet],
     encoder: Encoder,

@@ -27,7 +27,7 @@ from mt_dnn.distributed import ALONE
 from mt_dnn.evaluate import Evaluator
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model, exported_tasks
 from mt_dnn.precision import Precision, pick_device
-from mt_dnn.record.finished import longest_row, settings_of
+from mt_dnn.record.finished import longest_row
 from mt_dnn.sections import LoopConfig
 from mt_dnn.texts import read_text_rows
 
@@ -43,15 +43,15 @@ class TrainedModel:
         folder: where it lies.
         tasks: by name; a head each.
         tokenizer: None where the encoder came without one.
-        max_seq_len: the longest rows that it was trained and scored with, in tokens; `USUAL_LENGTH` where nothing says
-            it, as in a copy of `best/` alone.
+        trained_length: tokens of the longest rows that it was trained and scored with; None where nothing says it, as
+            in a copy of `best/` alone.
     """
 
     folder: Path
     model: MTDNN
     tasks: Mapping[str, TaskDef]
     tokenizer: PreTrainedTokenizerBase | None
-    max_seq_len: int
+    trained_length: int | None
 
     @classmethod
     def load(cls, checkpoint: str) -> TrainedModel:
@@ -70,8 +70,13 @@ class TrainedModel:
         tasks = exported_tasks(folder)
         model = build_model(str(folder), list(tasks.values()), dropout_p=0.0, seed=0)
         run = run_folder(checkpoint)
-        longest = None if run is None else longest_row(settings_of(run), model.encoder.max_length)
-        return cls(folder, model, tasks, own_tokenizer(str(folder)), longest or USUAL_LENGTH)
+        longest = None if run is None else longest_row(run, model.encoder.max_length)
+        return cls(folder, model, tasks, own_tokenizer(str(folder)), longest)
+
+    @property
+    def max_seq_len(self) -> int:
+        """Tokens that a row is cut to unless another number is asked for."""
+        return self.trained_length or USUAL_LENGTH
 
     def task(self, name: str | None) -> TaskDef:
         """The task of this name, or the only one; InputError where it has no such head, or several to choose from."""

@@ -17,6 +17,7 @@ from data_utils.fingerprints import damage
 from data_utils.task_def import TaskDef
 from mt_dnn.batching import Collator
 from mt_dnn.config import TrainConfig
+from mt_dnn.data import longest_allowed
 from mt_dnn.evaluate import Evaluator, majority_score
 from mt_dnn.held_out import score_test
 from mt_dnn.model import export_model, exported_state, exported_tasks
@@ -94,7 +95,8 @@ class Trainer:
             with self._open_log(checkpoint) as log:
                 self.report = Report(log, self.say, self.state)
                 if checkpoint is None:
-                    self.report.start(method=self.config.label, seed=self.config.loop.seed)
+                    longest = longest_allowed(self.config.data, self.parallel.model.encoder)
+                    self.report.start(method=self.config.label, seed=self.config.loop.seed, max_seq_len=longest)
                 return self._train()
         finally:
             if lock:

@@ -16,6 +16,7 @@ import pytest
 import predict
 import train
 from data_utils.fingerprints import write_list
+from mt_dnn.predict import TrainedModel
 from tests.conftest import Workshop, flip_a_bit
 
 COMMON = ["--epochs", "2", "--learning_rate", "5e-3", "--bf16"]
@@ -112,6 +113,12 @@ def test_rows_are_as_long_as_in_training_unless_asked_for(
         assert predict.main(["--checkpoint", str(tmp_path / name), *source, *more]) == 0
         out, err = capsys.readouterr()
         told[(name, *more)] = out, "rows are shortened to 10 tokens" in err
+    assert json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["max_seq_len"] == 10
+    moved = shutil.copytree(workshop.data_dir, tmp_path / "data")
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace(str(workshop.data_dir), str(moved)))
+    manifest = moved / "manifest.json"
+    manifest.write_text(re.sub(r'"max_seq_len": \d+', '"max_seq_len": 9', manifest.read_text()))
+    assert TrainedModel.load(str(run)).max_seq_len == 10, "features that are made anew do not change a trained model"
     as_trained, whole = told[("run",)], told[("alone",)]
     assert as_trained == told[("run/best",)] and as_trained[1]
     assert whole == told[("run", "--max_seq_len", "512")] and not whole[1] and whole[0] != as_trained[0]

@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -327,8 +328,26 @@ def test_from_python(runs: Run, table: Path, tmp_path: Path) -> None:
     value = model.predict(pairs, task="stsb")[0]
     assert isinstance(value.value, float) and value.label is None and not value.probabilities
     assert model.predict([], task="cola") == []
+    assert model.predict(Column(TEXTS), task="cola") == found
+    assert np.array_equal(model.embed(Column(TEXTS)), model.embed(TEXTS))
     with pytest.raises(AttributeError):
         found[0].label = "x"  # type: ignore[misc]
+
+
+class Frame:
+    """As pandas' tables are: the names of the columns, one after the other."""
+
+    columns = ("text",)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
+class Column(list[Any]):
+    """As pandas' columns are: the rows one after the other, and a row by its label only."""
+
+    def __getitem__(self, label: Any) -> Any:
+        raise KeyError(label)
 
 
 WRONG_CALLS: dict[str, tuple[Any, str | None, str]] = {
@@ -336,6 +355,17 @@ WRONG_CALLS: dict[str, tuple[Any, str | None, str]] = {
     "pairs": ([("a", "b")], "cola", r"expected texts, got \('a', 'b'\) at place 0"),
     "no pairs": ([("a", "b"), "c"], "mnli", "expected pairs of texts, got 'c' at place 1"),
     "three": ([("a", "b", "c")], "mnli", "expected pairs of texts"),
+    "a table": (
+        Frame(),
+        "cola",
+        r'expected a list of texts, got one Frame; of a table pass a column, such as table\["text"\]',
+    ),
+    "a mapping": ({"a joy": 1}, "cola", "expected a list of texts, got one dict"),
+    "a set": ({"a joy", "no joy"}, "cola", "expected a list of texts, got one set"),
+    "None": (None, "cola", "expected a list of texts, got one NoneType"),
+    "a series with a gap": (Column(["a", None]), "cola", "expected texts, got None at place 1"),
+    "a generator": ((text for text in ("a", 1)), "cola", "expected texts, got 1 at place 1"),
+    "half a character": (["a \ud800 b"], "cola", "the text at place 0 has half of a surrogate pair"),
     "numbers": (["a", 1], "cola", "expected texts, got 1 at place 1"),
     "nothing": (["a", " "], "cola", "the text at place 1 is empty"),
     "which": (["a"], None, "--task is required|several"),

@@ -18,7 +18,7 @@ from mt_dnn.export.heads import place_of
 from mt_dnn.export.onnx_file import ONNX_FILE, write_onnx
 from mt_dnn.export.onnx_file import TOLERANCE as ONNX_TOLERANCE
 from mt_dnn.predict import TrainedModel
-from mt_dnn.record.finished import Run, longest_row
+from mt_dnn.record.finished import Run
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Export:
     def max_length(self) -> int:
         """Tokens of the longest row: as in training, else as the tokenizer says, and what the encoder takes at most."""
         encoder = self.trained.model.encoder.max_length
-        if (known := longest_row(self.run.settings, encoder)) is not None:
-            return known
+        if self.trained.trained_length is not None:
+            return self.trained.trained_length
         tokenizer = self.trained.tokenizer
         return encoder if tokenizer is None else min(encoder, tokenizer.model_max_length)
 

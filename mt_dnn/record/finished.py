@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_utils.errors import InputError
-from data_utils.manifest import read_manifest
 from data_utils.model_folder import run_folder
 from data_utils.strict import read_yaml_mapping
 from mt_dnn.places import from_here
@@ -40,7 +38,7 @@ class Run:
         return cls(
             settings_of(folder),
             read_results(results) if results.is_file() else {},
-            _tasks_of(folder / "metrics.jsonl"),
+            tasks if isinstance(tasks := _start_of(folder / "metrics.jsonl").get("tasks"), dict) else {},
         )
 
 
@@ -56,23 +54,21 @@ def remark_on(checkpoint: str) -> str:
     return "the run has not ended: this is its best model so far; train.py --resume goes on" if cut else ""
 
 
-def longest_row(settings: Mapping[str, Any], encoder: int) -> int | None:
-    """How many tokens a run's row had at most; `encoder` is what the encoder takes. None where nothing says it."""
-    found = [settings.get("max_seq_len")]
-    try:
-        manifest = read_manifest(settings["data_dir"])
-        found.append(manifest.max_seq_len if manifest else None)
-    except (KeyError, TypeError, InputError):  # features that are not here, or no more
-        pass
-    known = [length for length in found if isinstance(length, int) and length > 0]
-    return min(*known, encoder) if known else None
+def longest_row(folder: Path, encoder: int) -> int | None:
+    """How many tokens a run's row had at most, as its first event says; `encoder` is what the encoder takes.
+
+    Of what a run was trained on nothing else is asked: features may lie elsewhere by then, or be made anew. Where there
+    is no such event, as in a run's folder without its log, its settings say it; None where nothing does.
+    """
+    found = _start_of(folder / "metrics.jsonl").get("max_seq_len", settings_of(folder).get("max_seq_len"))
+    return min(found, encoder) if isinstance(found, int) and found > 0 else None
 
 
-def _tasks_of(log: Path) -> Mapping[str, Any]:
-    """The tasks in a run's first event; {} where there is none, or something else."""
+def _start_of(log: Path) -> Mapping[str, Any]:
+    """A run's first event; {} where there is none, or something else."""
     try:
         with log.open(encoding="utf-8") as file:
             event = json.loads(file.readline())
-        return event["tasks"] if isinstance(event["tasks"], dict) else {}
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError):
         return {}
+    return event if isinstance(event, dict) else {}

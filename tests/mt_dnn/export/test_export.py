@@ -136,7 +136,9 @@ def test_the_best_option_is_that_of_predict(runs: Path, tmp_path: Path) -> None:
 
 def test_rows_are_cut_to_the_length_of_the_training(runs: Path, workshop: Workshop, tmp_path: Path) -> None:
     run = shutil.copytree(runs / "one", tmp_path / "run")
-    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("max_seq_len: 512", "max_seq_len: 12"))
+    log = (run / "metrics.jsonl").read_text()
+    assert '"max_seq_len": 64' in log
+    (run / "metrics.jsonl").write_text(log.replace('"max_seq_len": 64', '"max_seq_len": 12'))
     lengths = {run: 12, runs / "one": 64, shutil.copytree(runs / "one" / "best", tmp_path / "alone"): 64}
     for number, (source, length) in enumerate(lengths.items()):
         folder = exported(source, tmp_path / f"out{number}")
