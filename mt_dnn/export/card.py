@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from data_utils.kinds.kind import SEQUENCE
 from data_utils.strict import listed
 from data_utils.task_def import DataFormat, TaskDef
 from mt_dnn.config import FLAGS
@@ -39,6 +40,7 @@ class Card:
         custom: whether code comes along, so that it takes `trust_remote_code`.
         max_length: tokens of a row.
         onnx: whether `model.onnx` is there.
+        tells_breaks: whether the tokenizer reads line ends otherwise than training did.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Card:
     custom: bool
     max_length: int
     onnx: bool = False
+    tells_breaks: bool = False
 
     def text(self) -> str:
         """The whole file."""
@@ -84,6 +87,11 @@ class Card:
         if self.task:
             cuts = "; `truncation` cuts longer ones" if "truncation=" in lines[0] else ""
             lines.append(f"Rows were cut to {self.max_length} tokens{cuts}.\n")
+        if self.tells_breaks and self.task and self.task.kind.level == SEQUENCE:
+            lines.append(
+                "In training a line end or a tab was a space, and this tokenizer tells them apart. Replace them first: "
+                '`re.sub(r"\\r\\n|[\\t\\n\\r]", " ", text)`.\n'
+            )
         if self.onnx:
             lines.append("`model.onnx` gives the same logits with onnxruntime; rows and tokens may be of any number.\n")
         return "\n".join(lines)

@@ -11,6 +11,7 @@ import transformers
 from torch import Tensor
 
 from data_utils.kinds.kind import TOKEN
+from data_utils.tables.examples import one_line
 from data_utils.task_def import TaskDef
 from data_utils.tokenization import EncoderSettings, RowEncoder
 from module.encoder import Encoder, quiet_transformers
@@ -102,6 +103,12 @@ def encoder_difference(encoder: Encoder, folder: Path) -> float:
 
 TEXTS = ("A first text, with some punctuation (and 3 numbers: 1, 2).", "naïve café", "one word after another " * 400)
 """What a tokenizer is tried on; the last is longer than most encoders take."""
+
+
+def tells_breaks(tokenizer: transformers.PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer reads line ends and tabs otherwise than the spaces that training has in their place."""
+    texts = ("one line\nand another", "a column\tand another")
+    return any(tokenizer(text)["input_ids"] != tokenizer(one_line(text))["input_ids"] for text in texts)
 
 
 def other_tokens(tokenizer: transformers.PreTrainedTokenizerBase, folder: Path, max_length: int) -> str:

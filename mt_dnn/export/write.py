@@ -12,7 +12,7 @@ from data_utils.atomic import write_folder
 from data_utils.errors import StoppedError
 from data_utils.task_def import TaskDef
 from mt_dnn.export.card import Card
-from mt_dnn.export.check import TOLERANCE, encoder_difference, loaded_difference, other_tokens
+from mt_dnn.export.check import TOLERANCE, encoder_difference, loaded_difference, other_tokens, tells_breaks
 from mt_dnn.export.folder import write_classifier, write_encoder, write_tokenizer
 from mt_dnn.export.heads import place_of
 from mt_dnn.export.onnx_file import ONNX_FILE, write_onnx
@@ -95,8 +95,10 @@ class Export:
         return self.task is not None and place_of(self.trained.model.encoder, self.task) is None
 
     def _card(self) -> Card:
-        names = tuple(self.trained.tasks)
-        return Card(self.output.name, self.task, names, self.run, self.custom, self.max_length, self.onnx)
+        trained = self.trained
+        breaks = trained.tokenizer is not None and tells_breaks(trained.tokenizer)
+        names = tuple(trained.tasks)
+        return Card(self.output.name, self.task, names, self.run, self.custom, self.max_length, self.onnx, breaks)
 
     def _refuse(self, found: dict[str, float], tolerance: float) -> None:
         """Raise `StoppedError` for a difference that rounding does not explain."""

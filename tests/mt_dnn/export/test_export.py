@@ -19,9 +19,11 @@ import export
 import predict
 import train
 from data_utils.atomic import write_folder
+from data_utils.tables.examples import one_line
+from mt_dnn.export.check import tells_breaks
 from mt_dnn.predict import TrainedModel
 from tests.conftest import Workshop
-from tests.tiny_models import FAMILIES
+from tests.tiny_models import FAMILIES, write_tiny_roberta
 
 COMMON = ["--epochs", "2", "--learning_rate", "5e-3"]
 TEXTS = ["the sailor watched a letter", "a fine film, a joy", "no fun", "cold and dull"]
@@ -367,3 +369,17 @@ def test_a_run_without_a_tokenizer_says_so(runs: Path, tmp_path: Path, capsys: p
     (best / "manifest.json").write_text(json.dumps(manifest))
     exported(best, tmp_path / "out")
     assert "note: no tokenizer in it, as the encoder came without one" in capsys.readouterr().out
+
+
+def test_a_tokenizer_that_tells_line_ends_apart_is_told_of(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RoBERTa's does; what its reader has to call gives the text as training had it."""
+    _, plain = card(exported(runs / "one", tmp_path / "plain"))
+    assert "re.sub" not in plain, "BERT's reads them as spaces"
+    assert tells_breaks(transformers.AutoTokenizer.from_pretrained(write_tiny_roberta(tmp_path / "roberta")))
+    monkeypatch.setattr("mt_dnn.export.write.tells_breaks", lambda tokenizer: True)
+    _, text = card(exported(runs / "one", tmp_path / "model"))
+    (call,) = re.findall(r"Replace them first: `(.*)`", text)
+    broken = "one\r\ntwo\nthree\tfour"
+    assert eval(call, {"re": re, "text": broken}) == one_line(broken)
