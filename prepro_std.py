@@ -58,10 +58,10 @@ def parse_args(argv: Sequence[str] | None) -> PreparationConfig | TableConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with the given flags (the command line's if None); returns the exit code."""
     config = parse_args(argv)
-    then: list[str] = []
+    then, unscored = list[str](), ""
     if isinstance(config, TableConfig):
         made = prepare_table(config)
-        out_dir, then = made.data_dir, next_commands(config, made)
+        out_dir, then, unscored = made.data_dir, next_commands(config, made), made.unscored
     else:
         out_dir = prepare(config)
     print(f"features and manifest: {out_dir}")
@@ -69,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if remark := preview(model_source(encoder_source(config.model), "--model"), config.max_seq_len):
         print(f"note: {remark}", file=sys.stderr)
+    if unscored:
+        print(f"note: --test_splits is left out below, as {unscored}")
     if then:
         print("\nGo on with:", *then, sep="\n  ")
     return 0

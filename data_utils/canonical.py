@@ -43,8 +43,8 @@ class Row(NamedTuple):
 
     Attributes:
         uid: its name, unique in the file.
-        labels: as written: none for MRC, one label, one an option for PremiseAndMultiHypothesis, one a token for
-            Seqence.
+        labels: as written: one label, one an option for PremiseAndMultiHypothesis, one a token for Seqence; none for
+            MRC. "" stands for one that is not known, for MRC, too.
         premise: the first text, "" for Seqence, the passage for MRC.
         hypotheses: none, the second text, the options' texts, or the question for MRC.
         option_uids: the options' names for PremiseAndMultiHypothesis, else none.

@@ -39,11 +39,13 @@ class Job(NamedTuple):
 class Block(NamedTuple):
     """Some rows' features as finished JSON lines, and what is reported about them.
 
-    `rows` counts canonical rows, `features` lines: one a row, but for kinds that cut a row into several.
+    `rows` counts canonical rows, `unlabelled` those of them that lack a label (of an option or a word, too),
+    `features` lines: one a row, but for kinds that cut a row into several.
     """
 
     lines: bytes
     rows: int
+    unlabelled: int
     features: int
     sequences: int
     tokens: int
@@ -69,7 +71,8 @@ def encode_block(encoder: RowEncoder, job: Job) -> Block:
         if all(map(encoder.is_wordless, feature.sequences)):
             wordless.append(feature.uid)
     text = "".join(lines).encode()
-    return Block(text, len(rows), len(lines), len(lengths), sum(lengths), max(lengths), shortened, wordless)
+    unlabelled, tokens = sum("" in row.labels for row in rows), sum(lengths)
+    return Block(text, len(rows), unlabelled, len(lines), len(lengths), tokens, max(lengths), shortened, wordless)
 
 
 def json_line(feature: Feature, *, nested: bool) -> str:

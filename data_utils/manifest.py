@@ -45,16 +45,24 @@ class TokenizerInfo:
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """One features file: its number of rows and its `Fingerprint`; `bytes` is None where an older version made it."""
+    """One features file: its `Fingerprint`, and what its rows are.
+
+    Attributes:
+        rows: how many there are.
+        sha256, bytes: the fingerprint; `bytes` is None where an older version made the file.
+        unlabelled: how many canonical rows lack a label, for which features hold a dummy one; None where an older
+            version made the file.
+    """
 
     rows: int
     sha256: str
     bytes: int | None = None
+    unlabelled: int | None = None
 
     @classmethod
-    def of(cls, path: Path, rows: int) -> SplitRecord:
+    def of(cls, path: Path, rows: int, unlabelled: int) -> SplitRecord:
         """Read a file of so many rows; OSError where it cannot be read."""
-        return cls(rows=rows, **Fingerprint.of(path)._asdict())
+        return cls(rows=rows, unlabelled=unlabelled, **Fingerprint.of(path)._asdict())
 
     def is_of(self, found: Fingerprint) -> bool:
         """Whether a file is the one that was recorded."""
@@ -78,6 +86,11 @@ class Manifest:
     tokenizer: TokenizerInfo
     max_seq_len: int
     tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
+
+    def unlabelled(self, task: str, split: str) -> int:
+        """How many canonical rows of a split are known to lack a label."""
+        splits = self.tasks[task].splits if task in self.tasks else {}
+        return (splits[split].unlabelled or 0) if split in splits else 0
 
 
 def model_short_name(name_or_dir: str) -> str:
@@ -153,8 +166,8 @@ def _task_record(name: str, raw: Any) -> TaskRecord:
 
 def _split_record(where: str, raw: Any) -> SplitRecord:
     kinds: dict[str, type] = {"rows": int, "sha256": str}
-    if isinstance(raw, dict) and raw.get("bytes") is not None:  # features of older versions have no sizes
-        kinds["bytes"] = int
+    later = ("bytes", "unlabelled")  # features of older versions have none of these
+    kinds |= {key: int for key in later if isinstance(raw, dict) and raw.get(key) is not None}
     return SplitRecord(**_values(raw, where, kinds))
 
 

@@ -122,8 +122,7 @@ def prepare_files(config: PreparationConfig, files: Sequence[SplitFile], staged:
         for file in files:
             partial = staged.path(feature_path(out_dir, file.task.name, file.split))
             check = TextCheck(train_texts.setdefault(file.task.name, set()), training=is_train(file.split))
-            rows = prepare_split(file, partial, encode_all, check)
-            made.setdefault(file.task.name, {})[file.split] = SplitRecord.of(partial, rows)
+            made.setdefault(file.task.name, {})[file.split] = prepare_split(file, partial, encode_all, check)
     tasks = {file.task.name: file.task for file in files}
     records = {name: _record(task, made[name]) for name, task in tasks.items()}
     manifest = dataclasses.replace(known, tasks={**known.tasks, **records})
@@ -199,8 +198,8 @@ def _record(task: TaskDef, splits: Mapping[str, SplitRecord]) -> TaskRecord:
     return TaskRecord(task.data_format.value, task.type_name, task.label_names, splits)
 
 
-def prepare_split(file: SplitFile, out_path: Path, encode_all: EncodeAll, check: TextCheck) -> int:
-    """Write one split's features to `out_path`, print a line about it, and return the number of rows.
+def prepare_split(file: SplitFile, out_path: Path, encode_all: EncodeAll, check: TextCheck) -> SplitRecord:
+    """Write one split's features to `out_path`, print a line about it, and return what the manifest says of it.
 
     What looks wrong in its rows has a line each.
     """
@@ -220,12 +219,14 @@ def prepare_split(file: SplitFile, out_path: Path, encode_all: EncodeAll, check:
         raise RuntimeError(f"{file.path}: {rows_in} rows in, {rows_out} out")
     seconds = time.perf_counter() - start
     longest, shortened = max(b.longest for b in blocks), sum(b.shortened for b in blocks)
+    unlabelled = sum(b.unlabelled for b in blocks)
+    without = f", {unlabelled} without a label" * (unlabelled > 0)
     print(
-        f"{name}: {rows_in} rows in, {features} rows out, {tokens / sequences:.1f} tokens a row (max {longest}), "
-        f"{shortened} rows shortened, {rows_out / seconds:,.0f} rows/s"
+        f"{name}: {rows_in} rows in{without}, {features} rows out, {tokens / sequences:.1f} tokens a row "
+        f"(max {longest}), {shortened} rows shortened, {rows_out / seconds:,.0f} rows/s"
     )
     print("".join(f"{name}: warning: {warning}\n" for warning in check.warnings()), end="")
-    return features
+    return SplitRecord.of(out_path, features, unlabelled)
 
 
 def _jobs(file: SplitFile, check: TextCheck) -> Iterator[Job]:

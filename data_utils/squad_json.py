@@ -95,7 +95,8 @@ def _row(passage: str, entry: Any, *, labelled: bool) -> Row:
         raise InputError(f"is_impossible is true, and answers has {shown(answers[0].text)}; expected one of the two")
     if labelled and not impossible and not answers:
         raise InputError('there is no answer; expected at least one in answers, or "is_impossible": true')
-    return Row(str(uid), (), passage, (question,), answers=answers)
+    known = impossible or answers
+    return Row(str(uid), () if known else ("",), passage, (question,), answers=answers)
 
 
 def _answer(passage: str, answer: Any) -> Answer:

@@ -74,18 +74,28 @@ def load_data(
         scored = [split for split in test_splits if task in tested and split in task.split_names]
         test = {split: load_features(config.data_dir, task, split) for split in scored}
         data[task.name] = TaskData(task, shares, dev, test)
-    raise_all([problem for item in data.values() for problem in _label_problems(item)])
+    manifest = read_manifest(config.data_dir) if test_splits else None
+    tests = [features for item in data.values() for features in item.test.values()]
+    raise_all(list(filter(None, (_label_problem(features, config.data_dir, manifest) for features in tests))))
     return data
 
 
-def _label_problems(item: TaskData) -> list[str]:
-    """A line a test split whose labels are none."""
-    return [
-        f"--test_splits: all {len(split):,} labels of {split.stem} are the same: they seem to stand for labels "
-        "that are not known"
-        for split in item.test.values()
-        if not item.task.kind.labelled(split)
-    ]
+def _label_problem(features: FeatureSet, data_dir: str, manifest: Manifest | None) -> str:
+    """What is wrong with the labels of a test split; "" for nothing."""
+    task, split = features.task, features.split
+    if manifest is not None and (unlabelled := manifest.unlabelled(task.name, split)):
+        lack, rows = "lacks" if unlabelled == 1 else "lack", len(task.kind.uids(features))
+        return (
+            f"--test_splits {split}: {unlabelled:,} of {rows:,} rows of {feature_path(data_dir, task.name, split)} "
+            f"{lack} a label, and only labelled rows can be scored: label them or take them out, and run "
+            f"prepro_std.py again; or leave {split} out of --test_splits"
+        )
+    if not task.kind.labelled(features):  # features of MT-DNN, of older versions, and labels written as dummies
+        return (
+            f"--test_splits: all {len(features):,} labels of {features.stem} are the same: they seem to stand for "
+            "labels that are not known"
+        )
+    return ""
 
 
 def check_data(
@@ -256,9 +266,13 @@ def unused_keys(features: FeatureSet) -> str:
     return f"{features.stem}.json: not used: {found}{alone}"
 
 
+def made_short(features: FeatureSet) -> np.ndarray:
+    """(rows,) bool: which rows were cut when they were made."""
+    kept = features.texts[:, :, 1] - features.texts[:, :, 0]
+    short = ((features.texts[:, :, 0] >= 0) & (kept < features.texts[:, :, 2])).any(axis=1)
+    return np.logical_or.reduceat(short, features.starts[:-1])
+
+
 def shortened(features: FeatureSet, max_length: int) -> int:
     """How many rows lack some of their text: cut when they were made, or longer than `max_length` tokens now."""
-    kept = features.texts[:, :, 1] - features.texts[:, :, 0]
-    made_short = ((features.texts[:, :, 0] >= 0) & (kept < features.texts[:, :, 2])).any(axis=1)
-    short = made_short | (features.lengths > max_length)
-    return int(np.logical_or.reduceat(short, features.starts[:-1]).sum())
+    return int((made_short(features) | (features.longest > max_length)).sum())

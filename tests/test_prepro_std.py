@@ -133,6 +133,25 @@ def test_rows_of_a_test_split_need_no_label(
     assert load_features(root_dir / "tinybert", TASKS[name], "test").labels.tolist() == [dummy, dummy]
 
 
+def test_rows_without_a_label_are_counted_in_the_manifest(
+    models: dict[str, Path], root_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(prepare, "BLOCK_ROWS", 2)  # the count is of all blocks
+    (root_dir / "stsb_test.tsv").write_text("".join(f"{i}\t{'' if i % 2 else 3}\ta cat\ta boat\n" for i in range(6)))
+    assert main(flags(root_dir, models["bert"], "--tasks", "stsb")) == 0
+    told = capsys.readouterr().out
+    assert "stsb test: 6 rows in, 3 without a label, 6 rows out, " in told and told.count("without a label") == 1
+    manifest = read_manifest(root_dir / "tinybert")
+    assert manifest is not None
+    assert {split: record.unlabelled for split, record in manifest.tasks["stsb"].splits.items()} == {
+        "train": 0,
+        "dev": 0,
+        "test": 3,
+    }
+    assert [manifest.unlabelled("stsb", split) for split in ("dev", "test", "none")] == [0, 3, 0]
+    assert manifest.unlabelled("cola", "test") == 0
+
+
 def test_worker_processes_give_the_same_bytes(
     models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,16 +217,18 @@ def test_features_changed_after_the_manifest_do_not_load(models: dict[str, Path]
 
 
 def test_features_of_an_older_version_are_extended_and_load(models: dict[str, Path], root_dir: Path) -> None:
-    """Their manifest has no sizes; what is made now has them beside."""
+    """Their manifest has no sizes and no counts of unlabelled rows; what is made now has them beside."""
     assert main(flags(root_dir, models["bert"], "--tasks", "rte")) == 0
     data_dir = root_dir / "tinybert"
     raw = json.loads((data_dir / "manifest.json").read_text())
     size = (data_dir / "rte_train.json").stat().st_size
     assert raw["tasks"]["rte"]["splits"]["train"].pop("bytes") == size
+    assert raw["tasks"]["rte"]["splits"]["train"].pop("unlabelled") == 0
     (data_dir / "manifest.json").write_text(json.dumps(raw))
     assert main(flags(root_dir, models["bert"], "--tasks", "cola")) == 0
     manifest = read_manifest(data_dir)
     assert manifest is not None and manifest.tasks["rte"].splits["train"].bytes is None
+    assert manifest.tasks["rte"].splits["train"].unlabelled is None and manifest.unlabelled("rte", "train") == 0
     assert manifest.tasks["cola"].splits["train"].bytes == (data_dir / "cola_train.json").stat().st_size
     assert len(load_features(data_dir, TASKS["rte"], "train")) == manifest.tasks["rte"].splits["train"].rows
 
@@ -347,6 +368,12 @@ DAMAGE = {
     "a fraction": ('"rows": 3', '"rows": 3.7', "split 'train': rows must be of type int, got 3.7)"),
     "less than nothing": ('"rows": 3', '"rows": -3', "split 'train': rows must not be negative, got -3)"),
     "less than an empty file": ('"rows": 3', '"rows": 3, "bytes": -1', "bytes must not be negative, got -1)"),
+    "fewer unlabelled than none": (
+        '"rows": 3',
+        '"rows": 3, "unlabelled": -1',
+        "unlabelled must not be negative, got -1)",
+    ),
+    "unlabelled or not": ('"rows": 3', '"rows": 3, "unlabelled": true', "unlabelled must be of type int, got True)"),
     "a size in words": ('"rows": 3', '"rows": 3, "bytes": "9"', "bytes must be of type int, got '9')"),
     "a text for a number": ("9", '"9"', "tokenizer: vocab_size must be of type int, got '9')"),
     "a number for a text": ('"fingerprint": "ab"', '"fingerprint": 7', "fingerprint must be of type str, got 7)"),

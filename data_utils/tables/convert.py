@@ -17,6 +17,7 @@ from data_utils.canonical import Row, canonical_path, write_rows
 from data_utils.errors import InputError, raise_all
 from data_utils.prepare import PreparationConfig, SplitFile, prepare_files
 from data_utils.scoring import unsupported_metrics
+from data_utils.strict import listed
 from data_utils.tables.examples import ColumnMap, Example, ReadTable, check_labels, read_table
 from data_utils.tables.labels import Labels, find_labels, number_of_label
 from data_utils.tables.options import STANDARD, TableOptions
@@ -75,11 +76,13 @@ class PreparedTable(NamedTuple):
 
     Attributes:
         data_dir: the folder of features.
-        scored_test: whether there is a test split to be scored: every row has a label, and not all the same.
+        has_test: whether there is a test split.
+        unscored: why it cannot be scored; "" where it can, or is not there.
     """
 
     data_dir: Path
-    scored_test: bool
+    has_test: bool
+    unscored: str
 
 
 def prepare_table(config: TableConfig) -> PreparedTable:
@@ -106,8 +109,21 @@ def prepare_table(config: TableConfig) -> PreparedTable:
     task = _task(config, labels, tuple(splits))
     tell_table(table, config.columns, counts, labels)
     tell_splits(splits, config.wanted_shares, config.shares.split_seed, config.columns.group, others, labels)
-    in_test = {example.label for example in splits.get(TEST, ())}
-    return PreparedTable(_write(config, task, splits), scored_test=len(in_test) > 1 and "" not in in_test)
+    test = splits.get(TEST, ())
+    unscored = _unscored(test, others[TEST].name if TEST in others else f"the split {TEST}")
+    return PreparedTable(_write(config, task, splits), has_test=bool(test), unscored=unscored)
+
+
+def _unscored(test: Sequence[Example], name: str) -> str:
+    """Why test rows, which are those of `name`, cannot be scored; "" where they can, or where there are none."""
+    counts = Counter(example.label for example in test)
+    if unlabelled := counts[""]:
+        lack = "lacks" if unlabelled == 1 else "lack"
+        return (
+            f"{unlabelled:,} of {len(test):,} rows of {name} {lack} a label: label them or take them out to have "
+            f"{TEST} scored; predict.py takes them as they are"
+        )
+    return f"all rows of {name} have the label {listed(list(counts))}" if len(counts) == 1 else ""
 
 
 def _check_places(config: TableConfig) -> None:
@@ -206,7 +222,7 @@ def next_commands(config: TableConfig, made: PreparedTable) -> list[str]:
         "task_def": str(config.task_def_path),
         "init_checkpoint": config.model,
         "train_datasets": config.task,
-        "test_splits": TEST if made.scored_test else None,
+        "test_splits": TEST if made.has_test and not made.unscored else None,
         "output_dir": run,
     }
     columns = {"text": config.columns.text, "text2": config.columns.text2, "id": config.columns.id}

@@ -70,7 +70,8 @@ def tell_splits(
         said = " and ".join(f"{share:g} for {name}" for name, share in shares.items())
         _say("", f"{said}, by --split_seed {seed}, stratified by label; {kept} are on one side")
     for name, table in tables.items():
-        _say("", f"{name}: {table.name}, {table.counts.rows:,} rows, {table.counts.unlabelled.count:,} without a label")
+        unlabelled = sum(not example.label for example in table.examples)  # `counts` has none where the column lacks
+        _say("", f"{name}: {table.name}, {table.counts.rows:,} rows, {unlabelled:,} without a label")
         if table.counts.broken.count:
             _say("note", f"{table.name}: " + table.counts.broken.tell(table.counts.rows, "tabs or line ends in a text"))
     for name, examples in splits.items():

@@ -117,7 +117,8 @@ def test_spoiled_features_are_read_as_they_stand_or_refused(name: str, data: st.
 
 
 names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=6)
-records = st.builds(SplitRecord, st.integers(1, 10**9), encodable, st.none() | st.integers(0, 10**12))
+counts = st.none() | st.integers(0, 10**12)
+records = st.builds(SplitRecord, st.integers(1, 10**9), encodable, counts, counts)
 manifests = st.builds(
     Manifest,
     st.builds(TokenizerInfo, encodable, encodable, st.integers(0, 10**6), encodable),

@@ -118,9 +118,12 @@ def test_pairs_numbers_and_tables_of_their_own(
     given = {name: str(path) for name, path in tables.items()}
     assert prepro_std.main(flags(encoder, out=tmp_path / "out", text2="reply", **given)) == 0
     told = capsys.readouterr().out
-    assert "--test_splits" not in told  # some of its rows have no label
+    command, note = (next(line for line in told.splitlines() if what in line) for what in ("train.py", "--test_splits"))
+    assert "--test_splits" not in command
+    lacking = f"4 of 4 rows of {tmp_path}/t.csv lack a label: label them or take them out to have test scored"
+    assert note.startswith(f"note: --test_splits is left out below, as {lacking}")
     assert "so it is a regression; --kind overrides this" in told and "from -3 to 2" in told
-    assert "train 39, dev 5, test 4" in told and "t.csv, 4 rows, 4 without a label" not in told
+    assert "train 39, dev 5, test 4" in told and "t.csv, 4 rows, 4 without a label" in told
     assert "have the same text as a row of train" in told  # as written, the two tables share theirs
     task = load_task_defs(tmp_path / "out" / "reviews_task_def.yml")["reviews"]
     assert (task.data_format.value, task.type_name, task.metric_meta) == (
@@ -131,6 +134,28 @@ def test_pairs_numbers_and_tables_of_their_own(
     assert [uid for uid, _, _ in made(tmp_path / "out", "train")] == [str(i) for i in range(1, 41) if i != 4]
     assert [label for _, label, _ in made(tmp_path / "out", "test")] == [""] * 4
     assert load_features(tmp_path / "out" / "tiny", task, "train").labels[:3].tolist() == [0.5, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["good", "", "bad", "good"], "1 of 4 rows of {t} lacks a label: label them or take them out"),
+        (["bad"] * 4, "all rows of {t} have the label bad"),
+        (["good", "bad"] * 2, ""),
+    ],
+)
+def test_why_a_test_table_is_not_scored_is_said(
+    labels: list[str], said: str, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, test = write(tmp_path / "t.csv", reviews(30)), write(tmp_path / "e.csv", reviews(4, labels))
+    assert prepro_std.main(flags(encoder, table, tmp_path / "out", test_table=str(test))) == 0
+    told = capsys.readouterr().out
+    (command,) = re.findall("python train.py (.*)", told)
+    assert ("--test_splits test" in command) == (not said)
+    notes = [line for line in told.splitlines() if line.startswith("note: ")]
+    assert len(notes) == bool(said)
+    if said:
+        assert notes[0].startswith(f"note: --test_splits is left out below, as {said.format(t=test)}")
 
 
 def test_label_names_travel_as_they_are(encoder: Path, tmp_path: Path) -> None:
