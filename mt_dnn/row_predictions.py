@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from data_utils.errors import InputError, raise_all
 from data_utils.features import FeatureSet, load_features
+from data_utils.manifest import read_manifest
 from data_utils.row_checks import TextCheck
 from data_utils.tables.options import STANDARD
 from data_utils.tables.writing import text_output
 from data_utils.task_def import TaskDef, name_problems
-from mt_dnn.data import check_fits_encoder, shortened
+from mt_dnn.data import check_fits_encoder, made_short, shortened
 from mt_dnn.predict import TrainedModel, check_uids, scores_in_words, write_predictions
 from mt_dnn.sections import LoopConfig
 from mt_dnn.soft_labels import by_row, check_uncut, soft_label_lines
@@ -56,8 +57,7 @@ def predict_rows(job: RowJob, trained: TrainedModel, task: TaskDef, loop: LoopCo
         check_uncut(features, longest)
     else:
         check_uids(features)
-    if cut := shortened(features, longest):
-        print(f"{cut:,} of {len(features):,} rows are shortened to {longest} tokens", file=sys.stderr)
+    print("".join(f"{note}\n" for note in _cut_notes(job, features, longest)), end="", file=sys.stderr)
     evaluator = trained.evaluator(loop, longest)
     outputs = evaluator.checked_outputs(features)
     predicted = task.kind.decide(features, outputs)
@@ -69,6 +69,23 @@ def predict_rows(job: RowJob, trained: TrainedModel, task: TaskDef, loop: LoopCo
     if features.split in task.dev_splits:
         print(scores_in_words(features, predicted), file=sys.stderr)
     return len(features.uids) if job.soft_labels else len(predicted.values)
+
+
+def _cut_notes(job: RowJob, features: FeatureSet, longest: int) -> list[str]:
+    """How many rows are cut, a line for when they were made, and one for now, to `longest` tokens."""
+    rows = len(features)
+    if job.data_dir is None:  # texts: all that is cut is cut now
+        made, now = 0, shortened(features, longest)
+    else:
+        made, now = int(made_short(features).sum()), int((features.longest > longest).sum())
+    notes = [f"{now:,} of {rows:,} rows are shortened to {longest} tokens"] * (now > 0)
+    if made and job.data_dir is not None:
+        manifest = read_manifest(job.data_dir)
+        length = f" to {manifest.max_seq_len} tokens" if manifest else ""
+        tagless = "; the words that were cut off have no tag, and --texts gives every word one"
+        more = tagless if features.task.kind.predicts_cut_words else ""
+        notes.insert(0, f"{made:,} of {rows:,} rows were cut{length} when the features were made{more}")
+    return notes
 
 
 def _features(job: RowJob, trained: TrainedModel, task: TaskDef) -> FeatureSet:
