@@ -15,6 +15,7 @@ from data_utils.task_names import TaskType
 
 KINDS = {"classification": TaskType.Classification, "regression": TaskType.Regression}
 MAX_WHOLE_CLASSES = 20
+MAX_SHOWN = 3
 RULE = (
     f"names are classes; whole numbers are classes where there are at most {MAX_WHOLE_CLASSES} different ones; "
     "all other numbers are a regression"
@@ -60,8 +61,8 @@ def find_labels(
         names: what `--labels` says: all classes in order; None: sorted.
 
     Raises:
-        InputError: no label, one only, a regression with other than numbers, `--labels` that do not agree, or names of
-            which nearly every row has its own.
+        InputError: no label, one only, a regression with other than numbers, `--labels` that do not agree, names of
+            which nearly every row has its own, or numbers with a few other cells among them.
     """
     where = f"--label {column}"
     if not counts:
@@ -78,9 +79,8 @@ def find_labels(
         if min(values) == max(values):
             raise InputError(f"{where}: every label is the number {min(values):g}, so there is nothing to learn")
         return Labels(task_type, (), [told, f"from {min(values):g} to {max(values):g}"], [])
-    if kind is None and len(counts) > MAX_WHOLE_CLASSES and 2 * len(counts) > sum(counts.values()):
-        few = f"{len(counts):,} different labels in {sum(counts.values()):,} rows, such as {_some(counts)}"
-        raise InputError(f"{where}: {few}{_odd_ones(counts)}. Is it the right column? --kind classification insists")
+    if kind is None and len(counts) > MAX_WHOLE_CLASSES:
+        _check_names(where, counts)
     order, said = _ordered(where, counts, names)
     return Labels(task_type, order, [told, said], _warnings(column, counts))
 
@@ -97,6 +97,16 @@ def _rule(counts: Mapping[str, int]) -> tuple[TaskType, str]:
             return TaskType.Regression, "they are numbers with a decimal point; --kind classification if they are names"
         return TaskType.Regression, "they are numbers, not all of them whole"
     return TaskType.Classification, "they are names"
+
+
+def _check_names(where: str, counts: Mapping[str, int]) -> None:
+    """Raise `InputError` for many names that are hardly meant as classes."""
+    found = f"{where}: {len(counts):,} different labels in {sum(counts.values()):,} rows"
+    if odd := _odd_ones(counts):
+        # Each number would be a class of its own, and a missing value one more.
+        raise InputError(f"{found}; {odd}; empty these cells or give --kind: classification takes all labels as names")
+    if 2 * len(counts) > sum(counts.values()):
+        raise InputError(f"{found}, such as {_some(counts)}. Is it the right column? --kind classification insists")
 
 
 def _check_numbers(where: str, counts: Mapping[str, int], names: Sequence[str] | None) -> None:
@@ -136,7 +146,7 @@ def _warnings(column: str, counts: Mapping[str, int]) -> list[str]:
     ]
     for label in sorted(counts):
         if label.strip().casefold() in SEEM_MISSING:
-            rows = f"{counts[label]:,} rows have" if counts[label] != 1 else "1 row has"
+            rows = f"{_rows(counts[label])} {'have' if counts[label] != 1 else 'has'}"
             found.append(
                 f"{column}: {rows} the label {shown(label)}, taken as a name; for no label leave the cell empty"
             )
@@ -144,13 +154,21 @@ def _warnings(column: str, counts: Mapping[str, int]) -> list[str]:
 
 
 def _odd_ones(counts: Mapping[str, int]) -> str:
-    """What a column of numbers with a few other cells says about these."""
-    others = [label for label in counts if number_of_label(label) is None]
-    return f"; all are numbers but {_some(others)}" if len(others) <= len(counts) // 10 else ""
+    """What is said of a column of numbers with a few other cells: these, the most frequent first; "" for others."""
+    others = {label: count for label, count in counts.items() if number_of_label(label) is None}
+    if not others or 10 * len(others) > len(counts):
+        return ""
+    first = sorted(others, key=lambda label: (-others[label], label))
+    told = [f"{shown(label)} ({_rows(others[label])})" for label in first[:MAX_SHOWN]]
+    return f"all are numbers but {', '.join(told)}{', ...' if len(first) > MAX_SHOWN else ''}"
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} rows" if count != 1 else "1 row"
 
 
 def _some(labels: Mapping[str, int] | Sequence[str]) -> str:
-    few = list(labels)[:3]
+    few = list(labels)[:MAX_SHOWN]
     return ", ".join(map(shown, few)) + (", ..." if len(labels) > len(few) else "")
 
 

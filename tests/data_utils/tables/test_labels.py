@@ -72,7 +72,17 @@ REFUSED: dict[str, tuple[dict[str, int], dict[str, Any], str]] = {
     "odd ones": (
         {"n/a": 1} | {f"{i}.5": 1 for i in range(30)},
         {},
-        "; all are numbers but 'n/a'. Is it the right column?",
+        "31 different labels in 31 rows; all are numbers but 'n/a' (1 row); empty these cells or give --kind",
+    ),
+    "odd ones in many rows": (
+        {"#DIV/0!": 1, "NA": 19} | {f"{i / 10}": 20 for i in range(51)},
+        {},
+        "53 different labels in 1,040 rows; all are numbers but 'NA' (19 rows), '#DIV/0!' (1 row); empty these cells",
+    ),
+    "odd ones among whole numbers": (
+        {str(i): 50 for i in range(90)} | dict.fromkeys(["a", "b", "c", "d"], 9),
+        {},
+        "all are numbers but 'a' (9 rows), 'b' (9 rows), 'c' (9 rows), ...; empty",
     ),
 }
 
@@ -93,3 +103,14 @@ def test_what_looks_wrong_is_told() -> None:
     ]
     assert find_labels("stars", {"a": 3, "b": 2}).warnings == []
     assert len(find_labels("words", {f"w{i}": 1 for i in range(30)}, "classification").names) == 30
+
+
+def test_names_among_numbers_are_classes_where_they_are_many_or_all_are_few_or_kind_says_so() -> None:
+    """Odd cells are few beside many numbers: a tenth of more than 20 labels at most."""
+    few = {"NA": 9} | {f"{i}.5": 9 for i in range(MAX_WHOLE_CLASSES - 1)}
+    many = {f"n{i}": 9 for i in range(4)} | {f"{i}.5": 9 for i in range(35)}
+    odd = {"NA": 9} | {f"{i}.5": 9 for i in range(MAX_WHOLE_CLASSES)}
+    for counts, kind in ((few, None), (many, None), (odd, "classification")):
+        assert set(find_labels("stars", counts, kind).names) == set(counts)
+    with pytest.raises(InputError, match=r"all are numbers but 'NA' \(9 rows\)"):
+        find_labels("stars", odd)
