@@ -114,14 +114,14 @@ def _bins(examples: Sequence[Example]) -> list[str]:
 def _by_stratum(
     units: Sequence[Unit], strata: Sequence[str], shares: Mapping[str, float], *, regression: bool
 ) -> dict[int, str]:
-    """The split of each row where units are small: of each stratum its share. A unit's stratum is its first row's."""
+    """The split of each row where units are small: of each stratum its share."""
     of_stratum: dict[str, list[Unit]] = defaultdict(list)
     for unit in units:
-        of_stratum[strata[unit.rows[0]]].append(unit)
+        of_stratum[_stratum(unit, strata)].append(unit)
     need = len(shares) + 1
     few = {name: len(members) for name, members in of_stratum.items() if len(members) < need}
     if few and not regression:
-        raise InputError(_too_few(few, need, shares))
+        raise InputError(_too_few(f"to be in {_splits(shares)} ({need} at least)", few, shares))
     side: dict[int, str] = {}
     for members in of_stratum.values():
         begin = 0
@@ -134,15 +134,37 @@ def _by_stratum(
     lacking = [name for name in (TRAIN, *shares) if name not in side.values()]
     if lacking:
         raise InputError(f"{len(units)} different texts are too few to give {' and '.join(lacking)} any")
+    if not regression:
+        _check_train(units, strata, side, shares)
     return side
 
 
-def _too_few(few: Mapping[str, int], need: int, shares: Mapping[str, float]) -> str:
+def _stratum(unit: Unit, strata: Sequence[str]) -> str:
+    """The stratum that most of a unit's rows are in, of several the first by name: their order does not matter."""
+    counts = Counter(strata[row] for row in unit.rows)
+    return min(counts, key=lambda name: (-counts[name], name))
+
+
+def _check_train(
+    units: Sequence[Unit], strata: Sequence[str], side: Mapping[int, str], shares: Mapping[str, float]
+) -> None:
+    """Raise `InputError` for labels that train lacks: those of copies of texts that have another label more often."""
+    lacking = set(strata) - {strata[row] for row, name in side.items() if name == TRAIN}
+    if lacking:
+        texts = Counter(label for unit in units for label in {strata[row] for row in unit.rows} & lacking)
+        raise InputError(_too_few("of their own to be in train, as these have other labels, too", texts, shares))
+
+
+def _splits(shares: Mapping[str, float]) -> str:
+    return f"train, {' and '.join(shares)}"
+
+
+def _too_few(purpose: str, few: Mapping[str, int], shares: Mapping[str, float]) -> str:
     listed = ", ".join(f"{shown(name)} ({count})" for name, count in sorted(few.items())[:MAX_LISTED])
     more = f" and {len(few) - MAX_LISTED} more" if len(few) > MAX_LISTED else ""
     return (
-        f"labels with too few different texts to be in train, {' and '.join(shares)} ({need} at least): "
-        f"{listed}{more}. Merge them with other labels, take their rows out, or split the table yourself: "
+        f"labels with too few different texts {purpose}: {listed}{more}. Merge them with other labels, "
+        "take their rows out, or split the table yourself: "
         f"{', '.join(f'--{name}_table' for name in shares)}"
     )
 

@@ -57,6 +57,53 @@ def test_copies_of_a_text_stay_on_one_side() -> None:
     assert all(sides[copy.uid] == sides[copy.uid[:-1]] for copy in copies)
 
 
+def test_the_split_of_a_table_stays_what_it_was() -> None:
+    """Runs on a table prepared again compare with those before: these rows must not move."""
+    found = {name: [int(row.uid[1:]) for row in part] for name, part in split(make({"a": 20, "b": 12})).items()}
+    assert (found["dev"], found["test"]) == ([3, 8, 26], [0, 2, 12, 18, 28, 31])
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_the_order_of_copies_with_other_labels_does_not_matter(regression: bool) -> None:
+    names = ("1.5", "2.5") if regression else ("a", "b")
+    rows = make(dict.fromkeys(names, 60))
+    rows += [row._replace(uid=f"{row.uid}'", label=names[row.label == names[0]]) for row in rows[::3]]
+    rows += [row._replace(uid=f"{row.uid}'") for row in rows[120::2]]
+    sides = {row.uid: name for name, part in split(rows, regression=regression).items() for row in part}
+    for order in (rows[::-1], random.Random(3).sample(rows, len(rows))):
+        found = split(order, regression=regression)
+        assert {row.uid: name for name, part in found.items() for row in part} == sides
+
+
+def test_a_text_counts_for_the_label_that_most_of_its_copies_have() -> None:
+    """Of 30 texts of a, 10 are b more often: dev and test get their shares of 20 and of 10."""
+    rows = make({"a": 30})
+    rows += [row._replace(uid=f"{row.uid}{more}", label="b") for row in rows[::3] for more in "xy"]
+    found = split(rows)
+    texts = {
+        name: Counter(int(text.split()[1]) % 3 == 0 for (text,) in {row.texts for row in part})
+        for name, part in found.items()
+    }
+    assert texts["dev"] == {False: 2, True: 1} and texts["test"] == {False: 4, True: 2}
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_a_label_on_copies_alone_is_in_train_or_refused(seed: int) -> None:
+    """It cannot be in train with one text in dev or test; no seed may leave it out in silence."""
+    rows = make({"a": 20, "c": 20})
+    for copies in (rows[:1], rows[:3]):
+        more = [row._replace(uid=f"{row.uid}'", label="rare") for row in copies]
+        for order in (rows + more, more + rows):
+            try:
+                found = split(order, seed)
+            except InputError as error:
+                assert f"of their own to be in train, as these have other labels, too: 'rare' ({len(more)})" in str(
+                    error
+                )
+            else:
+                assert "rare" in {row.label for row in found["train"]}
+
+
 @pytest.mark.parametrize("groups", [4, 10, 200])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_group_is_on_one_side_and_shares_are_near(groups: int, seed: int) -> None:
@@ -90,6 +137,11 @@ REFUSED: dict[str, tuple[list[Example], dict[str, Any], str]] = {
         "labels with too few different texts to be in train, dev and test (3 at least): 'b' (2). Merge them",
     ),
     "rare by copies": ([*make({"a": 10}), *make({"b": 1}) * 5], {}, "'b' (1)"),
+    "on a copy alone": (
+        [*make({"a": 20}), Example("x", 99, ("text 0",), "b")],  # text 0 is in test
+        {},
+        "texts of their own to be in train, as these have other labels, too: 'b' (1). Merge",
+    ),
     "two rows": (make({"1.5": 1, "2.5": 1}), {"regression": True}, "2 different texts are too few"),
     "two groups": (make({"a": 50, "b": 50}, 2), {"grouped": True}, "--group: 2 groups are too few"),
     "groups by label": (
