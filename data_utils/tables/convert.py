@@ -26,6 +26,8 @@ from data_utils.tables.told import tell_splits, tell_table
 from data_utils.task_def import TaskDef, load_task_defs
 from data_utils.task_names import DataFormat, TaskType
 
+YAML_LINE_ENDS = frozenset("\x85\u2028\u2029")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableConfig:
@@ -210,7 +212,10 @@ def _rows(examples: Sequence[Example]) -> Iterator[Row]:
 
 def _yaml(config: TableConfig, task: TaskDef) -> str:
     source = "standard input" if config.table == STANDARD else Path(config.table).name
-    text = yaml.safe_dump({task.name: task.to_dict()}, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    # PyYAML writes these characters as they are, and reads them as ends of lines; escapes it reads rightly.
+    readable = not any(YAML_LINE_ENDS & set(label) for label in task.labels)
+    raw = {task.name: task.to_dict()}
+    text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=readable, default_flow_style=None)
     return f"# Made by prepro_std.py from {source.encode('unicode_escape').decode()}.\n{text}"
 
 

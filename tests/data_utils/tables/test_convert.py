@@ -170,6 +170,14 @@ def test_label_names_travel_as_they_are(encoder: Path, tmp_path: Path) -> None:
     assert Counter(label for _, label, _ in made(tmp_path / "out", "dev")) == dict.fromkeys(names, 2)
 
 
+@pytest.mark.parametrize("mark", ["\x85", "\u2028", "\u2029"], ids=ascii)
+def test_labels_with_what_yaml_takes_for_a_line_end(mark: str, encoder: Path, tmp_path: Path) -> None:
+    names = [f"so{mark}so", f"so {mark}", "é 猫"]
+    assert prepro_std.main(flags(encoder, write(tmp_path / "t.csv", reviews(60, names)), tmp_path / "out")) == 0
+    assert load_task_defs(tmp_path / "out" / "reviews_task_def.yml")["reviews"].labels == tuple(sorted(names))
+    assert Counter(label for _, label, _ in made(tmp_path / "out", "dev")) == dict.fromkeys(names, 2)
+
+
 def test_groups_stay_together_and_the_seed_matters(encoder: Path, tmp_path: Path) -> None:
     table = write(tmp_path / "t.csv", reviews(90))
     found = []
