@@ -163,7 +163,8 @@ class TaskDef:
         if len(set(self.labels)) != len(self.labels):
             bad.append(f"labels must differ from each other, got {listed(self.labels)}")
         unfit = [label for label in self.labels if set("\t\r\n") & set(label) or not label or not encodable(label)]
-        bad += [f"labels: {shown(label)} cannot stand in a canonical row" for label in unfit]
+        rule = "no label may be empty, or hold a tab, a line end or half a surrogate pair"
+        bad += [f"labels: {shown(label)} cannot stand in a canonical row: {rule}" for label in unfit]
         return bad
 
     @property

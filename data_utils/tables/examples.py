@@ -143,8 +143,9 @@ def read_table(
     """Read a whole table, into memory, and check every row. With `label_optional` it may lack the labels' column.
 
     Raises:
-        InputError: columns that are not there; rows of a wrong width, without text, id or group, or with an id that
-            another one has: with file and line, up to ten and a count of the others; no row at all.
+        InputError: columns that are not there; rows of a wrong width, without text, id or group, with a label of
+            several lines, or with an id that another one has: with file and line, up to ten and a count of the others;
+            no row at all.
     """
     counts = Counts.fresh()
     with open_table(source, options, flag) as table:
@@ -171,6 +172,8 @@ def _problem(example: Example, columns: ColumnMap, first_line_of: dict[str, int]
         return f"no id: {shown(columns.id)} is empty"
     if set("\t\r\n") & set(uid) or uid.startswith("\ufeff"):
         return f"the id {shown(uid)} holds a tab, a line end or a byte-order mark"
+    if set("\t\r\n") & set(example.label):  # a space in its place could make two classes of one
+        return f"the label {shown(example.label)} holds a tab or a line end; take it out of the cell"
     if columns.group is not None and not example.group.strip():
         return f"no group: {shown(columns.group)} is empty"
     if (earlier := first_line_of.setdefault(uid, example.line)) != example.line:

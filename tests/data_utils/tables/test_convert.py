@@ -228,7 +228,18 @@ CASES: dict[str, tuple[Rows, list[str], str]] = {
     "length": (ROWS, ["--max_seq_len", "2"], "--max_seq_len must be at least"),
     "seed": (ROWS, ["--split_seed", "-1"], "--split_seed must be at least 0, got -1"),
     "labels": (ROWS, ["--labels", "good,,bad"], "--labels: expected names with commas between them, got 'good,,bad'"),
-    "a label with a tab": (reviews(30, ["a\tb", "c"]), [], "labels: 'a\\tb' cannot stand in a canonical row"),
+    "a label with a tab": (
+        reviews(30, ["a\tb", "c"]),
+        [],
+        "{t}:2: the label 'a\\tb' holds a tab or a line end; take it",
+    ),
+    "a label with a line end": (
+        [*ROWS, ROWS[1] | {"stars": "bad\n"}],
+        [],
+        "{t}:32: the label 'bad\\n' holds a tab or a",
+    ),
+    "a number with a line end": (reviews(30, ["1.5", "2\r"]), [], "{t}:3: the label '2\\r' holds a tab or a line end"),
+    "a label of dev": (ROWS, ["--dev_table", "{g}"], "{g}:2: the label 'bad\\n' holds a tab or a line end"),
 }
 
 
@@ -240,6 +251,7 @@ def test_bad_tables_are_one_message_and_nothing_is_written(
     places = {"t": write(tmp_path / "t.csv", rows), "d": write(tmp_path / "d.csv", reviews(2, ["new"]))}
     places["e"] = write(tmp_path / "e.csv", reviews(2, [""]))
     places["f"] = write(tmp_path / "f.csv", [{"review": "x"}])
+    places["g"] = write(tmp_path / "g.csv", reviews(2, ["bad\n"]))
     argv = flags(encoder, places["t"], tmp_path / "out", *(flag.format(**places) for flag in more))
     assert prepro_std.main(argv) == 2
     told = capsys.readouterr().err
