@@ -7,6 +7,7 @@ import csv
 import itertools
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,11 @@ PEEKED = 1000
 """So many objects of JSON lines say which columns there are: one that has no value may lack its key."""
 
 LONGEST_CELL = 1 << 30
+ARRAY_OF_OBJECTS = re.compile(r"\s*\[\s*(\{|$)")
+ARRAY = (
+    "a JSON array begins here; expected JSON lines, an object a line: in pandas "
+    "to_json(..., orient='records', lines=True) writes them"
+)
 LIKELY_DELIMITERS = ";\t|,"
 
 
@@ -182,20 +188,24 @@ class _Cells:
             except StopIteration:
                 return
             except csv.Error as error:
-                raise_all([*self._problems.messages(), f"{self._problems.path}:{line}: {self._reason(error)}"])
+                raise_all([*self._problems.messages(), f"{self._problems.path}:{line}: {_reason(error, line)}"])
             yield line, cells
 
-    def _reason(self, error: csv.Error) -> str:
-        if "end of data" in str(error):
-            return "a quote opens in this row and does not close; --quotes none takes quotes as ordinary characters"
-        if "expected after" in str(error):
-            return (
-                "text goes on after a closing quote (a quote inside of a cell in quotes is written twice); "
-                "--quotes none takes quotes as ordinary characters"
-            )
-        if "new-line character" in str(error):
-            return "a carriage return inside of a cell that is not in quotes"
-        return f"not readable: {error}"
+
+def _reason(error: csv.Error, line: int) -> str:
+    """What is wrong in a row that cannot be read, and the cure; `line` is where the row begins."""
+    if "end of data" in str(error):
+        return "a quote opens in this row and does not close; --quotes none takes quotes as ordinary characters"
+    if "expected after" in str(error):
+        return (
+            "text goes on after a closing quote (a quote inside of a cell in quotes is written twice); "
+            "--quotes none takes quotes as ordinary characters"
+        )
+    if "new-line character" in str(error):
+        if line == 1:  # names of columns hardly hold one: this is how old Macs end lines
+            return r"lines end in a carriage return alone; save the table with line ends \n: tr '\r' '\n' < OLD > NEW"
+        return "a carriage return inside of a cell that is not in quotes; put the cell in quotes, or take it out"
+    return f"not readable: {error}"
 
 
 class _Objects:
@@ -218,10 +228,14 @@ class _Objects:
         return all(type(values.get(column)) is int for values in self._peeked)
 
     def _objects(self, lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        begun = False
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 yield number, {}
                 continue
+            if not begun and ARRAY_OF_OBJECTS.match(line):  # in one line or in many: all of it is one mistake
+                raise InputError(f"{self._problems.path}:{number}: {ARRAY}")
+            begun = True
             try:
                 found = parse_json(line.strip())
             except InputError as error:

@@ -128,9 +128,22 @@ BAD: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
         "t.csv:3: a quote opens in this row and does not close; --quotes none",
     ),
     "quote inside": ("t.csv", b'a\n"x"y\n', {}, "t.csv:2: text goes on after a closing quote"),
-    "old line ends": ("t.csv", b"a\rb\rc", {}, "t.csv:1: a carriage return inside of a cell"),
+    "old line ends": (
+        "t.csv",
+        b"a\rb\rc",
+        {},
+        "lines end in a carriage return alone; save the table with line ends \\n: tr '\\r' '\\n' < OLD > NEW\n",
+    ),
+    "old line ends, quotes": ("t.csv", b'"a","b"\r"x\ny","z"\r', {}, "t.csv:1: lines end in a carriage return alone"),
+    "a carriage return": (
+        "t.csv",
+        b"a\nb\rc\n",
+        {},
+        "t.csv:2: a carriage return inside of a cell that is not in quotes; put",
+    ),
     "not JSON": ("t.jsonl", b'{"a": 1}\n{"a": \n', {}, "t.jsonl:2: not JSON: "),
     "key twice": ("t.jsonl", b'{"a": 1, "a": 2}\n', {}, "t.jsonl:1: not JSON: the key 'a' stands twice"),
+    "lists": ("t.jsonl", b'["a"]\n[1]\n', {}, "t.jsonl:1: expected a JSON object with columns as keys, got ['a']"),
     "a list": ("t.jsonl", b'{"a": 1}\n[1]\n', {}, "t.jsonl:2: expected a JSON object with columns as keys, got [1]"),
     "nested": ("t.jsonl", b'{"a": {"b": 1}}\n', {}, "t.jsonl:1: the column 'a' holds {'b': 1}; expected a text or a"),
     "surrogate": ("t.jsonl", b'{"a": "\\ud800"}\n', {}, "t.jsonl:1: the column 'a' holds half a surrogate pair"),
@@ -153,6 +166,16 @@ def test_bad_tables_are_one_message(case: str, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(InputError) as error:
         read(name, "a", **options)
     assert message in f"{error.value}\n"
+
+
+@pytest.mark.parametrize("indent", [None, 0, 2])
+def test_a_json_array_is_told_once(indent: int | None, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n" + json.dumps([{"a": 1}, {"a": 2}], indent=indent))
+    with pytest.raises(InputError) as error:
+        read(path, "a")
+    said = "a JSON array begins here; expected JSON lines, an object a line: in pandas to_json(..., orient='records', "
+    assert str(error.value) == f"{path}:2: {said}lines=True) writes them"
 
 
 def test_values_of_other_types_become_text(tmp_path: Path) -> None:
