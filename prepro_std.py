@@ -58,7 +58,8 @@ def parse_args(argv: Sequence[str] | None) -> PreparationConfig | TableConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with the given flags (the command line's if None); returns the exit code."""
     config = parse_args(argv)
-    then, unscored = list[str](), ""
+    then: list[str] = []
+    unscored = ""
     if isinstance(config, TableConfig):
         made = prepare_table(config)
         out_dir, then, unscored = made.data_dir, next_commands(config, made), made.unscored
