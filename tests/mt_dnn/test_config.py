@@ -188,7 +188,8 @@ NEEDS = {
 @pytest.mark.parametrize("flag", OF_METHODS)
 def test_every_hyperparameter_reaches_the_plan_and_the_optimizer(flag: str, tmp_path: Path) -> None:
     owner, field = FLAGS[flag].owner, FLAGS[flag].field
-    number = 5 if isinstance(field.default, int) else 0.25
+    share = isinstance(field.default, float) and field.default < 1
+    number = 0.25 if share else 5
     other = next((one for one in field.metadata["choices"] if one != field.default), number)
     config = load(tmp_path, *NEEDS[owner], f"--{flag}", str(other))
     assert f"{flag.partition('_')[2]} {other}" in _values(config, 1000)[0]
