@@ -19,7 +19,7 @@ from data_utils.prepare import PreparationConfig, SplitFile, prepare_files
 from data_utils.scoring import unsupported_metrics
 from data_utils.strict import listed
 from data_utils.tables.examples import ColumnMap, Example, ReadTable, check_labels, read_table
-from data_utils.tables.labels import Labels, find_labels, number_of_label
+from data_utils.tables.labels import Labels, find_labels, number_of_label, point_for
 from data_utils.tables.options import STANDARD, TableOptions
 from data_utils.tables.split import DEV, TEST, TRAIN, SplitConfig, split_examples
 from data_utils.tables.told import tell_splits, tell_table
@@ -160,7 +160,9 @@ def _check_splits(
     for name, place in names.items():
         found = {example.label for example in splits[name]} - {""}
         if labels.task_type is TaskType.Regression:
-            bad = {label: f"the label {label!r} is no number" for label in found if number_of_label(label) is None}
+            others = [label for label in found if number_of_label(label) is None]
+            cures = {label: point_for(label) or "empty the cell" for label in others}
+            bad = {label: f"the label {label!r} is no number; {cure}" for label, cure in cures.items()}
         else:
             bad = {label: f"the label {label!r} is not in train, which has {sorted(known)}" for label in found - known}
         check_labels(place, splits[name], bad)

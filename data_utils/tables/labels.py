@@ -21,6 +21,7 @@ RULE = (
     "all other numbers are a regression"
 )
 WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
+DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
 SEEM_MISSING = frozenset("nan na n/a null none nil - ? unknown".split())
 
 
@@ -79,7 +80,7 @@ def find_labels(
         if min(values) == max(values):
             raise InputError(f"{where}: every label is the number {min(values):g}, so there is nothing to learn")
         return Labels(task_type, (), [told, f"from {min(values):g} to {max(values):g}"], [])
-    if kind is None and len(counts) > MAX_WHOLE_CLASSES:
+    if kind is None:
         _check_names(where, counts)
     order, said = _ordered(where, counts, names)
     return Labels(task_type, order, [told, said], _warnings(column, counts))
@@ -100,22 +101,52 @@ def _rule(counts: Mapping[str, int]) -> tuple[TaskType, str]:
 
 
 def _check_names(where: str, counts: Mapping[str, int]) -> None:
-    """Raise `InputError` for many names that are hardly meant as classes."""
+    """Raise `InputError` for names that are hardly meant as classes."""
     found = f"{where}: {len(counts):,} different labels in {sum(counts.values()):,} rows"
-    if odd := _odd_ones(counts):
-        # Each number would be a class of its own, and a missing value one more.
-        raise InputError(f"{found}; {odd}; empty these cells or give --kind: classification takes all labels as names")
-    if 2 * len(counts) > sum(counts.values()):
+    if spoilt := _spoilt_numbers(counts):
+        raise InputError(f"{found}; {spoilt}, or give --kind: classification takes all labels as names")
+    if len(counts) > MAX_WHOLE_CLASSES and 2 * len(counts) > sum(counts.values()):
         raise InputError(f"{found}, such as {_some(counts)}. Is it the right column? --kind classification insists")
+
+
+def _spoilt_numbers(counts: Mapping[str, int]) -> str:
+    """What keeps a column of numbers from being one, and the cure; "" for a column of names.
+
+    All of it may have decimal commas. A few odd cells are spoilt where there are many labels: each number would be a
+    class of its own, and a missing value one more.
+    """
+    commas = {label: count for label, count in counts.items() if DECIMAL_COMMA.fullmatch(label)}
+    odd = {label: count for label, count in counts.items() if label not in commas and number_of_label(label) is None}
+    if odd and (10 * len(odd) > len(counts) or len(counts) <= MAX_WHOLE_CLASSES):
+        return ""
+    return "; ".join(([_tell_odd(odd)] if odd else []) + ([_tell_commas(commas)] if commas else []))
+
+
+def _tell_odd(odd: Mapping[str, int]) -> str:
+    first = sorted(odd, key=lambda label: (-odd[label], label))
+    told = [f"{shown(label)} ({_rows(odd[label])})" for label in first[:MAX_SHOWN]]
+    return f"all are numbers but {', '.join(told)}{', ...' if len(first) > MAX_SHOWN else ''}; empty these cells"
+
+
+def _tell_commas(commas: Mapping[str, int]) -> str:
+    have = "has" if sum(commas.values()) == 1 else "have"
+    return f"{_rows(sum(commas.values()))} {have} a decimal comma: {point_for(next(iter(commas)))}"
+
+
+def point_for(label: str) -> str:
+    """The cure for a number with a decimal comma; "" for any other label."""
+    if not DECIMAL_COMMA.fullmatch(label):
+        return ""
+    return f"write a decimal point, {shown(label.replace(',', '.'))} for {shown(label)}"
 
 
 def _check_numbers(where: str, counts: Mapping[str, int], names: Sequence[str] | None) -> None:
     bad = ["--labels would have no effect: a regression has numbers"] * (names is not None)
     others = [label for label in counts if number_of_label(label) is None]
     if others:
-        bad.append(
-            f"{where}: a regression needs numbers, and {sum(counts[x] for x in others):,} rows have {_some(others)}"
-        )
+        found = f"{where}: a regression needs numbers, and {sum(counts[x] for x in others):,} rows have {_some(others)}"
+        comma = next(filter(None, map(point_for, others)), "")
+        bad.append(f"{found}; {comma or 'empty these cells, or give --kind classification'}")
     raise_all(bad)
 
 
@@ -135,13 +166,19 @@ def _ordered(where: str, counts: Mapping[str, int], names: Sequence[str] | None)
 
 def _warnings(column: str, counts: Mapping[str, int]) -> list[str]:
     """Labels that are nearly the same, or that seem to stand for none."""
-    alike = defaultdict(list)
+    alike: dict[str | float, list[str]] = defaultdict(list)
+    equal: dict[str | float, list[str]] = defaultdict(list)
     for label in sorted(counts):
-        alike[unicodedata.normalize("NFC", " ".join(label.split())).casefold()].append(label)
+        if (number := number_of_label(label)) is not None:
+            # Of whole numbers all digits count: names such as 100000000000000001 are one number as floats.
+            equal[int(label) if WHOLE.fullmatch(label) else number].append(label)
+        else:
+            alike[unicodedata.normalize("NFC", " ".join(label.split())).casefold()].append(label)
+    reasons = {"differ in white space, case or the coding of accents alone": alike, "are the same number": equal}
     found = [
-        f"{column}: {' and '.join(map(shown, labels))} differ in white space, case or the coding of accents alone, "
-        "and are different labels"
-        for labels in alike.values()
+        f"{column}: {' and '.join(map(shown, labels))} {reason}, and are different labels"
+        for reason, groups in reasons.items()
+        for labels in groups.values()
         if len(labels) > 1
     ]
     for label in sorted(counts):
@@ -151,16 +188,6 @@ def _warnings(column: str, counts: Mapping[str, int]) -> list[str]:
                 f"{column}: {rows} the label {shown(label)}, taken as a name; for no label leave the cell empty"
             )
     return found
-
-
-def _odd_ones(counts: Mapping[str, int]) -> str:
-    """What is said of a column of numbers with a few other cells: these, the most frequent first; "" for others."""
-    others = {label: count for label, count in counts.items() if number_of_label(label) is None}
-    if not others or 10 * len(others) > len(counts):
-        return ""
-    first = sorted(others, key=lambda label: (-others[label], label))
-    told = [f"{shown(label)} ({_rows(others[label])})" for label in first[:MAX_SHOWN]]
-    return f"all are numbers but {', '.join(told)}{', ...' if len(first) > MAX_SHOWN else ''}"
 
 
 def _rows(count: int) -> str:

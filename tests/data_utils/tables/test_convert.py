@@ -221,6 +221,11 @@ CASES: dict[str, tuple[Rows, list[str], str]] = {
         "--split_seed would have no effect",
     ),
     "label in dev": (ROWS, ["--dev_table", "{d}"], "{d}:2: the label 'new' is not in train, which has ['bad', 'good']"),
+    "number in dev": (
+        reviews(30, ["1.5", "2"]),
+        ["--dev_table", "{h}"],
+        "{h}:2: the label '7,83' is no number; write a decimal point, '7.83' for '7,83'",
+    ),
     "label in test": (ROWS, ["--test_table", "{d}"], "{d}:2: the label 'new' is not in train"),
     "no labels in dev": (ROWS, ["--dev_table", "{e}"], "--dev_table {e}: no row has a label"),
     "dev without labels": (ROWS, ["--dev_table", "{f}"], "--label: {f} has no column 'stars'; it has: review"),
@@ -252,6 +257,7 @@ def test_bad_tables_are_one_message_and_nothing_is_written(
     places["e"] = write(tmp_path / "e.csv", reviews(2, [""]))
     places["f"] = write(tmp_path / "f.csv", [{"review": "x"}])
     places["g"] = write(tmp_path / "g.csv", reviews(2, ["bad\n"]))
+    places["h"] = write(tmp_path / "h.csv", reviews(2, ["7,83"]))
     argv = flags(encoder, places["t"], tmp_path / "out", *(flag.format(**places) for flag in more))
     assert prepro_std.main(argv) == 2
     told = capsys.readouterr().err

@@ -49,12 +49,28 @@ REFUSED: dict[str, tuple[dict[str, int], dict[str, Any], str]] = {
     "names as numbers": (
         {"1": 3, "bad": 2},
         {"kind": "regression"},
-        "a regression needs numbers, and 2 rows have 'bad'",
+        "a regression needs numbers, and 2 rows have 'bad'; empty these cells, or give --kind classification",
     ),
     "no finite number": (
         {"1": 3, "inf": 2},
         {"kind": "regression"},
         "a regression needs numbers, and 2 rows have 'inf'",
+    ),
+    "decimal commas": (
+        {f"{i},5": 100 for i in range(30)},
+        {},
+        "in 3,000 rows; 3,000 rows have a decimal comma: write a decimal point, '0.5' for '0,5', or give --kind",
+    ),
+    "few decimal commas": ({"7": 3, "-7,83": 1}, {}, "; 1 row has a decimal comma: write a decimal point, '-7.83' for"),
+    "decimal commas and odd ones": (
+        {"NA": 4} | {f"{i},5": 1 for i in range(30)},
+        {},
+        "all are numbers but 'NA' (4 rows); empty these cells; 30 rows have a decimal comma: write",
+    ),
+    "decimal commas in a regression": (
+        {"NA": 4, "7,83": 1, "2,5": 1},
+        {"kind": "regression"},
+        "6 rows have 'NA', '7,83', '2,5'; write a decimal point, '7.83' for '7,83'",
     ),
     "idle": ({"1.5": 3, "2": 2}, {"names": ("2", "1.5")}, "--labels would have no effect: a regression has numbers"),
     "not named": (
@@ -72,7 +88,7 @@ REFUSED: dict[str, tuple[dict[str, int], dict[str, Any], str]] = {
     "odd ones": (
         {"n/a": 1} | {f"{i}.5": 1 for i in range(30)},
         {},
-        "31 different labels in 31 rows; all are numbers but 'n/a' (1 row); empty these cells or give --kind",
+        "31 different labels in 31 rows; all are numbers but 'n/a' (1 row); empty these cells, or give --kind",
     ),
     "odd ones in many rows": (
         {"#DIV/0!": 1, "NA": 19} | {f"{i / 10}": 20 for i in range(51)},
@@ -102,6 +118,16 @@ def test_what_looks_wrong_is_told() -> None:
         "stars: 1 row has the label 'NaN', taken as a name; for no label leave the cell empty",
     ]
     assert find_labels("stars", {"a": 3, "b": 2}).warnings == []
+    found = find_labels("stars", {"01": 3, "1": 2, " 2": 1, "2": 4, "3": 1})
+    assert found.warnings == [
+        "stars: ' 2' and '2' are the same number, and are different labels",
+        "stars: '01' and '1' are the same number, and are different labels",
+    ]
+    found = find_labels("stars", {"1.0": 3, "1": 2, "100000000000000001": 1, "100000000000000002": 1}, "classification")
+    assert found.warnings == ["stars: '1' and '1.0' are the same number, and are different labels"]
+    for commas in ({"1,2": 3, "2": 1}, {"1,5": 3, "2,5": 1}):
+        assert find_labels("stars", commas, "classification").names == tuple(commas)
+    assert find_labels("stars", {"1,5": 3, "a": 1}).names == ("1,5", "a")
     assert len(find_labels("words", {f"w{i}": 1 for i in range(30)}, "classification").names) == 30
 
 
