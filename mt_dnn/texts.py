@@ -35,6 +35,8 @@ SHAPES = {
 def read_text_rows(source: str, task: TaskDef, check: TextCheck) -> list[Row]:
     """The texts of each line as a row without labels; its uid is the number of its line, from 1.
 
+    Options are named by their places, from 0.
+
     Args:
         source: a file's path, or `-` for standard input.
         task: says what a line is: see `SHAPES`.
@@ -68,7 +70,8 @@ def _row(uid: str, texts: list[str], data_format: DataFormat) -> Row:
         return Row(uid, ("",) * len(words), tokens=words)
     options = tuple(texts[1:])
     if data_format is DataFormat.PremiseAndMultiHypothesis:
-        return Row(uid, ("",) * len(options), texts[0], options, tuple(str(i) for i in range(1, len(texts))))
+        # Places, as features without names have them, and as their labels count.
+        return Row(uid, ("",) * len(options), texts[0], options, tuple(map(str, range(len(options)))))
     return Row(uid, ("",), texts[0], options)
 
 
