@@ -202,7 +202,7 @@ def _by_group(
 
 def _cost(brings: Mapping[str, int], have: Mapping[str, int], total: Mapping[str, int], part: float) -> float:
     """By how much a split's squared distance from its shares grows, each stratum measured by its size."""
-    return sum(
+    return math.fsum(  # exactly, so that the order of the rows does not count
         (2 * count * (have[stratum] - part * total[stratum]) + count * count) / (part * total[stratum])
         for stratum, count in brings.items()
     )
