@@ -46,7 +46,7 @@ TRAIN: dict[str, Counterpart] = {
     "transformer_cache": CACHE,
     "glue_format_on": Counterpart("", "python -m experiments.glue.submission writes GLUE's own form"),
     "encode_mode": Counterpart("", "export.py writes an ordinary Hugging Face model"),
-    "mkd_opt": Counterpart("--distill_from", "features: learns from `softlabel`, beside the labels"),
+    "mkd_opt": Counterpart("--distill_from", "features: learns from `softlabel` (logits), beside the labels"),
     # tasks and batches
     "batch_size": Counterpart("--batch_size", "default 32, there 8"),
     "batch_size_eval": Counterpart("--batch_size_eval", "default 64, there 8"),

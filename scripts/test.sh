@@ -3,7 +3,7 @@
 #
 #   bash scripts/test.sh [flags of pytest]     for example: tests/module -k pats, and -n 0 for one process
 #
-# Files of tests are shared out over as many processes as there are cores, four at most.
+# Files of tests are shared out over as many processes as there are cores, four at most, in the order of tests/conftest.py.
 set -euo pipefail
 
 # shellcheck source=scripts/common.sh
@@ -17,4 +17,4 @@ say "Lint"
 say "Types"
 "$VENV_PYTHON" -m mypy
 say "Tests"
-"$VENV_PYTHON" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+"$VENV_PYTHON" -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

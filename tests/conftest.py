@@ -15,6 +15,15 @@ from data_utils.task_def import DataFormat, TaskDef, TaskType
 pytest_plugins = ["tests.threads", "tests.triton_marks"]
 
 
+LONGEST = ("test_file_operations.py", "test_kills.py", "test_docs_readme.py", "test_bench_gpu.py", "test_sweep.py")
+"""Files of few tests that take minutes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: begun last, each would run on one core while the others have nothing left to do."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture
 def make_features() -> Callable[..., FeatureSet]:
     """Features in memory from rows of token ids; the second half of each row is its second segment."""
