@@ -130,7 +130,7 @@ def test_the_best_option_is_that_of_predict(runs: Path, tmp_path: Path) -> None:
     shares = model(**{name: value[None] for name, value in rows.items()}).logits.softmax(-1)[0]
     (row,) = predicted(runs / "kinds", "pick", ["\t".join(["she saw two apples", *options])], tmp_path)
     ranked = shares.sort(descending=True)
-    assert row["options"] == ",".join(str(place + 1) for place in ranked.indices.tolist())
+    assert row["options"] == ",".join(str(place) for place in ranked.indices.tolist())
     assert [float(share) for share in row["probabilities"].split(",")] == pytest.approx(
         ranked.values.tolist(), abs=1e-5
     )
