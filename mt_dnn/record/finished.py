@@ -35,10 +35,11 @@ class Run:
         if folder is None:
             return cls()
         results = folder / "results.json"
+        tasks = _start_of(folder / "metrics.jsonl").get("tasks")
         return cls(
             settings_of(folder),
             read_results(results) if results.is_file() else {},
-            tasks if isinstance(tasks := _start_of(folder / "metrics.jsonl").get("tasks"), dict) else {},
+            tasks if isinstance(tasks, dict) else {},
         )
 
 
@@ -57,8 +58,8 @@ def remark_on(checkpoint: str) -> str:
 def longest_row(folder: Path, encoder: int) -> int | None:
     """How many tokens a run's row had at most, as its first event says; `encoder` is what the encoder takes.
 
-    Of what a run was trained on nothing else is asked: features may lie elsewhere by then, or be made anew. Where there
-    is no such event, as in a run's folder without its log, its settings say it; None where nothing does.
+    The features are not asked: they may lie elsewhere by now, or have been made anew. Without its log, a run's settings
+    say it; None where nothing does.
     """
     found = _start_of(folder / "metrics.jsonl").get("max_seq_len", settings_of(folder).get("max_seq_len"))
     return min(found, encoder) if isinstance(found, int) and found > 0 else None
