@@ -18,6 +18,7 @@ import train
 from tests.conftest import Workshop
 from tests.distributed.compare import CONTINUOUS, LEARNING_RATE, assert_close_run, assert_same_run, tensors
 from tests.distributed.launch import Group, Outcome
+from tests.distributed.worker import TRICKS
 from tests.test_train import losses, results
 from tests.tiny_models import SHAPE
 
@@ -103,15 +104,20 @@ def test_a_student_as_one_process(
     assert [loss for loss, plain in zip(losses(one), untaught, strict=True) if loss != plain]
 
 
-@pytest.mark.parametrize("more", [[], ["--fsdp"]], ids=["DDP", "FSDP"])
-def test_smart_runs_and_replicas_stay_equal(
-    workshop: Workshop, tmp_path: Path, group_of: GroupOf, more: list[str]
+@pytest.mark.parametrize("spread", SPREAD)
+def test_smart_as_one_process(
+    workshop: Workshop, tmp_path: Path, group_of: GroupOf, rehearsed: Callable, spread: str
 ) -> None:
-    """Each process starts from a perturbation of its own, so the outcome is not that of one process."""
-    flags = [*TASKS, "--baseline", "smart", "--epochs", "2", "--batch_size", "23", "--grad_accumulation_step", "2"]
-    flags += ["--replica_check_per_updates", "1"]
-    train_on(group_of(2), workshop.flags(tmp_path, *flags, *more))
-    assert results(tmp_path)["optim"] == "adamax+smart"
+    """The start of a perturbation is random in each process by itself, so here it is not."""
+    ranks, more = SPREAD[spread]
+    sizes = ["--batch_size", "23", "--grad_accumulation_step", "2", "--epochs", "2", "--replica_check_per_updates", "1"]
+    large = ["--adv_noise_var", "0.1", "--adv_step_size", "0.1", "--adv_epsilon", "0.2"]
+    with TRICKS["equal_starts"]([]):
+        flags, one = rehearsed("--baseline", "smart", *sizes, *large)
+    train_on(group_of(ranks), workshop.flags(tmp_path, *flags, *more), "equal_starts")
+    assert_close_run(one, tmp_path)
+    smart, plain = (losses(run)[0]["cola"] for run in (one, rehearsed(*sizes)[1]))
+    assert smart > plain + 1e-3, "what the perturbations add to the loss is lost in rounding"
 
 
 def test_the_noise_that_is_compared_is_sizeable(rehearsed: Callable) -> None:

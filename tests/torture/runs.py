@@ -7,6 +7,7 @@ forks a child for each run: nothing has used threads or autograd in the worker, 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import multiprocessing
 import os
@@ -21,14 +22,18 @@ from pathlib import Path
 from typing import NoReturn
 from unittest import mock
 
-import torch.utils.tensorboard  # noqa: F401  # a second to import; here it is paid once, not by each run
+import torch
 from tqdm import tqdm
 
 import train
+from module.optim import PATSAdamax
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
 """Seconds after which a run counts as hanging; they take one or two."""
+
+LATE_IMPORTS = ("torch.utils.tensorboard", "sklearn.metrics", "scipy.stats")
+"""What a run imports when it first needs it. With compiling the first step it takes several times the rest of a run."""
 
 Hook = Callable[[], None]
 
@@ -46,6 +51,12 @@ def warm_up(argv: Sequence[str], hook: Hook | None = None) -> None:
     """Import and compile here what runs need, so that they need not do it one by one; trains nothing."""
     if hook is not None:
         hook()
+    for name in LATE_IMPORTS:
+        with contextlib.suppress(ModuleNotFoundError):  # some are optional
+            importlib.import_module(name)
+    param = torch.nn.Parameter(torch.ones(1))
+    param.grad = torch.ones(1)
+    PATSAdamax([param]).step()
     with contextlib.redirect_stdout(io.StringIO()):
         train.main([*argv, "--dry_run"])
 
