@@ -125,7 +125,7 @@ TRAIN: dict[str, Counterpart] = {
     "answer_mem_type": SAN,
     "answer_dropout_p": SAN,
     "answer_weight_norm_on": SAN,
-    "max_answer_len": Counterpart("", "part of span and generation tasks, which are not built yet"),
+    "max_answer_len": Counterpart("", "an answer has at most 30 tokens; generation tasks are not built"),
     "masked_lm_prob": MLM,
     "short_seq_prob": MLM,
     "max_predictions_per_seq": MLM,
