@@ -140,7 +140,9 @@ class OutputConfig:
         100, help="updates between two lines about PATS's or SAGE's sensitivities in sensitivity_log.jsonl; 0: none"
     )
     eval_per_updates: int = option(0, help="updates between two evaluations within an epoch; 0: at its end only")
-    save_per_updates: int = option(0, help="updates between two checkpoints within an epoch; 0: at its end only")
+    save_per_updates: int = option(
+        0, help="updates between two checkpoints within an epoch; 0: at its end, and with best/"
+    )
     keep_checkpoints: int = option(2, help="how many of the newest checkpoints are kept; best/ always is")
     dev_predictions: bool = option(
         False, help="keep what is predicted for each dev row at each evaluation, in dev_predictions.json"

@@ -154,12 +154,12 @@ class Trainer:
                     self._save()
                 while not self._finished():
                     self._run_epoch()
+                return self._finish()
             except InterruptedRun as signal:
-                self._save()
+                self._save()  # nothing to do where test splits are scored: by then the last update is saved
                 raise SignalledError(
                     f"{signal} came after update {self.state.progress.step}; it is saved: go on with --resume"
                 ) from None
-            return self._finish()
 
     def _finished(self) -> bool:
         loop, at = self.config.loop, self.state.progress
@@ -289,6 +289,8 @@ class Trainer:
             self.parallel.check_finite()
             self._export({name: one.tune() for name, one in scored.items()})
         at.wall_seconds += time.perf_counter() - started
+        if improved:
+            self._save()  # elsewhere a resumed run may score otherwise: its record has to know the model in best/
 
     def _keep_predictions(self, predicted: Mapping[str, Splits]) -> None:
         at = self.state.progress

@@ -128,6 +128,16 @@ def test_no_noise_is_plain_adamax_and_seeds_decide(workshop: Workshop, tmp_path:
     assert again[0] == again[1]
 
 
+def test_a_checkpoint_knows_the_best_model(workshop: Workshop, tmp_path: Path) -> None:
+    """A run that resumes elsewhere may score otherwise, and tell of another model than best/ holds."""
+    flags = ["--train_datasets", "cola", "--batch_size", "2", "--epochs", "1", "--eval_per_updates", "3"]
+    train_until(4, workshop.flags(tmp_path, *flags))
+    newest = max((tmp_path / "checkpoints").iterdir())
+    assert newest.name == "step_00000003"
+    history = json.loads((newest / "state.json").read_text())["progress"]["history"]
+    assert [evaluation["step"] for evaluation in history["evaluations"]] == [3]
+
+
 @pytest.mark.parametrize(("crash_at", "precision"), [(1, ""), (4, ""), (7, ""), (13, ""), (7, "--bf16")])
 def test_resume_equals_never_having_stopped(workshop: Workshop, tmp_path: Path, crash_at: int, precision: str) -> None:
     """Dropout, two tasks, accumulation, noise, evaluation and checkpoints within an epoch; crash, resume, compare."""

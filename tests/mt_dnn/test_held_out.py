@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,11 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_
 
 import train
 from data_utils.bootstrap import score_interval
+from data_utils.errors import SignalledError
 from data_utils.features import load_features
 from data_utils.kinds.kind import Predictions
 from data_utils.task_def import TaskDef, load_task_defs
+from mt_dnn import trainer
 from mt_dnn.predict import TrainedModel
 from mt_dnn.sections import LoopConfig
 from tests.conftest import Workshop
@@ -108,9 +112,37 @@ def test_resume_of_a_run_that_was_cut_before_its_test(
     shutil.copytree(trained, tmp_path / "cut")
     (tmp_path / "cut" / "results.json").unlink()
     assert train.main(["--output_dir", str(tmp_path / "cut"), "--resume"]) == 0
+    assert_same_test(tmp_path / "cut", trained)
+
+
+def assert_same_test(run: Path, reference: Path) -> None:
     for name in NAMES.split(","):
-        assert of_test(tmp_path / "cut", name) == of_test(trained, name)
-    assert (tmp_path / "cut" / "metrics.jsonl").read_bytes() == (trained / "metrics.jsonl").read_bytes()
+        assert of_test(run, name) == of_test(reference, name)
+    assert (run / "metrics.jsonl").read_bytes() == (reference / "metrics.jsonl").read_bytes()
+
+
+def test_a_signal_while_they_are_scored(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By then best/ is loaded: the last checkpoint stands, and the run goes on from there."""
+    run = tmp_path / "cut"
+    shutil.copytree(trained, run)
+    (run / "results.json").unlink()
+    newest = max((run / "checkpoints").iterdir())
+    before = {path.name: path.read_bytes() for path in newest.iterdir()}
+
+    def interrupted(*arguments: object) -> dict:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return score_test(*arguments)
+
+    score_test = trainer.score_test
+    monkeypatch.setattr(trainer, "score_test", interrupted)
+    assert train.main(["--output_dir", str(run), "--resume"]) == SignalledError.exit_code
+    assert "SIGTERM came after update" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in newest.iterdir()} == before
+    monkeypatch.undo()
+    assert train.main(["--output_dir", str(run), "--resume"]) == 0
+    assert_same_test(run, trained)
 
 
 @pytest.mark.parametrize(

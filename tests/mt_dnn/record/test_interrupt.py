@@ -81,7 +81,7 @@ MOMENTS = {
     "the last update of an epoch": (Updater, "__call__", 6, 6),
     "an evaluation within an epoch": (Trainer, "_evaluate", 1, 4),
     "the evaluation after an epoch": (Trainer, "_evaluate", 2, 6),
-    "a checkpoint": (Trainer, "_save", 1, 6),
+    "a checkpoint": (Trainer, "_save", 1, 4),  # of the first best model
     "writing the best model": (Trainer, "_export", 1, 4),
 }
 
