@@ -5,7 +5,7 @@
     python export.py --checkpoint runs/glue --encoder_only --output encoder/
 
 The folder is loaded again and compared with the run's model before it is put in place; docs/export.md says more. Exit
-codes: 0 done, 2 the input is wrong, 1 anything else; then no folder is left.
+codes: 0 done, 2 the input is wrong, 3 interrupted, 1 anything else; no folder is left unless all is done.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Of a table (CSV, TSV, JSON lines, Parquet) of any length it writes each row's id
 each label, in the format that the output's name says; `--label` scores it. `--texts` and `--data_dir` are for all kinds
 of task, and write a tab-separated table in which quotes are ordinary characters; of a dev split the scores are told,
 too. A file of texts has one row a line, with a tab between its texts; a row's uid is the number of its line.
-Exit codes: 0 done, 2 the input is wrong, 1 anything else.
+Exit codes: 0 done, 2 the input is wrong, 3 interrupted, 1 anything else.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from data_utils.errors import InputError, entry_point, raise_all
 from data_utils.mt_dnn_flags import PREDICT
 from data_utils.tables.examples import ColumnMap
 from data_utils.tables.options import STANDARD, add_option_flags, options_of
+from data_utils.tables.writing import overwriting
 from mt_dnn.bulk import TextRunner
 from mt_dnn.predict import TrainedModel
 from mt_dnn.record.finished import remark_on
@@ -76,6 +77,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         bad += [f"--{name} goes with --table, which is not given" for name in TABLE_ONLY if getattr(args, name)]
     elif args.text is None:
         bad.append("--text is required with --table: the column of the text")
+    bad += overwriting(args.output, {"the table itself": args.table, "the texts themselves": args.texts})
     bad += ["--task would have no effect: vectors are of no task"] * (args.embed and args.task is not None)
     raise_all(bad)
     return args

@@ -7,7 +7,8 @@ r"""Turn canonical TSV files, or a table of your own, into features: token ids f
 
 Writes `<root_dir>/<last part of the model's name>/<task>_<split>.json` and a `manifest.json`, all or nothing, and
 prints a line per task and split. Of a table (CSV, TSV, JSON lines, Parquet) it makes the task's definition and
-canonical rows, too, and says what it found and how to go on. Exit codes: 0 done, 2 the input is wrong, 1 anything else.
+canonical rows, too, and says what it found and how to go on. Exit codes: 0 done, 2 the input is wrong, 3 interrupted,
+1 anything else.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """All-or-nothing writing: files and folders that are whole or not there, whenever the process dies or the power goes.
 
 What is new is written beside its place, brought to the disk, and moved there in one rename; then the folder's list of
-names is brought to the disk, too. `StagedFiles` is for commands, several of which may write to one folder at once: its
-temporary names are each process's own. `write_text`, `write_folder` and `remove_folder` are for a folder that one
-process has for itself, as a run has its own: their temporary names tell `settle` what a crash has left.
+names is brought to the disk, too. `StagedFiles` and `write_new_folder` are for commands, several of which may write to
+one folder at once: their temporary names are each process's own. `write_text`, `write_folder` and `remove_folder` are
+for a folder that one process has for itself, as a run has its own: their temporary names tell `settle` what a crash has
+left.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from data_utils.errors import InputError
+from data_utils.errors import InputError, StoppedError
 from data_utils.fingerprints import damage, write_list
+from data_utils.locks import locked
 
 PARTIAL, RETIRED = ".partial", ".old"
 """Endings of what is being written, and of what was replaced and is about to go."""
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+"""A disk or a quota that is full, a file that may grow no further, a disk that fails or is read-only."""
 
 
 class StagedFiles:
@@ -33,6 +37,7 @@ class StagedFiles:
     def __init__(self) -> None:
         self._moves: list[tuple[Path, Path]] = []
         self._made: list[Path] = []
+        self._locks = contextlib.ExitStack()
 
     def __enter__(self) -> StagedFiles:
         return self
@@ -52,6 +57,10 @@ class StagedFiles:
         self._moves.append((partial, final))
         return partial
 
+    def lock(self, folder: Path) -> None:
+        """Keep other processes that do the same out of a folder until the files are in place; waits for them."""
+        self._locks.enter_context(locked(folder))
+
     def _make_folder(self, folder: Path) -> None:
         missing = [p for p in (folder, *folder.parents) if not os.path.exists(p)]
         try:
@@ -63,24 +72,36 @@ class StagedFiles:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._withdraw()
-            return
-        try:
-            _put_in_place(self._moves)
-            for folder in self._made:
-                fsync(folder.parent)
-        except BaseException:
-            self._withdraw()
-            raise
+        with self._locks, refused_by_disk(self._moves[-1][1] if self._moves else None):
+            try:
+                if error is not None:
+                    raise error
+                _put_in_place(self._moves)
+                for folder in self._made:
+                    fsync(folder.parent)
+            except BaseException:
+                with contextlib.suppress(OSError):  # the first error says more: a disk that has gone read-only
+                    self._withdraw()
+                raise
 
     def _withdraw(self) -> None:
         """Remove what was written and has not been moved into place."""
         for partial, _ in self._moves:
             partial.unlink(missing_ok=True)
-        for folder in self._made:  # innermost first, as they were listed
+        for folder in sorted(self._made, key=lambda made: len(made.parts), reverse=True):  # innermost first
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+@contextlib.contextmanager
+def refused_by_disk(what: object) -> Iterator[None]:
+    """Turn a full, failing or read-only disk in the block into a `StoppedError` that says what cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if what is None or error.errno not in DISK_ERRORS:
+            raise
+        raise StoppedError(f"{what} cannot be written: {os.strerror(error.errno)}; nothing of it is left") from error
 
 
 @contextlib.contextmanager
@@ -113,25 +134,52 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> int:
     """
     partial, retired = target.with_name(target.name + PARTIAL), target.with_name(target.name + RETIRED)
     shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with _gone_on_failure(partial):
         if not target.parent.is_dir():
             target.parent.mkdir()
             fsync(target.parent.parent)
-        partial.mkdir()
-        fill(partial)
-        listed = write_list(partial)
-        for path in [*sorted(partial.rglob("*")), partial]:
-            fsync(path)
+        size = _fill(partial, fill)
         if target.exists():
             remove_folder(retired)
             os.rename(target, retired)
         os.rename(partial, target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     fsync(target.parent)
     shutil.rmtree(retired, ignore_errors=True)
+    return size
+
+
+def write_new_folder(target: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a folder, add its manifest, and put it where nothing is, or an empty folder; nothing else is touched.
+
+    Raises:
+        OSError: it cannot be written, or something is at `target`.
+    """
+    target = Path(os.path.realpath(target))  # `.` has no name, and a link cannot be replaced by a folder
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = _own_partial(target)
+    with _gone_on_failure(partial):
+        _fill(partial, fill)
+        os.rename(partial, target)
+    fsync(target.parent)
+
+
+def _fill(folder: Path, fill: Callable[[Path], None]) -> int:
+    """Make a folder, fill it, add its manifest, and bring all of it to the disk; returns its size in bytes."""
+    folder.mkdir()
+    fill(folder)
+    listed = write_list(folder)
+    for path in [*sorted(folder.rglob("*")), folder]:
+        fsync(path)
     return sum(one.bytes for one in listed)
+
+
+@contextlib.contextmanager
+def _gone_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def remove_folder(folder: Path) -> None:

@@ -113,7 +113,8 @@ def prepare_files(config: PreparationConfig, files: Sequence[SplitFile], staged:
     pairs = any(file.task.data_format in PAIRS for file in files)
     check_special_tokens(settings, config.model, pairs=pairs)
     out_dir = Path(config.root_dir) / model_short_name(config.model)
-    known = _extendable(out_dir, describe_tokenizer(config.model, tokenizer), config.max_seq_len, files)
+    described = describe_tokenizer(config.model, tokenizer)
+    _extendable(out_dir, described, config.max_seq_len, files)  # early, before all the work
     size = sum(file.path.stat().st_size for file in files)
     workers = config.workers if size >= POOL_PAYS_FROM_BYTES else 1
     made: dict[str, dict[str, SplitRecord]] = {}
@@ -125,6 +126,8 @@ def prepare_files(config: PreparationConfig, files: Sequence[SplitFile], staged:
             made.setdefault(file.task.name, {})[file.split] = prepare_split(file, partial, encode_all, check)
     tasks = {file.task.name: file.task for file in files}
     records = {name: _record(task, made[name]) for name, task in tasks.items()}
+    staged.lock(out_dir)
+    known = _extendable(out_dir, described, config.max_seq_len, files)  # another process may have added tasks by now
     manifest = dataclasses.replace(known, tasks={**known.tasks, **records})
     write_manifest(staged.path(out_dir / MANIFEST), manifest)  # last in, so last to be moved into place
     return out_dir

@@ -6,11 +6,11 @@ import sys
 from dataclasses import dataclass
 
 from data_utils.errors import InputError, raise_all
-from data_utils.features import FeatureSet, load_features
+from data_utils.features import FeatureSet, feature_path, load_features
 from data_utils.manifest import read_manifest
 from data_utils.row_checks import TextCheck
 from data_utils.tables.options import STANDARD
-from data_utils.tables.writing import text_output
+from data_utils.tables.writing import overwriting, text_output
 from data_utils.task_def import TaskDef, name_problems
 from mt_dnn.data import check_fits_encoder, made_short, shortened
 from mt_dnn.predict import TrainedModel, check_uids, scores_in_words, write_predictions
@@ -51,6 +51,9 @@ def predict_rows(job: RowJob, trained: TrainedModel, task: TaskDef, loop: LoopCo
         InputError: rows that cannot be read, or are not for this model. No file is written then.
         StoppedError: outputs that are not finite.
     """
+    if job.data_dir is not None and job.split is not None:
+        path = feature_path(job.data_dir, job.features_of or task.name, job.split)
+        raise_all(overwriting(job.output, {"the features themselves": path}))
     features = _features(job, trained, task)
     longest = min(job.max_seq_len, trained.model.encoder.max_length)
     if job.soft_labels:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from data_utils.kinds.kind import Predictions
 from data_utils.scoring import unsupported_metrics
 from data_utils.strict import shown
 from data_utils.tables.examples import ColumnMap, Example
-from data_utils.tables.options import STANDARD, TableOptions
+from data_utils.tables.options import TableOptions
 from data_utils.tables.reading import Table
 from data_utils.tables.writing import output_format, table_writer, text_output
 from data_utils.task_def import TaskDef
@@ -53,8 +52,6 @@ class TableJob:
     def problems(self, tasks: Sequence[TaskDef]) -> list[str]:
         """What contradicts itself, a line each."""
         bad = ["--embed and --soft_labels exclude each other"] * (self.embed and self.soft_labels)
-        if STANDARD not in (self.table, self.output) and os.path.realpath(self.table) == os.path.realpath(self.output):
-            bad.append(f"--output {self.output} is the table itself, which would be overwritten")
         if self.embed:
             return bad + ["--label would have no effect: vectors have no scores"] * (self.columns.label is not None)
         for flag, given in (("--label", self.columns.label is not None), ("--soft_labels", self.soft_labels)):

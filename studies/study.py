@@ -23,6 +23,7 @@ import yaml
 
 from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError, raise_all
+from data_utils.locks import locked
 from data_utils.strict import printable, read_yaml_mapping
 from studies.recipes import MTL, as_arguments
 from studies.suite import DEFAULT, Suite
@@ -340,16 +341,13 @@ def changing(folder: Path) -> Iterator[Study]:
     Raises:
         InputError: the folder cannot be made, or its study cannot be read.
     """
-    import fcntl  # not on Windows, where runs cannot be kept apart either
-
+    lock = folder / LOCK_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK_FILE).open("a")
+        lock.open("a").close()
     except OSError as error:
         raise InputError(f"--output_dir {folder}: cannot be made: {error.strerror}") from None
-    with lock:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(lock):
         yield Study.load(folder) if (folder / STUDY_FILE).exists() else Study(folder, ())
 
 

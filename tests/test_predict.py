@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -292,3 +293,26 @@ def test_a_model_that_is_not_there_or_not_whole(
     assert "is damaged (encoder/model.safetensors is not what was written)" in capsys.readouterr().err
     assert predict.main(["--checkpoint", str(runs["three"]), *texts]) == 2
     assert "--task is required: " in capsys.readouterr().err
+
+
+def test_what_is_read_is_not_written_over(
+    runs: dict[str, Path], workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts, features = tmp_path / "new.txt", workshop.data_dir / "sst_dev.json"
+    texts.write_text("a joy\n")
+    before = features.read_bytes()
+    for source, output, what in (
+        (["--texts", str(texts)], texts, "the texts themselves"),
+        (["--data_dir", str(workshop.data_dir), "--split", "dev"], features, "the features themselves"),
+    ):
+        assert predict.main(["--checkpoint", str(runs["one"]), *source, "--output", str(output)]) == 2
+        assert f"--output {output} is {what}, which would be overwritten" in capsys.readouterr().err
+    assert texts.read_text() == "a joy\n" and features.read_bytes() == before
+
+
+def test_a_full_disk_is_one_message(runs: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "new.txt").write_text("a joy\n" * 2000)
+    command = [sys.executable, "predict.py", "--checkpoint", str(runs["one"]), "--texts", str(tmp_path / "new.txt")]
+    done = subprocess.run(command, stdout=Path("/dev/full").open("w"), stderr=subprocess.PIPE, text=True)
+    assert "stopped: standard output cannot be written: No space left on device" in done.stderr
+    assert done.returncode != 0 and "Traceback" not in done.stderr

@@ -396,3 +396,14 @@ def test_what_is_written_is_read_again(runs: Run, table: Path, tmp_path: Path) -
     assert predict.main(flags(runs, table, tmp_path / "out.csv", "--id", "key")) == 0
     with open_table(str(tmp_path / "out.csv"), TableOptions()) as found:
         assert [row.cells["key"] for row in found.rows(["key"])] == IDS
+
+
+def test_an_id_that_parquet_cannot_hold(runs: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    source = tmp_path / "large.jsonl"
+    source.write_text(f'{{"id": {10**20}, "text": "a"}}\n')
+    assert predict.main(flags(runs, source, tmp_path / "out.parquet", "--id", "id")) == 2
+    assert f"error: {10**20} in the column 'id' is too large for Parquet" in capsys.readouterr().err
+    assert not (tmp_path / "out.parquet").exists()
+    assert predict.main(flags(runs, source, tmp_path / "out.jsonl", "--id", "id")) == 0
+    assert read(tmp_path / "out.jsonl")[0]["id"] == 10**20

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_utils.errors import InputError
+from data_utils.strict import shown
 
 BATCH_ROWS = 2048
 
@@ -66,7 +67,7 @@ class ParquetWriter:
 
     Args:
         path: the file.
-        columns: what each column holds: `str`, `int`, `float`, or `list` for a vector of float32.
+        columns: what each column holds: `str`, `int` of 64 bits, `float`, or `list` for a vector of float32.
     """
 
     def __init__(self, path: Path, columns: Mapping[str, type]) -> None:
@@ -76,10 +77,19 @@ class ParquetWriter:
         self._writer = pa.parquet.ParquetWriter(path, self._schema)
 
     def write(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Write a block of rows, one or more."""
+        """Write a block of rows, one or more; `InputError` for a whole number that 64 bits do not hold."""
         columns = [list(values) for values in zip(*rows, strict=True)]
-        arrays = [self._pyarrow.array(v, type=field.type) for v, field in zip(columns, self._schema, strict=True)]
+        arrays = [self._array(values, field) for values, field in zip(columns, self._schema, strict=True)]
         self._writer.write_table(self._pyarrow.Table.from_arrays(arrays, schema=self._schema))
+
+    def _array(self, values: list[Any], field: Any) -> Any:
+        try:
+            return self._pyarrow.array(values, type=field.type)
+        except OverflowError:
+            largest = max(values, key=abs)
+            raise InputError(
+                f"{largest} in the column {shown(field.name)} is too large for Parquet: choose another format"
+            ) from None
 
     def close(self) -> None:
         """Write the file's end."""

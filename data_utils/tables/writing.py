@@ -6,12 +6,13 @@ import contextlib
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from data_utils.atomic import StagedFiles
+from data_utils.atomic import StagedFiles, refused_by_disk
 from data_utils.errors import InputError
 from data_utils.tables.options import DELIMITED, ENDINGS, STANDARD
 from data_utils.tables.parquet import ParquetWriter, import_pyarrow
@@ -42,6 +43,13 @@ def output_format(output: str, source_format: str) -> str:
     return found
 
 
+def overwriting(output: str, inputs: Mapping[str, str | Path | None]) -> list[str]:
+    """A line for each input, by what it is called, that is the output, too."""
+    given = {what: path for what, path in inputs.items() if path is not None and STANDARD not in (path, output)}
+    same = [what for what, path in given.items() if os.path.realpath(path) == os.path.realpath(output)]
+    return [f"--output {output} is {what}, which would be overwritten" for what in same]
+
+
 @contextlib.contextmanager
 def table_writer(output: str, form: str, columns: Mapping[str, type]) -> Iterator[TableWriter]:
     """Open a table for writing; a file appears when the `with` block ends well.
@@ -52,7 +60,8 @@ def table_writer(output: str, form: str, columns: Mapping[str, type]) -> Iterato
         columns: what each column holds: `str`, `int`, `float` or `list`, in CSV and TSV a column a number.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: no file can be there.
+        StoppedError: the disk is full.
     """
     if form == "parquet":
         with StagedFiles() as staged, contextlib.closing(ParquetWriter(staged.path(Path(output)), columns)) as writer:
@@ -67,13 +76,15 @@ def text_output(output: str) -> Iterator[TextIO]:
     """Standard output for `-`, in UTF-8 as files are; else a file, which appears when the `with` block ends well.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: no file can be there.
+        StoppedError: the disk is full.
     """
     if output == STANDARD:
         if isinstance(sys.stdout, io.TextIOWrapper):  # it is something else in notebooks
             sys.stdout.reconfigure(encoding="utf-8", newline="")
-        yield sys.stdout
-        sys.stdout.flush()
+        with refused_by_disk("standard output"):
+            yield sys.stdout
+            sys.stdout.flush()
         return
     with StagedFiles() as staged, staged.path(Path(output)).open("w", encoding="utf-8", newline="") as file:
         yield file

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from data_utils.atomic import write_folder
+from data_utils.atomic import write_new_folder
 from data_utils.errors import StoppedError
 from data_utils.task_def import TaskDef
 from mt_dnn.export.card import Card
@@ -49,8 +49,7 @@ class Export:
         """
         differences: dict[str, float] = {}
         try:
-            self.output.parent.mkdir(parents=True, exist_ok=True)
-            write_folder(self.output, lambda folder: differences.update(self._fill(folder)))
+            write_new_folder(self.output, lambda folder: differences.update(self._fill(folder)))
         except (OSError, SafetensorError) as error:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise StoppedError(f"{self.output} cannot be written: {reason}; nothing of it is left") from error

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from data_utils.atomic import StagedFiles, write_text
-from data_utils.errors import InputError
+from data_utils.atomic import StagedFiles, refused_by_disk, write_new_folder, write_text
+from data_utils.errors import InputError, StoppedError
 
 
 def test_files_appear_together_at_the_end(tmp_path: Path) -> None:
@@ -27,6 +27,7 @@ def test_an_error_leaves_everything_as_it_was(tmp_path: Path) -> None:
     old.write_text("before")
     with pytest.raises(KeyboardInterrupt), StagedFiles() as staged:
         staged.path(old).write_text("after")
+        staged.path(tmp_path / "new" / "b").write_text("b")
         staged.path(tmp_path / "new" / "deep" / "a").write_text("a")
         raise KeyboardInterrupt
     assert [p.name for p in tmp_path.rglob("*")] == ["old"]
@@ -69,7 +70,7 @@ def test_a_disk_that_fails_at_the_end_leaves_everything_as_it_was(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space left"), StagedFiles() as staged:
+    with pytest.raises(StoppedError, match=r"new/a cannot be written: No space left"), StagedFiles() as staged:
         staged.path(tmp_path / "new" / "a").write_text("a")
     with pytest.raises(OSError, match="No space left"):
         write_text(tmp_path / "b", "b")
@@ -89,3 +90,26 @@ def test_a_folder_that_may_not_be_listed_can_be_written_to(tmp_path: Path, monke
         patch.setattr(os, "open", refuse)
         write_text(tmp_path / "a", "whole")
     assert (tmp_path / "a").read_text() == "whole"
+
+
+def test_a_disk_that_is_full_is_told_and_other_errors_are_as_they_were() -> None:
+    with pytest.raises(StoppedError, match=r"^/dev/full cannot be written: No space left on device"):
+        with refused_by_disk("/dev/full"), open("/dev/full", "w") as file:
+            file.write("a")
+    with pytest.raises(FileNotFoundError), refused_by_disk("a"), open("/none"):
+        pass
+
+
+def test_a_new_folder_touches_nothing_else(tmp_path: Path) -> None:
+    for name in ("new.old", "new.partial", "new"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "new.old" / "mine").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    write_new_folder(tmp_path / "link", lambda folder: (folder / "a").touch())
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "new" / "a").exists()
+    with pytest.raises(OSError, match="not empty"):
+        write_new_folder(tmp_path / "new", lambda folder: (folder / "b").touch())
+    write_new_folder(tmp_path / "deep" / "er", lambda folder: (folder / "a").touch())
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.name != "manifest.json"}
+    kept = {"new.old", "new.old/mine", "new.partial", "link"}
+    assert found == kept | {"new", "new/a", "deep", "deep/er", "deep/er/a"}
