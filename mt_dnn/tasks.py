@@ -13,6 +13,8 @@ from data_utils.task_def import TaskDef, TaskFile, load_task_defs, select_tasks
 from mt_dnn.record.results import MEAN
 from mt_dnn.sections import GLUE_TASKS, DataConfig
 
+CHOOSES_NOTHING = "a test split is one that chooses nothing"
+
 
 def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
     """The tasks to train and those to evaluate.
@@ -53,7 +55,8 @@ def choose_tasks(config: DataConfig) -> tuple[list[TaskDef], list[TaskDef]]:
         for task in trained
         if not task.train_files and "train" not in task.split_names
     ]
-    bad += _test_split_problems(config, tested)
+    bad += _dev_split_problems(trained, tested)
+    bad += _test_split_problems(config, trained, tested)
     raise_all(bad)
     return trained, tested
 
@@ -63,9 +66,26 @@ def test_split_names(config: DataConfig) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in (config.test_splits or "").split(",") if name.strip()))
 
 
-def _test_split_problems(config: DataConfig, tested: Sequence[TaskDef]) -> list[str]:
+def _trainers(trained: Sequence[TaskDef]) -> dict[tuple[str, str], str]:
+    """What is trained on: by owner and split, the task whose head it is."""
+    return {file: task.name for task in trained for file in task.training_files}
+
+
+def _dev_split_problems(trained: Sequence[TaskDef], tested: Sequence[TaskDef]) -> list[str]:
+    """A line for each dev split that a task is trained on, too: the best model would be the one that knows it best."""
+    trainers = _trainers(trained)
+    return [
+        f"--train_datasets: {trainers[task.name, split]} is trained on {task.name}_{split}, which {task.name} is "
+        "evaluated on; take it from the train_files, or evaluate on other rows"
+        for task in tested
+        for split in task.dev_splits
+        if (task.name, split) in trainers
+    ]
+
+
+def _test_split_problems(config: DataConfig, trained: Sequence[TaskDef], tested: Sequence[TaskDef]) -> list[str]:
     """A line for each of `--test_splits` that chooses models, or that no evaluated task has."""
-    bad = []
+    bad, trainers = [], _trainers(trained)
     if config.test_splits is not None and not test_split_names(config):
         bad.append(f"--test_splits: no split named, got {shown(config.test_splits)}; leave the flag out for none")
     for name in test_split_names(config):
@@ -73,12 +93,13 @@ def _test_split_problems(config: DataConfig, tested: Sequence[TaskDef]) -> list[
         if not having:
             splits = ", ".join(dict.fromkeys(split for task in tested for split in task.split_names))
             bad.append(f"--test_splits: no evaluated task has a split {shown(name)}; there are: {splits}")
-        bad += [
-            f"--test_splits: {task.name} {'is evaluated' if name in task.dev_splits else 'is trained'} on its split "
-            f"{name}; a test split is one that chooses nothing"
-            for task in having
-            if name in task.dev_splits or (task.name, name) in task.training_files
-        ]
+        for task in having:
+            if name in task.dev_splits:
+                bad.append(f"--test_splits: {task.name} is evaluated on its split {name}; {CHOOSES_NOTHING}")
+            elif (task.name, name) in trainers:
+                head = trainers[task.name, name]
+                whose = "its split" if head == task.name else f"{task.name}'s split"
+                bad.append(f"--test_splits: {head} is trained on {whose} {name}; {CHOOSES_NOTHING}")
     return bad
 
 

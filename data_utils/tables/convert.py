@@ -27,6 +27,8 @@ from data_utils.task_def import TaskDef, load_task_defs
 from data_utils.task_names import DataFormat, TaskType
 
 YAML_LINE_ENDS = frozenset("\x85\u2028\u2029")
+MADE = "# Made by prepro_std.py from"
+"""How a definition begins that this module has written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,15 +132,24 @@ def _unscored(test: Sequence[Example], name: str) -> str:
 
 def _check_places(config: TableConfig) -> None:
     """Raise `InputError` where something would be overwritten that was not made from a table."""
-    paths = [canonical_path(config.root_dir, config.task, split) for split in (TRAIN, DEV, TEST)]
+    rows = [canonical_path(config.root_dir, config.task, split) for split in (TRAIN, DEV, TEST)]
+    paths = [config.task_def_path, *rows]
     tables = {"--table": config.table, "--dev_table": config.dev_table, "--test_table": config.test_table}
     given = [Path(source).resolve() for source in tables.values() if source is not None and source != STANDARD]
     bad = [f"{path} is a table to read, and would be overwritten" for path in paths if path.resolve() in given]
-    if not bad and not config.task_def_path.exists() and (found := [str(path) for path in paths if path.exists()]):
+    if not bad and not _made_here(config.task_def_path) and (found := [str(path) for path in paths if path.exists()]):
         bad.append(f"{', '.join(found)}: there already, and not made from a table")
     if list(tables.values()).count(STANDARD) > 1:
         raise InputError("only one table can be read from standard input")
     raise_all([f"{problem}: choose another --root_dir or --task" for problem in bad])
+
+
+def _made_here(definition: Path) -> bool:
+    """Whether a task file's first line says that a table made it."""
+    try:
+        return definition.read_text(encoding="utf-8").startswith(MADE)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _other_tables(config: TableConfig) -> dict[str, ReadTable]:
@@ -191,6 +202,8 @@ def _write(config: TableConfig, task: TaskDef, splits: Mapping[str, Sequence[Exa
     with StagedFiles() as staged:
         definition = staged.path(config.task_def_path)
         definition.write_text(_yaml(config, task), encoding="utf-8")
+        if changed := _lines_that_go(config.task_def_path, definition):
+            print(f"{config.task_def_path}: replaced; these lines of it are gone:\n{changed}")
         task = load_task_defs(definition)[task.name]
         files = []
         for split, examples in splits.items():
@@ -207,6 +220,15 @@ def _write(config: TableConfig, task: TaskDef, splits: Mapping[str, Sequence[Exa
         return prepare_files(preparation, files, staged)
 
 
+def _lines_that_go(old: Path, new: Path) -> str:
+    """Lines of a task file, such as an option that was added by hand, that the new one does not have."""
+    if not old.exists():
+        return ""
+    kept = set(new.read_text(encoding="utf-8").splitlines())
+    gone = [line for line in old.read_text(encoding="utf-8").splitlines() if line not in kept]
+    return "\n".join(line for line in gone if not line.startswith(MADE))
+
+
 def _rows(examples: Sequence[Example]) -> Iterator[Row]:
     for example in examples:
         yield Row(example.uid, (example.label,), example.texts[0], example.texts[1:])
@@ -218,7 +240,7 @@ def _yaml(config: TableConfig, task: TaskDef) -> str:
     readable = not any(YAML_LINE_ENDS & set(label) for label in task.labels)
     raw = {task.name: task.to_dict()}
     text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=readable, default_flow_style=None)
-    return f"# Made by prepro_std.py from {source.encode('unicode_escape').decode()}.\n{text}"
+    return f"{MADE} {source.encode('unicode_escape').decode()}.\n{text}"
 
 
 def next_commands(config: TableConfig, made: PreparedTable) -> list[str]:

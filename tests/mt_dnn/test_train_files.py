@@ -162,6 +162,24 @@ def test_rounds_of_one_task(workshop: Workshop, tmp_path: Path, capsys: pytest.C
     }
 
 
+def test_rows_that_choose_or_measure_a_model_do_not_train_it(
+    workshop: Workshop, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--train_datasets", "rte,qnli", "--test_splits", "test"]
+    for files, said in (
+        ("rte_train, rte_dev", "--train_datasets: rte is trained on rte_dev, which rte is evaluated on; take it from"),
+        ("rte_train, qnli_dev", "--train_datasets: rte is trained on qnli_dev, which qnli is evaluated on; take it"),
+    ):
+        tasks = f"rte: {PAIR}, train_files: [{files}]}}\nqnli: {PAIR}}}\n"
+        (folder.parent / "tasks.yml").write_text(tasks)
+        assert train.main(flags(workshop, folder, folder.parent / "run", *more)) == 2
+        assert said in capsys.readouterr().err
+    tasks = f"rte: {PAIR}, train_files: [qnli_held]}}\nqnli: {PAIR}, split_names: [train, dev, held]}}\n"
+    (folder.parent / "tasks.yml").write_text(tasks)
+    assert train.main(flags(workshop, folder, folder.parent / "run", *more[:-1], "held")) == 2
+    assert "--test_splits: rte is trained on qnli's split held; a test split is one that" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [

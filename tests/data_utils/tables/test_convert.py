@@ -293,3 +293,28 @@ def test_nothing_is_overwritten_that_no_table_made(
     assert own.read_bytes() == before
     for _ in range(2):  # what a table made is made anew
         assert prepro_std.main(flags(encoder, table, tmp_path / "out")) == 0
+
+
+def test_a_task_file_that_no_table_made_is_kept(
+    encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "reviews_task_def.yml").write_text("reviews: {data_format: PremiseOnly}\n")
+    assert prepro_std.main(flags(encoder, write(tmp_path / "reviews.csv", reviews(40)), tmp_path)) == 2
+    assert "reviews_task_def.yml: there already, and not made from a table" in capsys.readouterr().err
+    assert (tmp_path / "reviews_task_def.yml").read_text() == "reviews: {data_format: PremiseOnly}\n"
+
+
+def test_what_was_added_to_a_task_file_by_hand_is_told_when_it_goes(
+    encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = flags(encoder, write(tmp_path / "reviews.csv", reviews(40)), tmp_path)
+    assert prepro_std.main(again) == 0
+    definition = tmp_path / "reviews_task_def.yml"
+    written = definition.read_text()
+    definition.write_text(f"{written}  loss_weight: 2.0\n")
+    capsys.readouterr()
+    assert prepro_std.main(again) == 0
+    assert f"{definition}: replaced; these lines of it are gone:\n  loss_weight: 2.0\n" in capsys.readouterr().out
+    assert definition.read_text() == written
+    assert prepro_std.main(again) == 0
+    assert "replaced" not in capsys.readouterr().out
