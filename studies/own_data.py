@@ -109,10 +109,11 @@ def own_data(
     methods = {name: replace(method, by_task={}) for name, method in glue.methods.items()} | given  # GLUE's own tasks
     if unknown := [name for name in own_rates if name not in methods]:
         raise InputError(
-            f"{recipe_file}: learning_rates of unknown methods {listed(unknown)}; there are: {', '.join(methods)}"
+            f"{recipe_file}: learning_rates of unknown methods {listed(list(map(str, unknown)))}; there are: "
+            f"{', '.join(methods)}"
         )
     known = {*load_task_defs(task_def), MTL}
-    if strange := sorted({task for method in given.values() for task in method.by_task} - known):
+    if strange := sorted(map(str, {task for method in given.values() for task in method.by_task} - known)):
         raise InputError(f"{recipe_file}: by_task names tasks that {task_def} does not have: {listed(strange)}")
     chosen, together = _tasks(task_def, data_dir, tasks)
     by_task = {task for rates in own_rates.values() if isinstance(rates, Mapping) for task in rates}
@@ -130,6 +131,8 @@ def _read(path: Path) -> dict[str, Any]:
     raw = read_yaml_mapping(path)
     if unknown := raw.keys() - set(KEYS):
         raise InputError(f"{path}: unknown keys {listed(sorted(unknown))}; allowed: {', '.join(KEYS)}")
+    if not isinstance(encoder := raw.get("init_checkpoint"), str | None):
+        raise InputError(f"{path}: init_checkpoint must be a hub name or a folder, got {shown(encoder)}")
     return raw
 
 
@@ -152,9 +155,10 @@ def _tasks(task_def: str, data_dir: str, names: str | None) -> tuple[tuple[str, 
 
 
 def _has_data(folder: Path, task: TaskDef) -> bool:
-    if task.not_trained or "train" not in task.split_names:
+    if task.not_trained:
         return False
-    return feature_path(folder, task.name, "train").is_file() or has_rows(folder, [task])
+    features = (feature_path(folder, owner, split) for owner, split in task.training_files)
+    return any(path.is_file() for path in features) or has_rows(folder, [task])
 
 
 def _rates(

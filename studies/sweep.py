@@ -188,8 +188,9 @@ def run_search(folder: Path, args: argparse.Namespace) -> int:
         raise InputError(f"--search: one recipe at a time, got {', '.join(request.recipes)}")
 
     def work(study: Study, runs: Sequence[Run]) -> None:
+        places = settle(study, to_do(study, runs), slots, args.runs_per_device in (None, AUTO), View().say)
         # A grid of all trials would show nothing.
-        Workers(study, slots, View(), retry_failed=args.retry_failed).work(runs)
+        Workers(study, places, View(), retry_failed=args.retry_failed).work(runs)
 
     try:
         at_a_time = -(-len(slots) // len(request.seeds))

@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 
 from data_utils.manifest import model_short_name
-from data_utils.model_folder import BEST, ENCODER, exported_model, run_folder
+from data_utils.model_folder import BEST, ENCODER, exported_model
 from data_utils.strict import listed
 from mt_dnn.model import TASKS_FILE
-from mt_dnn.record.finished import settings_of
+from mt_dnn.record.finished import first_encoder
 
 UNKNOWN = "unknown"
 MOST_NAMES = 20
@@ -63,11 +63,7 @@ class Origin:
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Origin:
         """Of a run's settings: through the runs it was trained on from, if it was."""
-        name = str(settings.get("init_checkpoint", ""))
-        for _ in range(10):  # a run's settings can name the run itself
-            if not name or (run := run_folder(name)) is None:
-                break
-            name = str(settings_of(run).get("init_checkpoint", ""))
+        name = first_encoder(str(settings.get("init_checkpoint", "")))
         if not name:
             return cls(UNKNOWN, False, UNKNOWN)
         if os.path.isdir(name):

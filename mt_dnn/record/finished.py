@@ -13,6 +13,9 @@ from data_utils.strict import read_yaml_mapping
 from mt_dnn.places import from_here
 from mt_dnn.record.results import read_results
 
+CHAIN = 10
+"""Runs that went on from one another, at most: a run's settings can name the run itself."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -48,6 +51,20 @@ def settings_of(folder: Path) -> dict[str, Any]:
     return from_here(read_yaml_mapping(folder / "config.yaml"))
 
 
+def first_encoder(model: str, base: Path = Path()) -> str:
+    """The encoder that training began with: through the runs that it went on from, if it did; else the model itself.
+
+    Args:
+        model: a hub name or a folder, a run's or another.
+        base: what relative folders start from.
+    """
+    for _ in range(CHAIN):
+        if not model or (run := run_folder(str(base / model))) is None:
+            break
+        model = str(settings_of(run).get("init_checkpoint", ""))
+    return model
+
+
 def remark_on(checkpoint: str) -> str:
     """That the run of a checkpoint has not ended, where one can see it; else ""."""
     folder = run_folder(checkpoint)
@@ -61,7 +78,9 @@ def longest_row(folder: Path, encoder: int) -> int | None:
     The features are not asked: they may lie elsewhere by now, or have been made anew. Without its log, a run's settings
     say it; None where nothing does.
     """
-    found = _start_of(folder / "metrics.jsonl").get("max_seq_len", settings_of(folder).get("max_seq_len"))
+    found = _start_of(folder / "metrics.jsonl").get("max_seq_len")
+    if found is None:
+        found = settings_of(folder).get("max_seq_len")
     return min(found, encoder) if isinstance(found, int) and found > 0 else None
 
 

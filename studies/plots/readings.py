@@ -104,7 +104,8 @@ def _draw_sigma(axes: Axes, readings: Sequence[Reading], rate: float) -> None:
     axes.axvline(rate, color="0.35", linestyle=":", linewidth=0.9)
     bins = [pair for one in readings for pair in zip(one.edges, one.histogram, strict=False)]
     seen = [edge for edge, share in bins if share > LEAST_SHARE]
-    axes.set_xlim(min(seen), max(seen))
+    if seen:  # a large γ leaves no element any noise
+        axes.set_xlim(min(seen), max(seen))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("σ")
     axes.set_ylabel("share of elements")

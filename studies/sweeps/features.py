@@ -12,10 +12,8 @@ from data_utils.errors import InputError
 from data_utils.features import feature_path
 from data_utils.fingerprints import MANIFEST
 from data_utils.manifest import model_short_name
-from data_utils.model_folder import BEST, ENCODER
-from data_utils.strict import read_yaml_mapping
 from data_utils.task_def import TaskDef, load_task_defs
-from mt_dnn.places import from_here
+from mt_dnn.record.finished import first_encoder
 from mt_dnn.sections import GLUE_TASKS
 from studies.study import Run, Settings, Study
 from studies.suite import ROOT
@@ -25,7 +23,9 @@ PREPARE = ROOT / "prepro_std.py"
 
 def has_rows(folder: Path, tasks: Iterable[TaskDef]) -> bool:
     """Whether canonical training rows of one of the tasks lie in a folder, and no features."""
-    rows = (canonical_path(folder, task.name, "train", task.data_format) for task in tasks)
+    rows = (
+        canonical_path(folder, owner, split, task.data_format) for task in tasks for owner, split in task.training_files
+    )
     return not (folder / MANIFEST).is_file() and any(path.is_file() for path in rows)
 
 
@@ -49,19 +49,8 @@ def features_folder(data_dir: str, settings: Settings) -> str:
     if not has_rows(ROOT / data_dir, trained_tasks(settings)):
         return data_dir
     model = str(settings["init_checkpoint"])
-    of_model, of_first = (Path(data_dir) / model_short_name(one) for one in (model, first_encoder(model)))
+    of_model, of_first = (Path(data_dir) / model_short_name(one) for one in (model, first_encoder(model, ROOT)))
     return str(of_model if (ROOT / of_model).is_dir() else of_first)
-
-
-def first_encoder(model: str) -> str:
-    """The encoder that a run began with, whose tokenizer the run has, too; else the model itself."""
-    while True:
-        folder = ROOT / model
-        folder = folder.parent if folder.name == ENCODER else folder
-        config = (folder.parent if folder.name == BEST else folder) / "config.yaml"
-        if not config.is_file():
-            return model
-        model = str(from_here(read_yaml_mapping(config)).get("init_checkpoint"))
 
 
 def make_features(study: Study, runs: Sequence[Run]) -> None:
@@ -74,7 +63,7 @@ def make_features(study: Study, runs: Sequence[Run]) -> None:
     notes: dict[str, None] = {}  # each once, however many methods a task is run with
     for settings in {(run.recipe, run.method): study.settings[run.recipe, run.method] for run in runs}.values():
         folder, tasks = ROOT / str(settings["data_dir"]), trained_tasks(settings)
-        absent = [task.name for task in tasks if _is_missing(folder, task)]
+        absent = [name for task in tasks for name in _absent(folder, task)]
         notes.update(dict.fromkeys(line for task in tasks for line in _outdated(folder, task)))
         if absent and has_rows(folder.parent, tasks):
             key = (str(folder), _maker(settings, folder), str(settings.get("task_def", GLUE_TASKS)))
@@ -93,10 +82,11 @@ def _rows_and_features(folder: Path, task: TaskDef) -> list[tuple[Path, Path]]:
     return [(rows, features) for rows, features in files if rows.is_file()]
 
 
-def _is_missing(folder: Path, task: TaskDef) -> bool:
-    """Whether features are to be made: none to train on, or rows of another split without any."""
-    train = feature_path(folder, task.name, "train")
-    return not all(path.is_file() for path in (train, *(path for _, path in _rows_and_features(folder, task))))
+def _absent(folder: Path, task: TaskDef) -> list[str]:
+    """Tasks whose features are to be made: whose rows it is trained on, and itself for those of other splits."""
+    owners = [owner for owner, split in task.training_files if not feature_path(folder, owner, split).is_file()]
+    own = any(not features.is_file() for _, features in _rows_and_features(folder, task))
+    return owners + [task.name] * own
 
 
 def _outdated(folder: Path, task: TaskDef) -> list[str]:

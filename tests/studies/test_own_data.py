@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from data_utils.errors import InputError
 from studies.own_data import OwnData, own_data
 from studies.study import Run, Status, Study
 from studies.sweeps import features
-from studies.sweeps.features import features_folder, first_encoder
+from studies.sweeps.features import features_folder
 from studies.table import study_tables
 from tests.conftest import Workshop
 from tests.module.optim.test_own import SIGN
@@ -58,6 +59,20 @@ def test_tasks_with_rows_become_recipes_with_the_methods_of_glue(place: Path) ->
     rates = {m: own.load("encoder/pair", m).settings["learning_rate"] for m in ("adamax", "sage", "noisytune", "pats")}
     assert rates == {"adamax": 1e-4, "sage": 2e-4, "noisytune": 1e-4, "pats": 1e-4}
     assert made(place, learning_rate=3e-4).load("encoder/pair", "sage").settings["learning_rate"] == 6e-4
+
+
+def test_a_task_in_rounds_is_found_by_its_train_files(place: Path) -> None:
+    rounds = "{data_format: PremiseOnly, task_type: Classification, n_class: 2, split_names: [r1_train, r1_dev], "
+    (place / "my_task_def.yml").write_text(f"anli: {rounds}train_files: [anli_r1_train]}}\n")
+    with pytest.raises(InputError, match="no training rows of the tasks of"):
+        made(place)
+    rows = place / "rows/anli_r1_train.tsv"
+    shutil.copy(place / "rows/mood_train.tsv", rows)
+    assert made(place).names == ("encoder/anli",)
+    settings = made(place).load("encoder/anli", "adamax").settings
+    assert features_folder(str(place / "rows"), settings) == f"{place}/rows/encoder"
+    (task,) = features.trained_tasks(settings)
+    assert features._absent(place / "rows/encoder", task) == ["anli", "anli"]
 
 
 def test_tasks_are_named_or_trained_together(place: Path) -> None:
@@ -170,6 +185,12 @@ BAD_RECIPES = {
         "methods: {mine: {settings: {}, rate_of: adamax, times: '2'}}\n",
         "recipe.yml: not a recipe: times must be a number above zero, got '2'",
     ),
+    "an encoder that is none": ("init_checkpoint: [a]\n", "recipe.yml: init_checkpoint must be a hub name or a folder"),
+    "a method by number": ("learning_rates: {1: 1.0e-4}\n", "recipe.yml: learning_rates of unknown methods 1; there"),
+    "a task by number": (
+        "methods: {mine: {settings: {}, by_task: {1: {epochs: 2}}}}\n",
+        "recipe.yml: by_task names tasks that .* does not have: 1",
+    ),
     "a rate that is none": ("learning_rates: {pats: fast}\n", "recipe.yml: the learning rate of pats is no number"),
 }
 
@@ -190,7 +211,6 @@ def test_features_are_found_beside_rows(place: Path, tmp_path: Path) -> None:
     (run / "best/encoder").mkdir(parents=True)
     (run / "config.yaml").write_text("init_checkpoint: a/bert\n")
     for model in (run, run / "best", run / "best/encoder"):
-        assert first_encoder(str(model)) == "a/bert"
         assert features_folder(rows, {**settings, "init_checkpoint": str(model)}) == f"{rows}/bert"
     (place / "rows/manifest.json").touch()
     assert features_folder(rows, settings) == rows

@@ -11,9 +11,11 @@ import yaml
 
 from data_utils.errors import BusyError, InputError
 from studies.recipes import Recipes
-from studies.study import Run
+from studies.study import Outcome, Run, Share, Status, Study
 from studies.suite import Suite
-from studies.sweeps.search import BEST, JOURNAL, LOCK, search_space
+from studies.sweeps.devices import Slot
+from studies.sweeps.search import BEST, JOURNAL, LOCK, mean_score, search_space
+from studies.sweeps.workers import Workers
 from tests.studies.conftest import Sweeper
 
 GLUE = Recipes.of(Suite())
@@ -63,6 +65,32 @@ def test_a_small_grid_is_tried_as_a_whole(sweeper: Sweeper, capsys: pytest.Captu
     assert sweeper(f"{flags.replace('1-2', '2-3')} --search adamax") == 0  # other seeds: another search
     assert len(sweeper.calls()) == 27 and len(trials(sweeper, "adamax", seeds="2,3")) == 9
     assert "mean over the seeds 2, 3: 70.00" in (sweeper.study_folder / BEST).read_text()
+
+
+def test_a_search_has_the_threads_of_its_study(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As all its runs have: another number has other last bits."""
+    sweeper.study_folder.mkdir()
+    Study(sweeper.study_folder, (), share=Share(1)).save()
+    threads: list[int] = []
+    begin = Workers.__init__
+
+    def noted(self: Workers, study: Study, slots: list[Slot], *more: object, **named: object) -> None:
+        threads.extend(slot.threads for slot in slots)
+        begin(self, study, slots, *more, **named)
+
+    monkeypatch.setattr(Workers, "__init__", noted)
+    assert sweeper(f"{FLAGS} --search adamax") == 0
+    assert threads and set(threads) == {1}
+    assert sweeper.study.share == Share(1)
+
+
+def test_a_trial_counts_by_its_last_epochs_once_all_its_seeds_are_done() -> None:
+    def outcome(status: Status, last: float) -> Outcome:
+        results = {"average": {"last": last, "best": last + 5}}
+        return Outcome(Run("minilm/rte", "pats", (), 1), Path("x"), status, 1, results=results)
+
+    assert mean_score([outcome(Status.DONE, 50.0), outcome(Status.DONE, 60.0)]) == 55.0
+    assert mean_score([outcome(Status.DONE, 50.0), outcome(Status.FAILED, 60.0)]) is None
 
 
 def test_the_best_recipe_is_one_for_train(sweeper: Sweeper) -> None:
