@@ -140,8 +140,9 @@ class Span(Kind):
     def decide(self, features: FeatureSet, outputs: np.ndarray) -> Predictions:
         """The best piece of each question's passage.
 
-        Of a task with unanswerable questions it is "" unless it scores more than the task's `null_threshold` above
-        pointing at [CLS] in every window. `scores` (questions, 1): by how much it scores above that.
+        Of a task with unanswerable questions it is "" unless it scores more than the task's `null_threshold` above the
+        lowest score that pointing at [CLS] has in its windows, as in SQuAD's script. `scores` (questions, 1): by how
+        much it scores above that.
         """
         values, margins = _candidates(features, outputs)
         if features.task.unanswerable:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from module.optim import SensitivityOptimizer, TensorSummary
+from module.optim import SensitivityOptimizer
 from mt_dnn.record.run_log import RunLog
 
 LEAST = 1e-12  # shown for sensitivities of zero, which have no logarithm
@@ -24,16 +24,22 @@ def log_sensitivity(optimizer: torch.optim.Optimizer, log: RunLog, step: int) ->
     log.sensitivities(step, tensors=tensors)
     log.histogram("log10 of sensitivity", optimizer.sensitivity_sample().clamp_(min=LEAST).log10_(), step)
     perturbed = [summary for summary in summaries.values() if summary.share_perturbed is not None]
-    log.scalar("sensitivity/mean", _mean(list(summaries.values()), lambda one: one.mean), step)
+    log.scalar("sensitivity/mean", _mean((one.mean, one.elements) for one in summaries.values()), step)
     if perturbed:
-        log.scalar("noise/share_perturbed", _mean(perturbed, lambda one: one.share_perturbed or 0.0), step)
-        log.scalar("noise/mean_scale", _mean(perturbed, lambda one: one.mean_noise_scale or 0.0), step)
+        shares = [(one.share_perturbed or 0.0, one.elements) for one in perturbed]
+        noisy = [share * elements for share, elements in shares]
+        scales = [one.mean_noise_scale or 0.0 for one in perturbed]
+        log.scalar("noise/share_perturbed", _mean(shares), step)
+        log.scalar("noise/mean_scale", _mean(zip(scales, noisy, strict=True)), step)
 
 
-def _mean(summaries: Sequence[TensorSummary], value: Callable[[TensorSummary], float]) -> float:
-    """Over all elements; tensors count by their size."""
-    elements = sum(summary.elements for summary in summaries)
-    return sum(summary.elements * value(summary) for summary in summaries) / max(elements, 1)
+def _mean(pairs: Iterable[tuple[float, float]]) -> float:
+    """Of tensors' means, each with the number of elements that it is of; 0 of none."""
+    total = count = 0.0
+    for mean, elements in pairs:
+        total += mean * elements
+        count += elements
+    return total / count if count else 0.0
 
 
 def _rounded(value: Any) -> Any:
