@@ -45,3 +45,21 @@ def test_a_start_depends_on_the_seed_alone(name: str) -> None:
 def test_states_of_tokens_must_be_asked_for() -> None:
     with pytest.raises(ValueError, match="token_places"):
         HEADS["SeqenceLabeling"](8, 4, 0.1, 1)(encoded(by_sequence=False))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_what_a_head_looks_at_drops_out_in_training(name: str) -> None:
+    """With weights of one for one number each: half of them are zero, the others twice as large."""
+    head, given = HEADS[name](8, 8, 0.5, seed=3), encoded()
+    head.linear.weight.data.copy_(torch.eye(8))
+    torch.manual_seed(0)
+    seen = given.tokens if KINDS[name].level == TOKEN else given.pooled
+    factors = head.train()(given).detach() / seen
+    assert set(factors.round(decimals=4).unique().tolist()) == {0.0, 2.0}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_start_is_berts(name: str) -> None:
+    head = HEADS[name](4000, 4, 0.1, seed=1)
+    assert head.linear.weight.std().item() == pytest.approx(0.02, rel=0.03)
+    assert not head.linear.bias.any()

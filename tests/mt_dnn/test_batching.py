@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ def collator(packing: bool, max_length: int = 64, offset: int = 0, widest: int |
     return Collator(pad_token_id=1, uses_type_ids=True, packing=packing, **own)
 
 
+ENCODER = SimpleNamespace(config=SimpleNamespace(pad_token_id=1), uses_type_ids=False, position_offset=0, max_length=5)
 ROWS = [np.array([2, 10, 11, 3]), np.array([2, 20, 3]), np.array([2, 30, 31, 32, 33, 3])]
 
 
@@ -55,6 +58,21 @@ def test_shortened_rows_keep_their_last_token(make_features, packing: bool) -> N
     batch = collator(packing, max_length=4)(make_features(ROWS), np.array([2]))
     assert batch.inputs["input_ids"][0, :4].tolist() == [2, 30, 31, 3]
     assert (batch.inputs["input_ids"] != 1).sum() == 4
+
+
+@pytest.mark.parametrize(("side", "kept"), [("left", [32, 33]), ("right", [30, 31])])
+def test_rows_are_shortened_at_the_tokenizers_side(make_features, side: str, kept: list[int]) -> None:
+    tokenizer = SimpleNamespace(truncation_side=side)
+    cut = Collator.for_encoder(ENCODER, packing=False, max_length=4, tokenizer=tokenizer)
+    batch = cut(make_features(ROWS), np.array([2, 1]))
+    assert batch.inputs["input_ids"].tolist() == [[2, *kept, 3], [2, 20, 3, 1]]
+
+
+def test_buckets_are_no_wider_than_the_encoder_takes(make_features) -> None:
+    """Six tokens would be the bucket of five."""
+    rows = [np.arange(5), np.arange(3)]
+    batch = Collator.for_encoder(ENCODER, packing=False, max_length=64, buckets=True)(make_features(rows), np.arange(2))
+    assert batch.inputs["input_ids"].shape == (2, 5)
 
 
 @pytest.mark.parametrize("packing", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,19 @@ def test_defaults_are_the_papers(tmp_path: Path) -> None:
     assert (pats.noise_lambda, pats.noise_gamma, pats.sensitivity_beta, pats.noise_p) == (2e-6, 2e-3, 0.75, 0.2)
     assert (pats.sensitivity, pats.noise_form, pats.noise_schedule) == ("signed", "variance", "constant")
     assert (loop.batch_size, loop.epochs, loop.warmup) == (32, 10, 0.1)
+
+
+def test_defaults_of_the_remedies_are_those_that_the_page_on_methods_has() -> None:
+    """There they stand behind the flag and the paper's symbol: `--adv_epsilon` (ε, 1e-5)."""
+    text = Path("docs/methods.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"`--(\w+)` \((?:\S+,\s+)?(\d[\d.e-]*)[;,)]", text))
+    for record in (SMARTConfig, FreeLBConfig, RDropConfig, MixoutConfig):
+        numbers = {
+            flag for flag in OF_METHODS if FLAGS[flag].owner is record and not FLAGS[flag].field.metadata["choices"]
+        }
+        assert numbers and numbers <= told.keys()
+        assert {flag: float(told[flag]) for flag in numbers} == {flag: FLAGS[flag].field.default for flag in numbers}
+    assert (SMARTConfig.p_norm, SMARTConfig.norm_level) == ("inf", "token")  # MT-DNN's
 
 
 def test_flags_win_over_yaml_and_yaml_over_defaults(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,22 @@ def test_heads_of_the_same_task_and_the_pooler_come_along(exported: Path) -> Non
     for name, value in taken.items():
         assert value.dtype == torch.float32
         assert torch.equal(value, saved[name].half().float()), name
+
+
+def test_a_heads_dropout_is_its_tasks_else_the_runs(exported: Path) -> None:
+    """Zero is a value, too."""
+    tasks = [dataclasses.replace(COLA, dropout_p=0.0), dataclasses.replace(STSB, dropout_p=0.4)]
+    tasks.append(dataclasses.replace(COLA, name="sst"))
+    heads = build_model(str(exported), tasks, dropout_p=0.3, seed=1).heads
+    assert {name: head.dropout.p for name, head in heads.items()} == {"cola": 0.0, "stsb": 0.4, "sst": 0.3}
+
+
+def test_a_new_head_starts_by_its_tasks_name_whatever_else_is_trained(exported: Path) -> None:
+    named = {name: dataclasses.replace(COLA, name=name) for name in ("one", "other")}
+    both = build_model(str(exported), list(named.values()), dropout_p=0.1, seed=1).heads
+    alone = build_model(str(exported), [named["other"]], dropout_p=0.1, seed=1).heads
+    assert torch.equal(both["other"].linear.weight, alone["other"].linear.weight)
+    assert not torch.equal(both["one"].linear.weight, both["other"].linear.weight)
 
 
 def test_a_head_for_other_labels_starts_anew(exported: Path) -> None:

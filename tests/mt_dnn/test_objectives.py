@@ -18,7 +18,9 @@ from data_utils.errors import InputError
 from data_utils.task_def import DataFormat, TaskDef, TaskType, load_task_defs
 from mt_dnn import setup
 from mt_dnn.batching import Batch
+from mt_dnn.config import load_config
 from mt_dnn.objectives import Forward, Objective, Plain, task_loss
+from mt_dnn.objectives.choose import idle_task_keys
 from tests.conftest import Workshop
 from tests.test_train import without_dropout
 
@@ -99,6 +101,13 @@ def test_bad_weights(tmp_path: Path, value: Any, message: str) -> None:
     path.write_text(f"toy: {{data_format: PremiseOnly, task_type: Classification, loss_weight: {value}}}\n")
     with pytest.raises(InputError, match=message):
         load_task_defs(path)
+
+
+@pytest.mark.parametrize(("flags", "idle"), [([], {"adv_loss"}), (["--baseline", "rdrop"], {"adv_loss"})])
+def test_what_objectives_compare_outputs_by_counts_for_smart_alone(flags: list[str], idle: set[str]) -> None:
+    least = "--data_dir data --init_checkpoint encoder --output_dir run --train_datasets cola".split()
+    assert idle_task_keys(load_config([*least, *flags], "")) == idle
+    assert idle_task_keys(load_config([*least, "--baseline", "smart"], "")) == frozenset()
 
 
 def test_an_objective_of_several_terms_is_the_sum_of_them(

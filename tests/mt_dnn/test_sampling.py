@@ -96,6 +96,13 @@ def test_round_robin_takes_turns_and_starts_small_tasks_again() -> None:
     assert sorted(draws[2].rows.tolist()) == sorted(draws[5].rows.tolist()) == list(range(7))
 
 
+def test_a_task_that_starts_again_has_its_rows_in_another_order() -> None:
+    draws = planned({"big": 103, "small": 24}, 8, "round_robin", seed=0).epoch(0)
+    small = [frozenset(d.rows.tolist()) for d in draws if d.task == "small"]
+    assert frozenset().union(*small[:3]) == frozenset().union(*small[3:6]) == frozenset(range(24))
+    assert not set(small[:3]) & set(small[3:6])
+
+
 def test_accumulation_and_large_batches_plan_the_same_updates() -> None:
     """8 rows x 4 passes or 32 rows x 1 pass: the plan knows only 32."""
     one, other = (planned(ROWS, rows, "mtdnn", 1).epoch(2) for rows in (8 * 4, 32))
@@ -121,7 +128,7 @@ def test_a_task_that_was_not_drawn_takes_the_place_of_a_frequent_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "others"), [(0.5, 6), (1.0, 13), (2.0, 26), (100.0, 46), (1e308, 46), (0.01, 2)], ids=str
+    ("ratio", "others"), [(0.5, 6), (0.6, 7), (1.0, 13), (2.0, 26), (100.0, 46), (1e308, 46), (0.01, 2)], ids=str
 )
 def test_the_main_task_is_whole_and_the_others_are_a_multiple_of_it(ratio: float, others: int) -> None:
     rows = {"main": 103, "middle": 40, "large": 325}  # updates of 8 rows: 13, 5 and 41

@@ -66,6 +66,28 @@ def test_the_papers_row_is_there_where_the_encoder_is_the_same() -> None:
     assert bert.paper_average("pats_magnitude_variance") is None and not minilm.paper
 
 
+def test_scores_of_test_splits_have_dev_numbers_beside_them_nowhere() -> None:
+    """Neither the paper's, nor the majority's; and a model has collapsed there or not by what it said there."""
+    runs = seeds_done("bert_base/rte", "adamax", [50.0, 51.0])
+    for outcome in runs:
+        own = outcome.results["tasks"]["rte"]
+        own |= {"majority_score": 47.0, "test": {"score": 40.0, "constant": outcome.run.seed == 2}}
+        own["last"]["constant"] = outcome.run.seed == 1
+    paper = read_paper_scores(Suite().paper_table)
+    (last,), (test,) = (compare(runs, which=which, paper=paper) for which in ("last", "test"))
+    assert (last.cells["adamax", "rte"].collapsed, test.cells["adamax", "rte"].collapsed) == ((1,), (2,))
+    assert last.majority == {"rte": 47.0} and last.paper
+    assert test.majority == {} and test.paper == {}
+
+
+def test_the_papers_scores_do_not_stand_beside_variations() -> None:
+    """The baseline of a variation has its plain name."""
+    runs = [o for m in ("adamax", "pats@pats_lambda=1") for o in seeds_done("bert_base/rte", m, [1.0])]
+    plain, varied = compare(runs, paper=read_paper_scores(Suite().paper_table))
+    assert varied.methods == ("adamax", "pats@pats_lambda=1")
+    assert plain.paper and varied.paper == {}
+
+
 def test_multi_task_runs_have_a_table_of_their_own() -> None:
     runs = seeds_done("bert_base/rte", "adamax", [50.0])
     runs += [done("bert_base/mtl", "adamax", 1, rte=60.0, cola=40.0)]

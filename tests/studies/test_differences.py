@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from studies.tables.differences import Difference, differences
-from studies.tables.significance import LEVEL, Verdict
+from studies.tables.significance import LEVEL, Verdict, paired_p
 
 Scores = dict[tuple[str, str], dict[int, float]]
 
@@ -78,6 +78,20 @@ def test_the_last_bits_of_scores_make_no_difference() -> None:
     scores: Scores = {("base", "rte"): {s: 100 * k / 277 for s, k in enumerate(range(150, 158))}}
     scores["pats", "rte"] = {s: 100 * (k + (1 if s % 2 else -1)) / 277 for s, k in enumerate(range(150, 158))}
     assert against_base(scores)["pats", "rte"].p == 1.0  # four of +1 row, four of -1 row: a sum of exactly nothing
+
+
+def test_the_test_that_was_asked_for_is_the_one_that_is_made() -> None:
+    """Twelve seeds a little better and one much worse: to ranks that is no direction, to the mean it is down."""
+    apart = [0.1 * k for k in range(1, 13)] + [-50.0]
+    scores: Scores = {("base", "rte"): dict.fromkeys(range(13), 60.0)}
+    scores["pats", "rte"] = {seed: 60.0 + value for seed, value in enumerate(apart)}
+    found = {}
+    for test in ("permutation", "wilcoxon"):
+        ((difference,), _) = differences(scores, ["rte"], {"pats": "base"}, multitask=False, test=test)
+        assert difference.p == pytest.approx(paired_p([np.array(apart)], test))
+        found[test] = difference
+    assert found["wilcoxon"].p < LEVEL < found["permutation"].p
+    assert found["wilcoxon"].verdict is Verdict.NOT_DISTINGUISHABLE
 
 
 @pytest.fixture

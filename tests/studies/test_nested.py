@@ -45,6 +45,27 @@ def test_an_epoch_that_is_better_is_chosen_and_gets_its_score(tmp_path: Path) ->
     assert nested_score(outcome, "rte") == pytest.approx(90, abs=0.2)
 
 
+def test_the_epoch_is_the_best_of_all_splits_which_count_alike(tmp_path: Path) -> None:
+    """As MNLI has two. One epoch has the larger split right and nothing of the other; the second six of ten of each."""
+    labels = {"matched": np.tile([0, 1], 200), "mismatched": np.tile([0, 1], 20)}
+    splits = {}
+    for name, right in labels.items():
+        partly = np.where(np.arange(len(right)) % 10 < 6, right, 1 - right)
+        all_or_none = right if name == "matched" else 1 - right
+        splits[name] = {"labels": right.tolist(), "predictions": {"1": all_or_none.tolist(), "2": partly.tolist()}}
+    (tmp_path / "dev_predictions.json").write_text(json.dumps({"mnli": splits}))
+    outcome = replace(done("minilm/mnli", "pats", 1, mnli=50.0), folder=tmp_path)
+    assert nested_score(outcome, "mnli") == pytest.approx(60, abs=1)
+
+
+def test_every_run_is_scored_on_the_same_halves(tmp_path: Path) -> None:
+    """By chance alone runs that predict the same would differ."""
+    generator = np.random.default_rng(6)
+    labels, coins = generator.integers(0, 2, 31), generator.integers(0, 2, (4, 31))
+    one, other = (with_predictions(tmp_path / str(seed), coins, labels, seed=seed) for seed in (1, 2))
+    assert nested_score(one, "rte") == nested_score(other, "rte")
+
+
 def test_a_regression_is_scored_by_its_own_metric(tmp_path: Path) -> None:
     labels = np.linspace(0, 5, 60)
     outcome = with_predictions(tmp_path, np.stack([labels[::-1], 2 * labels + 1]), labels, task="stsb")

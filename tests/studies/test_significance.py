@@ -180,3 +180,26 @@ def test_intervals_cover_the_true_mean_and_repeat(strata: int) -> None:
     covered = np.mean([low <= 1.0 <= high for low, high in intervals])
     assert 0.86 <= covered <= 0.995  # 95 %, but 15 pairs are few, and 120 draws have a standard error of 2 %
     assert bootstrap_interval(samples[0]) == intervals[0]
+
+
+def test_an_interval_is_as_wide_as_its_confidence_says() -> None:
+    """Of many normal differences: 1.96 standard errors to either side; 90 % would be 1.64."""
+    values = np.random.default_rng(3).normal(1.0, 2.0, 400)
+    low, high = bootstrap_interval([values])
+    error = values.std(ddof=1) / 20
+    assert (low, high) == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.1 * error)
+
+
+def test_an_interval_of_skewed_differences_is_bca() -> None:
+    """Efron's formulae on draws of our own: bias from the share of means below the mean, skew from a jackknife."""
+    values = np.random.default_rng(4).exponential(1.0, 15)
+    means = np.random.default_rng(5).choice(values, (50_000, 15)).mean(axis=1)
+    bias = stats.norm.ppf((means < values.mean()).mean())
+    without_one = (values.sum() - values) / 14
+    apart = without_one.mean() - without_one
+    skew = (apart**3).sum() / (6 * (apart**2).sum() ** 1.5)
+    ends = [bias + stats.norm.ppf(q) for q in (0.025, 0.975)]
+    shares = [stats.norm.cdf(bias + end / (1 - skew * end)) for end in ends]
+    width = np.ptp(np.quantile(means, [0.025, 0.975]))
+    assert bootstrap_interval([values]) == pytest.approx(np.quantile(means, shares), abs=0.03 * width)
+    assert abs(np.quantile(means, 0.975) - np.quantile(means, shares[1])) > 0.1 * width  # the test can tell

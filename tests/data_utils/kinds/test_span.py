@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from data_utils.features import FeatureSet, load_features
 from data_utils.kinds import KINDS, span
 from data_utils.squad_json import iter_questions
 from data_utils.task_def import DataFormat, TaskDef, load_task_defs
+from data_utils.tokenization import EncodedRow
+from data_utils.windows import Window, answer_place
 from module.losses import span_cross_entropy
 from mt_dnn.batching import Collator
 from mt_dnn.model import build_model
@@ -89,6 +92,14 @@ def test_windows_hold_the_whole_passage_and_the_question(features: FeatureSet) -
     assert len(question) == 5
 
 
+def test_windows_overlap_by_half(features: FeatureSet) -> None:
+    """So that an answer which one of them cuts through is whole in another."""
+    parts = np.split(features.numbers("char_start"), features.offsets[1:-1])
+    first, second = (places[places >= 0] for places in parts[:2])
+    assert features.uids[0] == features.uids[1] and len(first) == 24
+    assert second[:12].tolist() == first[12:].tolist()
+
+
 def test_the_answer_is_marked_where_a_window_has_it_whole(features: FeatureSet) -> None:
     answers = {"first": "1895", "last": "1999"}
     found = set()
@@ -152,6 +163,34 @@ def test_an_answer_is_short_in_the_passage_and_in_order(features: FeatureSet) ->
     assert first == PASSAGE[begin:end]
 
 
+def test_an_answer_has_thirty_tokens_at_most(make_features: Callable[..., FeatureSet]) -> None:
+    """Whatever ends behind them: here a token that scores more."""
+    window = replace(make_features([np.arange(40)]), columns={"char_start": np.arange(40) - 1})
+    outputs = np.full((40, 2), -1, dtype=np.float32)
+    outputs[1, 0], outputs[30, 1], outputs[31, 1] = 9, 8, 9
+    assert [found.tolist() for found in span._best_pieces(window, outputs)] == [[17], [1], [30]]
+
+
+PLACES = {
+    "one token": ((0, 3), (2, 2)),
+    "two tokens": ((4, 12), (3, 4)),
+    "part of a token": ((5, 6), (3, 3)),
+    "what begins before the window": ((-3, 3), (0, 0)),
+    "what ends behind it": ((8, 20), (0, 0)),
+    "a space": ((3, 4), (0, 0)),
+}
+
+
+@pytest.mark.parametrize(("characters", "tokens"), PLACES.values(), ids=PLACES)
+def test_a_window_has_an_answer_where_it_has_all_its_tokens(
+    characters: tuple[int, int], tokens: tuple[int, int]
+) -> None:
+    """[CLS], a question of one token, "tea", "and", "milk", [SEP]: the window is of a longer passage."""
+    sequence = EncodedRow([2, 7, 10, 11, 12, 3], [0] * 6, ())
+    window = Window(sequence, np.array([-1, -1, 0, 4, 8, -1]), np.array([-1, -1, 3, 7, 12, -1]))
+    assert answer_place(window, *characters) == tokens
+
+
 @pytest.mark.parametrize(
     ("predicted", "gold", "em", "f1"),
     [
@@ -162,6 +201,7 @@ def test_an_answer_is_short_in_the_passage_and_in_order(features: FeatureSet) ->
         ("", ["dog"], 0, 0),
         ("dog dog", ["dog"], 0, 2 / 3),
         ("dog", ["the", "dog"], 1, 1),
+        ("", ["the", "dog"], 0, 0),  # an answer without a word that counts is none
     ],
 )
 def test_metrics_by_hand(predicted: str, gold: list[str], em: float, f1: float) -> None:

@@ -14,7 +14,7 @@ from data_utils.canonical import row_parser
 from data_utils.errors import InputError
 from data_utils.features import FeatureSet, features_in_memory, load_features
 from data_utils.kinds.kind import UNSCORED, Feature, Predictions
-from data_utils.metrics import entities, entity_counts, entity_f1
+from data_utils.metrics import entities, entity_counts, entity_f1, of_entities
 from data_utils.scoring import compute_metrics
 from data_utils.task_def import DataFormat, TaskDef, TaskType
 from data_utils.tokenization import EncodedRow, EncoderSettings, RowEncoder, Text, load_tokenizer
@@ -88,6 +88,17 @@ def test_entity_f1_is_seqevals() -> None:
         ours.append(["B-a"])
         expected = seqeval.f1_score(gold, ours, mode="strict", scheme=iob2)
         assert entity_f1(entity_counts(ours, gold).sum(0)) == pytest.approx(expected), (gold, ours)
+
+
+def test_entities_of_each_kind_by_hand() -> None:
+    """Of `a` three are found, two are there, and one is right; `b` is only found, `c` only there."""
+    gold = ["B-a O B-a B-c".split()]
+    ours = ["B-a B-a O B-b".split(), ["B-a"]]
+    assert of_entities(ours, [*gold, ["O"]]) == {
+        "a": {"precision": pytest.approx(1 / 3), "recall": 1 / 2, "f1": pytest.approx(2 / 5), "number": 2},
+        "b": {"precision": 0, "recall": 0, "f1": 0, "number": 0},
+        "c": {"precision": 0, "recall": 0, "f1": 0, "number": 1},
+    }
 
 
 def one(definition: TaskDef, words: list[str], tags: list[str], encoder: RowEncoder) -> Feature:
@@ -194,6 +205,12 @@ def test_a_share_of_the_rows_has_each_rare_tag_and_whole_rows() -> None:
     share = share_of(split, 0.25, seed=1)
     assert sorted(map(len, TAG.kind.gold(share))) == [2, 2, 2, 2, 3]
     assert share.labels.tolist().count(1) == 1
+
+
+def test_rows_are_told_apart_by_tags_however_few_tokens_are_no_words() -> None:
+    """Either tag stands for forty words, and 32 tokens for none."""
+    split = in_memory(*[[U, 0, 0, 0, 0, 0, U]] * 8, *[[U, 1, 1, 1, 1, 1, U]] * 8)
+    assert [rows.tolist() for rows in TAG.kind.strata(split)] == [list(range(8)), list(range(8, 16))]
 
 
 @pytest.mark.parametrize("packing", [False, True])

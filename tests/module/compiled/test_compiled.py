@@ -255,3 +255,31 @@ def test_numba_and_lists_may_take_turns(cls: type[Optimizer]) -> None:
         take_steps(lists, first, first + 1)
     torch.testing.assert_close(params, others, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(optimizer.state_dict()["state"], lists.state_dict()["state"], rtol=1e-5, atol=1e-7)
+
+
+def test_averages_that_lists_kept_transposed_are_taken_up_in_order() -> None:
+    """The compiled step goes by addresses: it must not take a column for a row."""
+    values = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
+    ends = {}
+    for layout in ("transposed at first", "in order"):
+        param = nn.Parameter(values.T.contiguous().T if layout == "transposed at first" else values.clone())
+        optimizer = PATSAdamax([param], lr=1e-2, noise_lambda=0.0)
+        take_steps(optimizer, 1, 2)
+        param.data = param.data.contiguous()
+        take_steps(optimizer, 3, 4)
+        ends[layout] = param.detach()
+    torch.testing.assert_close(*ends.values(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.skipif(not hasattr(torch.Tensor, "grad_dtype"), reason="this torch has no gradients of another dtype")
+def test_gradients_of_another_dtype_are_widened() -> None:
+    ends = []
+    for backend in ("numba", "foreach"):
+        param = nn.Parameter(torch.linspace(-1, 1, 3000))
+        param.grad_dtype = torch.bfloat16
+        optimizer = AdamaxW([param], lr=1e-2, backend=backend)
+        for step in (1, 2):
+            param.grad = torch.linspace(step, -1, 3000).bfloat16()
+            optimizer.step()
+        ends.append(param.detach())
+    torch.testing.assert_close(*ends, rtol=1e-6, atol=1e-7)

@@ -108,6 +108,55 @@ def test_whatever_changes_is_seen(change: Callable[[Optimizer, nn.Parameter], No
     assert equal(*runs)
 
 
+def test_a_group_that_has_grown_moves_the_noise_of_the_next_one() -> None:
+    """Positions count the elements of all groups before."""
+    runs = []
+    for keeps in (True, False):
+        first, added, second = (nn.Parameter(torch.ones(50)) for _ in range(3))
+        optimizer = PATSAdamax([{"params": [first]}, {"params": [second]}], noise_lambda=1.0, noise_p=1.0)
+        take_steps(optimizer, 1, 1)
+        optimizer.param_groups[0]["params"].append(added)
+        if not keeps:
+            optimizer._layouts.clear()
+        take_steps(optimizer, 2, 2)
+        runs.append([first, second, added])
+    assert equal(*runs)
+
+
+def test_masters_that_are_asked_for_midway_are_made() -> None:
+    params = toy_params(torch.bfloat16)
+    optimizer = AdamaxW(params)
+    take_steps(optimizer, 1, 2)
+    optimizer.param_groups[0]["master_weights"] = True
+    take_steps(optimizer, 3, 3)
+    assert all("master_param" in optimizer.state[param] for param in params)
+
+
+def test_a_gradient_that_has_become_sparse_is_refused() -> None:
+    param = nn.Parameter(torch.ones(4, 2))
+    optimizer = AdamaxW([param])
+    take_steps(optimizer, 1, 1)
+    param.grad = torch.ones(4, 2).to_sparse()
+    with pytest.raises(RuntimeError, match="does not support sparse gradients"):
+        optimizer.step()
+
+
+def test_averages_stay_where_they_are_when_a_parameter_is_laid_out_anew() -> None:
+    """Its sensitivities are transposed then, and its noise is picked by places: these must be of the same element."""
+    ends = []
+    for transposed in (True, False):
+        params = toy_params()[:1]
+        optimizer = PATSAdamax(params, lr=1e-2, noise_lambda=1e-3, backend="foreach")
+        if transposed:
+            transpose(optimizer, params[0])
+        take_steps(optimizer, 1, 2)
+        params[0].data = params[0].data.contiguous()
+        assert optimizer.state[params[0]]["sensitivity"].is_contiguous() != transposed
+        take_steps(optimizer, 3, 4)
+        ends.append(params[0].detach())
+    torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-6)
+
+
 def test_parameters_that_take_turns_keep_their_own_counts() -> None:
     """As heads do: the buckets of one turn must not take the steps of the other for their own."""
     params = toy_params()

@@ -9,7 +9,8 @@ from scipy import stats
 from torch import Tensor
 
 from module.optim import PATSAdamax
-from module.optim.noise import BLOCK, _block, keyed_noise, noise_key
+from module.optim.noise import BLOCK, _bernoulli_positions, _block, keyed_noise, noise_key
+from tests.module.optim.test_follows_reference import needs_numba
 from tests.reference.adamax import Adamax
 from tests.reference.pats import PATS
 from tests.reference.philox import philox, philox_noise
@@ -84,6 +85,17 @@ def test_an_elements_noise_does_not_depend_on_the_span(p: float) -> None:
     drawn = keyed_noise(spans, p, seed=1, step=1, dtype=torch.float32, device=CPU)
     for (start, size), noise in zip(spans, drawn, strict=True):
         assert torch.equal(noise, whole[start : start + size])
+
+
+def test_draws_that_do_not_reach_the_end_of_a_block_go_on_where_they_stopped() -> None:
+    """It happens once in a billion blocks: here each gap is 1, so that a fifth of the block is drawn at a time."""
+
+    class NoGaps:
+        def random(self, count: int, dtype: type[np.floating]) -> np.ndarray:
+            return np.zeros(count, dtype)
+
+    positions = _bernoulli_positions(NoGaps(), 0.2)  # type: ignore[arg-type]
+    assert np.array_equal(positions, np.arange(BLOCK))
 
 
 OTHER = {"step": {"step": 2}, "tensor": {"position": 2**33}, "seed": {"seed": 2}, "far seed": {"seed": 1 + 2**32}}
@@ -243,7 +255,7 @@ def test_signed_gives_noise_to_the_sign_of_the_sum_alone_and_less_of_it_with_gam
     assert shares == sorted(shares, reverse=True)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, pytest.param("numba", marks=needs_numba)])
 @pytest.mark.parametrize("noise_eps", [1e-8, 1e-300])
 @pytest.mark.parametrize(("sensitivity", "form"), READINGS)
 def test_nothing_is_divided_by_zero_and_what_the_loss_does_not_depend_on_gets_no_noise(

@@ -89,6 +89,14 @@ def test_averages_of_narrow_parameters_stay_float32(cls: type[Optimizer]) -> Non
     assert not torch.equal(some, some.bfloat16().float())  # the test can tell
 
 
+def test_averages_of_double_parameters_stay_double_beside_narrow_ones() -> None:
+    params = [nn.Parameter(torch.ones(3, dtype=dtype)) for dtype in (torch.float64, torch.float32)]
+    optimizer = PATSAdamax(params, state_dtype="bfloat16")
+    take_steps(optimizer, 1, 1)
+    for name in ("exp_avg", "sensitivity"):
+        assert [optimizer.state[param][name].dtype for param in params] == [torch.float64, torch.bfloat16]
+
+
 def test_loads_what_torchs_adamax_saved() -> None:
     """The plain optimizers keep the same state; options that torch's lacks take their defaults."""
     theirs, ours = toy_params(), toy_params()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from module.optim import AdamaxW, RecAdam, RecAdamax
+from module.optim import AdamaxW, RecAdam, RecAdamax, RecAdamConfig
 from module.optim.recadam import task_share
 from tests.module.optim.toy import equal, take_steps, toy_params
 
@@ -23,6 +23,11 @@ def test_the_tasks_share_rises_from_nothing_to_one(k: float) -> None:
 @pytest.mark.parametrize(("t0", "shares"), [(4, [0.25, 0.5, 0.75, 1.0, 1.0]), (0, [1.0] * 5)])
 def test_a_linear_share_is_whole_at_t0(t0: float, shares: list[float]) -> None:
     assert [task_share(step, anneal_fun="linear", anneal_k=0.5, anneal_t0=t0) for step in range(1, 6)] == shares
+
+
+@pytest.mark.parametrize(("given", "in_the_run"), [(0.0, 0.0), (0.25, 100.0), (1.0, 1.0), (250.0, 250.0)])
+def test_a_t0_below_one_is_a_share_of_the_run(given: float, in_the_run: float) -> None:
+    assert RecAdamConfig(anneal_t0=given).of_run(400).anneal_t0 == in_the_run
 
 
 def test_once_the_task_has_it_all_a_step_is_its_bases_to_the_last_bit() -> None:
