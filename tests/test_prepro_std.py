@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,6 +215,23 @@ def test_features_changed_after_the_manifest_do_not_load(models: dict[str, Path]
     (data_dir / "rte_extra.json").write_bytes((data_dir / "rte_dev.json").read_bytes())
     with pytest.raises(InputError, match="rte_extra.json: not listed in manifest.json"):
         load_features(data_dir, TASKS["rte"], "extra")
+
+
+def test_tasks_that_another_process_adds_meanwhile_stay_in_the_manifest(
+    models: dict[str, Path], root_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_split, begun = prepare.prepare_split, []
+
+    def with_another(*arguments: Any) -> Any:
+        if not begun:
+            begun.append(True)
+            assert main(flags(root_dir, models["bert"], "--tasks", "cola")) == 0
+        return prepare_split(*arguments)
+
+    monkeypatch.setattr(prepare, "prepare_split", with_another)
+    assert main(flags(root_dir, models["bert"], "--tasks", "rte")) == 0
+    manifest = read_manifest(root_dir / "tinybert")
+    assert manifest is not None and sorted(manifest.tasks) == ["cola", "rte"]
 
 
 def test_features_of_an_older_version_are_extended_and_load(models: dict[str, Path], root_dir: Path) -> None:

@@ -81,3 +81,9 @@ def test_bad_input_is_named(
     assert run(workshop, tmp_path / "new", *flags) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_without_any_noise_there_is_a_figure_all_the_same(workshop: Workshop, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the figure needs matplotlib, which is not installed")
+    assert run(workshop, tmp_path, "--learning_rate", "1e-3", "--pats_gamma", "1e9") == 0
+    assert (tmp_path / "readings.png").is_file()
