@@ -6,8 +6,8 @@
 #   bash scripts/bert_base/rte.sh [options] [flags of train.py]         for the recipe bert_base/rte
 #
 #   option          or variable   default
-#   --method NAME   METHOD        pats; others: adamax, sage, noisytune, smart, freelb, rdrop, mixout, recadam, pats_lr,
-#                                 pats_magnitude, pats_magnitude_variance
+#   --method NAME   METHOD        pats; others: adamax, sage, noisytune, smart, freelb, freelb_third, rdrop, mixout, recadam,
+#                                 pats_lr, pats_magnitude, pats_magnitude_variance
 #   --seed N        SEED          1
 #   --data DIR      DATA_DIR      data/canonical_data: canonical rows, whose features are made if need be, or features
 #   --output DIR    OUTPUT_DIR    runs/RECIPE/METHOD/seed_N, with --model runs/RECIPE/METHOD/from_MODEL/seed_N; runs with

@@ -23,6 +23,7 @@ METHODS = {
     "noisytune": "NoisyTune",
     "smart": "SMART",
     "freelb": "FreeLB",
+    "freelb_third": "FreeLB, × 0.3",
     "rdrop": "R-Drop",
     "mixout": "Mixout",
     "recadam": "RecAdam",

@@ -47,6 +47,7 @@ LOOKS = {
     "noisytune": Look(_rgb("D55E00"), (0, (2, 1)), "D"),
     "smart": Look(_rgb("117733"), (0, (1, 2)), "p"),
     "freelb": Look(_rgb("882255"), (0, (5, 2, 2, 2)), "*"),
+    "freelb_third": Look(_rgb("AA4499"), (0, (5, 2)), "H"),
     "rdrop": Look(_rgb("DDAA33"), (0, (2, 2)), "d"),
     "mixout": Look(_rgb("56B4E9"), (0, (3, 1)), "<"),
     "recadam": Look(_rgb("E69F00"), (0, (4, 1, 1, 1)), ">"),

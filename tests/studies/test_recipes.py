@@ -19,7 +19,7 @@ from studies.sweeps.search import search_space
 
 ROOT = Path(__file__).resolve().parents[2]
 GLUE = Recipes.of(Suite())
-METHODS = ("adamax", "sage", "noisytune", "smart", "freelb", "rdrop", "mixout", "recadam")
+METHODS = ("adamax", "sage", "noisytune", "smart", "freelb", "freelb_third", "rdrop", "mixout", "recadam")
 METHODS += ("pats", "pats_lr", "pats_magnitude", "pats_magnitude_variance")
 TASKS = "cola mrpc rte stsb qqp qnli mnli sst".split()
 RUN = ["--data_dir", "data", "--output_dir", "out"]
@@ -87,7 +87,8 @@ def test_learning_rates_are_those_of_table_2(encoder: str, method: str, rates: l
 
 def test_the_baselines_rates_follow_from_the_plain_one() -> None:
     largest = max(yaml.safe_load(GLUE.search_space.read_text())["learning_rate"])
-    for name in GLUE.names():
+    searched = {"minilm/cola", "minilm/mrpc"}  # for every method by itself
+    for name in sorted(set(GLUE.names()) - searched):
         rate = {method: GLUE.load(name, method).settings["learning_rate"] for method in METHODS}
         assert rate["noisytune"] == rate["adamax"] == rate["pats_magnitude"] == rate["pats_magnitude_variance"]
         assert rate["sage"] == 2 * rate["adamax"]
@@ -176,6 +177,14 @@ def test_a_method_may_have_settings_for_a_task() -> None:
     assert all(settings["baseline"] == "freelb" for settings in found.values())
 
 
+def test_freelb_third_is_freelb_with_three_tenths_of_its_perturbations() -> None:
+    for task in (*TASKS, "mtl"):
+        theirs, ours = (GLUE.load(f"bert_base/{task}", method).settings for method in ("freelb", "freelb_third"))
+        assert ours["freelb_steps"] == theirs["freelb_steps"]
+        for name in ("freelb_step_size", "freelb_init_magnitude", "freelb_max_norm"):
+            assert ours[name] == pytest.approx(0.3 * theirs[name])
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -227,6 +236,7 @@ def test_another_encoder_is_another_file(own: Recipes) -> None:
         "noisytune",
         "smart",
         "freelb",
+        "freelb_third",
         "rdrop",
         "mixout",
         "recadam",

@@ -21,6 +21,10 @@ def folder(request: pytest.FixtureRequest) -> Path:
     return path
 
 
+NOTHING_SAID = re.compile(r"too few seeds to tell|p \(Holm\)|^[| :-]+$")
+"""Comparisons of single seeds, and what stands above rows: a page may leave them out."""
+
+
 def test_there_are_some() -> None:
     assert {path.name for path in STUDIES} >= {"minilm", "minilm_search"}
 
@@ -35,7 +39,7 @@ def test_the_page_has_the_scores_of_the_last_epoch(folder: Path) -> None:
     last, _ = (folder / "table.md").read_text(encoding="utf-8").split(", best epoch", maxsplit=1)
     rows = [line for line in last.splitlines() if line.startswith("|")]
     assert len(rows) > 3
-    assert [row for row in rows if row not in PAGE] == []
+    assert [row for row in rows if row not in PAGE and not NOTHING_SAID.search(row)] == []
 
 
 def test_captions_on_the_page_are_those_of_its_figures() -> None:
