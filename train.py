@@ -37,7 +37,7 @@ def run(config: TrainConfig, ranks: Ranks) -> int:
     """Train, or show the plan, or show the results of a run that is done. Of several processes the first one speaks."""
     tell = say if ranks.first else lambda line: None
     results_file = Path(config.output.output_dir) / "results.json"
-    if ranks.share(config.output.resume and os.path.isfile(results_file)):
+    if ranks.broadcast(config.output.resume and os.path.isfile(results_file)):
         with ranks.together():
             tell(f"{config.output.output_dir} is done\n\n{summary(read_results(results_file))}")
         return 0

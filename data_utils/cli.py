@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
         self.mt_dnn = mt_dnn
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
         """As always, but MT-DNN's flags are told first: what is missing may be what they stand for."""
         given = itertools.takewhile(lambda token: token != "--", sys.argv[1:] if args is None else args)
         flags = dict.fromkeys(token.partition("=")[0] for token in given if token.startswith("--"))

@@ -16,7 +16,19 @@ from collections.abc import Callable, Sequence
 Main = Callable[[Sequence[str] | None], int]
 
 
-class InputError(ValueError):
+class _Told:
+    """What entry points know of an error besides its message.
+
+    Attributes:
+        shared: whether all processes of a run have it, as they have agreed.
+        speaker: whether this process prints it; None: the first one does, see `speaks`.
+    """
+
+    shared: bool = False
+    speaker: bool | None = None
+
+
+class InputError(_Told, ValueError):
     """Bad input from the user. Entry points print the message, without a traceback."""
 
     exit_code = 2
@@ -28,7 +40,7 @@ class BusyError(InputError):
     exit_code = 4
 
 
-class StoppedError(RuntimeError):
+class StoppedError(_Told, RuntimeError):
     """Work that cannot go on through no fault of the input. Printed like that."""
 
     exit_code = 1
@@ -44,11 +56,11 @@ def speaks(error: BaseException) -> bool:
     """Whether this process is the one to print an error: the first of those that `torchrun` has started.
 
     Wrong input that not all of them have agreed on (`shared`) may be wrong on one machine only: there the first process
-    of each machine prints it. An error may also know better (`speaker`).
+    of each machine prints it. An error's `speaker`, if set, decides.
     """
-    if (speaker := getattr(error, "speaker", None)) is not None:
-        return bool(speaker)
-    alone = isinstance(error, InputError) and not getattr(error, "shared", False)
+    if isinstance(error, _Told) and error.speaker is not None:
+        return error.speaker
+    alone = isinstance(error, InputError) and not error.shared
     return os.environ.get("LOCAL_RANK" if alone else "RANK", "0") == "0"
 
 

@@ -56,7 +56,7 @@ class Ranks:
         """Whether the flag is raised on any process."""
         return bool(self.sum_(torch.tensor(int(flag))).item()) if self.size > 1 else flag
 
-    def gather(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """What each process has, in the order of ranks."""
         if self.size == 1:
             return [value]
@@ -64,7 +64,7 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values  # type: ignore[return-value]
 
-    def share(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """What the first process has."""
         if self.size == 1:
             return value
@@ -85,9 +85,9 @@ class Ranks:
             if self.size == 1:
                 raise
             failure = error
-        failures = [error for error in self.gather(failure) if error is not None]
+        failures = [error for error in self.all_gather(failure) if error is not None]
         if failures:
-            setattr(failures[0], "shared", True)  # noqa: B010 - no attribute of the class; see `data_utils.errors.speaks`
+            failures[0].shared = True
             raise failures[0]
 
 
@@ -126,7 +126,7 @@ def session(*, gpus: bool) -> Iterator[Ranks]:
             "another process of this run is gone, so the others stopped, too; the last checkpoint stands: start all of "
             f"them again with --resume ({_first_line(error)})"
         )
-        stopped.speaker = _first_to_say()  # type: ignore[attr-defined]  # the first process may be the one that is gone
+        stopped.speaker = _first_to_say()  # the first process may be the one that is gone
         raise stopped from error
 
 
@@ -144,7 +144,7 @@ def _meet(ranks: Ranks, gpus: int) -> None:
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         stopped = StoppedError(f"the processes of this run could not meet: {_first_line(error)}")
-        stopped.speaker = ranks.local_rank == 0  # type: ignore[attr-defined]  # others may be waiting still
+        stopped.speaker = ranks.local_rank == 0  # others may be waiting still
         raise stopped from error
 
 

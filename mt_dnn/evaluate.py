@@ -37,7 +37,7 @@ class Evaluator:
 
     Attributes:
         batch_size: rows a forward pass.
-        heed: called before every forward pass: the moment for a signal to end the evaluation.
+        before_pass: called before every forward pass: the moment for a signal to end the evaluation.
     """
 
     model: MTDNN
@@ -45,7 +45,7 @@ class Evaluator:
     precision: Precision
     ranks: Ranks
     batch_size: int
-    heed: Callable[[], None]
+    before_pass: Callable[[], None]
 
     def score(self, task: TaskDef, splits: Mapping[str, FeatureSet]) -> Scored:
         """Predict splits of one task and score them, the same on all processes.
@@ -71,7 +71,7 @@ class Evaluator:
             metrics |= {name if len(splits) == 1 else f"{split}/{name}": value for name, value in values.items()}
         # Another processor may round a metric differently, and then choose another best model.
         score = sum(primary) / len(primary)
-        scores = self.ranks.share({"score": score, "metrics": metrics, "constant": constant})
+        scores = self.ranks.broadcast({"score": score, "metrics": metrics, "constant": constant})
         return Scored(scores, found, partial(kind.tuned, task, [(splits[split], outputs[split]) for split in splits]))
 
     @torch.no_grad()
@@ -101,7 +101,7 @@ class Evaluator:
         places = len(features.lengths) if kind.level == SEQUENCE else len(features.token_ids)
         outputs = torch.zeros((places, kind.width(task)), device=device)
         for turn in range(0, len(batches), self.ranks.size):
-            self.heed()
+            self.before_pass()
             mine = turn + self.ranks.rank
             # Past the end a process repeats the last batch, as a sharded model needs all of them, and drops it.
             batch = self.collator(features, batches[min(mine, len(batches) - 1)])

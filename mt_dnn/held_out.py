@@ -38,4 +38,4 @@ def score_test(evaluator: Evaluator, task: TaskDef, test: Mapping[str, FeatureSe
         for split, features in tuned.items()
     }
     interval = score_interval(task, pairs, stream_seed(seed, "interval", task.name))
-    return evaluator.ranks.share({**scores, "interval": list(interval), "splits": splits})
+    return evaluator.ranks.broadcast({**scores, "interval": list(interval), "splits": splits})

@@ -144,7 +144,7 @@ class TrainedModel:
             encoder, packing=pick_packing("auto", encoder), max_length=max_seq_len, tokenizer=self.tokenizer
         )
         precision = Precision(device, fp16=loop.fp16, bf16=loop.bf16)
-        return Evaluator(self.model, collator, precision, ALONE, loop.batch_size_eval, heed=lambda: None)
+        return Evaluator(self.model, collator, precision, ALONE, loop.batch_size_eval, before_pass=lambda: None)
 
     def predict(self, features: FeatureSet, loop: LoopConfig, max_seq_len: int) -> Predictions:
         """Predict every row; see `evaluator`.

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from data_utils.atomic import write_folder
-from data_utils.errors import InputError, SignalledError, StoppedError
+from data_utils.errors import InputError, SignalledError
 from data_utils.fingerprints import damage
 from data_utils.task_def import TaskDef
 from mt_dnn.batching import Collator
@@ -33,10 +33,8 @@ from mt_dnn.record.run_state import RunState
 from mt_dnn.record.writing import writing
 from mt_dnn.sampling import Draw, MultiTaskSampler
 from mt_dnn.sections import AT_LOG
-from mt_dnn.update import Unseen, Updated, Updater
-
-SKIPS_IN_A_ROW = 25
-"""So many bad updates one after another end a run whatever `--on_nonfinite` says: then it is not the batch."""
+from mt_dnn.skips import count_skips
+from mt_dnn.update import PendingUpdate, Updated, Updater
 
 
 @dataclass
@@ -74,10 +72,15 @@ class Trainer:
             self.objective,
         )
         self.evaluator = Evaluator(
-            self.parallel.model, self.collator, state.precision, self.ranks, loop.batch_size_eval, self.signals.heed
+            self.parallel.model,
+            self.collator,
+            state.precision,
+            self.ranks,
+            loop.batch_size_eval,
+            self.signals.raise_if_signalled,
         )
         self.saved: tuple[int, int] | None = None  # updates and evaluations of the last checkpoint
-        self.unseen: list[Unseen] = []  # with `--finite_check log`
+        self.pending: list[PendingUpdate] = []  # with `--finite_check log`
         self.last: Updated  # of those that were looked at
 
     def run(self) -> dict[str, Any]:
@@ -116,7 +119,7 @@ class Trainer:
             if self.ranks.first:
                 with writing(self.folder):
                     self._tidy(checkpoint)
-        if len(set(self.ranks.gather(self.state.progress.step))) > 1:
+        if len(set(self.ranks.all_gather(self.state.progress.step))) > 1:
             raise InputError(
                 f"--output_dir {self.folder}: the processes see different checkpoints; all need the same one"
             )
@@ -183,7 +186,7 @@ class Trainer:
                 where, to_come = f"{label}  update {at.position}/{len(draws)}", self._to_come()
                 # Before an evaluation, too: it may end the run, and what has not been told by then would be lost.
                 if at.step % output.log_per_updates == 0 or at.position == len(draws) or self._evaluates_here():
-                    self._look()
+                    self._resolve_pending()
                     self.report.updates(self.last, where, to_come)
                     self.state.losses.clear()
                 else:
@@ -205,13 +208,13 @@ class Trainer:
         if at.position == 0 or (save and at.step % save == 0) or self._finished():
             self._save()
         if not self._finished():
-            self.signals.heed()
+            self.signals.raise_if_signalled()
 
     def _train_on(self, draw: Draw) -> None:
         started = time.perf_counter()
         at = self.state.progress
         if self.config.loop.finite_check == AT_LOG:
-            self.unseen.append(self.update.unseen(draw, at.step + 1))
+            self.pending.append(self.update.apply_deferred(draw, at.step + 1))
         else:
             self._note(draw, at.step + 1, self.update(draw, at.step + 1))
         at.step += 1
@@ -221,11 +224,11 @@ class Trainer:
         at.train_seconds += spent
         at.wall_seconds += spent
 
-    def _look(self) -> None:
-        """Look at the updates that nobody has looked at, before anything is told, scored or saved."""
+    def _resolve_pending(self) -> None:
+        """Look at the updates that are pending, before anything is told, scored or saved."""
         started = time.perf_counter()
-        unseen, self.unseen = self.unseen, []
-        for one, updated in zip(unseen, self.update.seen(unseen), strict=True):
+        pending, self.pending = self.pending, []
+        for one, updated in zip(pending, self.update.resolve(pending), strict=True):
             self._note(one.draw, one.step, updated)
         spent = time.perf_counter() - started
         self.state.progress.train_seconds += spent
@@ -234,33 +237,11 @@ class Trainer:
     def _note(self, draw: Draw, step: int, updated: Updated) -> None:
         """Take up what has become of update number `step`."""
         self.last = updated
+        count_skips(self.state.progress, updated, step, stop=self.config.loop.on_nonfinite == "stop")
         if updated.problem:
-            self._skip(updated.problem, draw, step)
+            self.report.skipped(updated.problem, draw, step)
         else:
             self.state.losses.add(draw.task, updated.loss)
-            self._count_overflow(updated.overflow, step)
-
-    def _skip(self, problem: str, draw: Draw, step: int) -> None:
-        """Count and show an update that was left out, or stop."""
-        at = self.state.progress
-        if self.config.loop.on_nonfinite == "stop":
-            raise StoppedError(f"{problem}. The last checkpoint stands; --on_nonfinite skip leaves such updates out")
-        at.skipped += 1
-        at.skipped_in_a_row += 1
-        if at.skipped_in_a_row >= SKIPS_IN_A_ROW:
-            raise StoppedError(f"{SKIPS_IN_A_ROW} updates one after another were not finite, the last: {problem}")
-        self.report.skipped(problem, draw, step)
-
-    def _count_overflow(self, overflow: bool, step: int) -> None:
-        """Count an update that float16's scaler left out, or one that was applied."""
-        at = self.state.progress
-        at.overflows += overflow
-        at.skipped_in_a_row = at.skipped_in_a_row + 1 if overflow else 0
-        if at.skipped_in_a_row >= SKIPS_IN_A_ROW:
-            raise StoppedError(
-                f"{SKIPS_IN_A_ROW} updates one after another overflowed in float16, the last was update {step}; "
-                "use --bf16, or neither"
-            )
 
     def _evaluates_here(self) -> bool:
         """Whether `--eval_per_updates` asks for an evaluation after the last update."""
@@ -275,7 +256,7 @@ class Trainer:
 
     def _evaluate(self, epoch: float) -> None:
         """Score all tested tasks; keep the model as `best/` if what `--best_by` names was never better."""
-        self._look()
+        self._resolve_pending()
         started = time.perf_counter()
         at = self.state.progress
         scored = {task.name: self.evaluator.score(task, self.state.data[task.name].dev) for task in self.state.tested}
@@ -318,7 +299,7 @@ class Trainer:
         Raises:
             StoppedError: it cannot be written, the weights are not finite, or differ between processes.
         """
-        self._look()
+        self._resolve_pending()
         at = self.state.progress
         if self.saved == self._place():
             return

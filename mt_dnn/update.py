@@ -37,7 +37,7 @@ class Updated(NamedTuple):
     overflow: bool = False
 
 
-class Unseen(NamedTuple):
+class PendingUpdate(NamedTuple):
     """An update that the host has not looked at; numbers on the device tell whether it was applied."""
 
     draw: Draw
@@ -100,7 +100,7 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
         return Updated(loss, grad_norm, overflow=overflow)
 
-    def unseen(self, draw: Draw, step: int) -> Unseen:
+    def apply_deferred(self, draw: Draw, step: int) -> PendingUpdate:
         """Apply the update `draw`, and read nothing back: one that is not finite is left out by the optimizer.
 
         Nothing but the schedule then differs from what `__call__` does: the update has had its turn there. For our own
@@ -115,9 +115,9 @@ class Updater:
         cast(ListOptimizer, self.optimizer).step(grad_factor=factor, found_inf=found_inf)
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return Unseen(draw, step, loss, norm)
+        return PendingUpdate(draw, step, loss, norm)
 
-    def seen(self, updates: Sequence[Unseen]) -> list[Updated]:
+    def resolve(self, updates: Sequence[PendingUpdate]) -> list[Updated]:
         """Look at updates now: one read-back for all."""
         if not updates:
             return []

@@ -108,7 +108,7 @@ class StopWatch(transformers.TrainerCallback):
 def ours(flags: list[str], updates: int) -> Iterator[float]:
     """Samples a second of `updates` updates, each time asked for."""
     trainer = build_trainer(load_config(flags, ""))
-    update = trainer.update.unseen if trainer.config.loop.finite_check == AT_LOG else trainer.update
+    update = trainer.update.apply_deferred if trainer.config.loop.finite_check == AT_LOG else trainer.update
     draws = itertools.chain.from_iterable(map(trainer.sampler.epoch, itertools.count()))
     while True:
         for draw in itertools.islice(draws, WARM_UP):

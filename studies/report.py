@@ -45,7 +45,7 @@ def report(study: Study, page: Path, which: str, baseline: str | None) -> Html:
     if not study.runs:
         return document(title, [element("p", EMPTY)], [])
     outcomes = study.outcomes()
-    order = [*sorted(EPOCHS, key=lambda epoch: epoch != which), *[TEST_SPLITS] * study.tested]
+    order = [*sorted(EPOCHS, key=lambda epoch: epoch != which), *[TEST_SPLITS] * study.has_test_scores()]
     tables = study_tables(study, order, baseline, None, TESTS[0])
     shown = [table for table in tables if table.which == which]
     sections = [

@@ -46,7 +46,7 @@ from mt_dnn.subset import share_of
 from mt_dnn.tasks import choose_tasks
 from studies.sensitivity_record import SUMMARY_FILE, Sensitivities
 from studies.study import Status, Study
-from studies.sweeps.plan import ROOT
+from studies.suite import ROOT
 
 BATCHES_SEED = 1  # of which rows make each batch
 

@@ -327,9 +327,8 @@ class Study:
         """All runs of the study, whatever became of them."""
         return [self.outcome(run) for run in self.runs]
 
-    @property
-    def tested(self) -> bool:
-        """Whether runs are done, and all of these have scored test splits."""
+    def has_test_scores(self) -> bool:
+        """Whether runs are done, and all of these have scored test splits; reads all outcomes."""
         done = [outcome for outcome in self.outcomes() if outcome.status is Status.DONE]
         return bool(done) and all(outcome.tested for outcome in done)
 

@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(folders) > 1:
         raise InputError(f"{studies[0]} is a study: name it alone, one at a time")
     study = Study.load(folders[0])
-    tested = (TEST_SPLITS,) * study.tested
+    tested = (TEST_SPLITS,) * study.has_test_scores()
     several = {None: (*EPOCHS, *tested), "both": EPOCHS, "all": (*EPOCHS, NESTED, *tested)}
     which = several.get(args.which, (args.which,))
     tasks = None if args.tasks is None else list(dict.fromkeys(task.strip() for task in args.tasks.split(",")))

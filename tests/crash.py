@@ -28,7 +28,7 @@ def train_until(step: int, argv: Sequence[str]) -> None:
         return pull_the_plug
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("__call__", "unseen"):
+        for name in ("__call__", "apply_deferred"):
             patch.setattr(Updater, name, crashing(getattr(Updater, name)))
         with pytest.raises(PlugPulledError):
             train.main(list(argv))

@@ -1,7 +1,8 @@
 """What a kind of task is, its data half: from canonical rows to features, and from a head's outputs to scores.
 
 A kind is one subclass of `Kind`, in a file of its own, and one line in `data_utils.kinds.KINDS`; its model half is one
-class in `module.heads`, under the same name. Nothing else in the project asks which kind a task is of.
+class in `module.heads`, under the same name. Files of rows (`canonical.py`), texts without features, and exports to
+other libraries have a case for each form that they know; training, evaluation and studies ask for no kind by name.
 
 Words that all kinds share:
 

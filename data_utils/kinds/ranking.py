@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,7 +22,7 @@ from data_utils.kinds.kind import (
     mean_of_rows,
     softmax,
 )
-from data_utils.kinds.regression import MAX_FLOAT32
+from data_utils.kinds.regression import MAX_FLOAT32, finite_number
 from data_utils.strict import encodable, shown
 
 if TYPE_CHECKING:
@@ -89,11 +88,7 @@ class Ranking(Kind):
         """A number as it is; where labels have names the id: the better one has the larger, as in MT-DNN."""
         if task.labels:
             return class_of(task, label)
-        try:
-            value = float(label)
-        except ValueError:
-            value = math.nan
-        if not abs(value) <= MAX_FLOAT32 or "_" in label:
+        if (value := finite_number(label)) is None:
             kind = "is not a finite number"
             raise InputError(f"label {shown(label)} {kind}, and {task.name} ranks its options by numbers")
         return value

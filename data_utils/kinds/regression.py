@@ -80,12 +80,17 @@ class Regression(OneLabel, Kind):
             yield [uid, f"{value:.6g}"]
 
 
-def number_of(task: TaskDef, text: str) -> float:
-    """A number as a canonical row has it; `InputError` for anything else."""
+def finite_number(text: str) -> float | None:
+    """The number that a text is, None for anything else and for what float32 cannot hold."""
     try:
         value = float(text)
     except ValueError:
-        value = float("nan")
-    if not abs(value) <= MAX_FLOAT32 or "_" in text:  # Python reads 1_0 as 10
+        return None
+    return value if abs(value) <= MAX_FLOAT32 and "_" not in text else None  # Python reads 1_0 as 10
+
+
+def number_of(task: TaskDef, text: str) -> float:
+    """A number as a canonical row has it; `InputError` for anything else."""
+    if (value := finite_number(text)) is None:
         raise InputError(f"label {shown(text)} is not a finite number, and {task.name} is a Regression task")
     return value

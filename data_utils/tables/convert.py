@@ -15,11 +15,12 @@ import yaml
 from data_utils.atomic import StagedFiles
 from data_utils.canonical import Row, canonical_path, write_rows
 from data_utils.errors import InputError, raise_all
+from data_utils.kinds.regression import finite_number
 from data_utils.prepare import PreparationConfig, SplitFile, prepare_files
 from data_utils.scoring import unsupported_metrics
 from data_utils.strict import listed
 from data_utils.tables.examples import ColumnMap, Example, ReadTable, check_labels, read_table
-from data_utils.tables.labels import Labels, find_labels, number_of_label, point_for
+from data_utils.tables.labels import Labels, find_labels, point_for
 from data_utils.tables.options import STANDARD, TableOptions
 from data_utils.tables.split import DEV, TEST, TRAIN, SplitConfig, split_examples
 from data_utils.tables.told import tell_splits, tell_table
@@ -109,7 +110,7 @@ def prepare_table(config: TableConfig) -> PreparedTable:
     for name, other in others.items():
         splits[name] = other.examples if name == TEST else [example for example in other.examples if example.label]
     splits = {name: splits[name] for name in (TRAIN, DEV, TEST) if name in splits}
-    _check_splits(config, splits, {name: other.name for name, other in others.items()}, labels)
+    _check_splits(splits, {name: other.name for name, other in others.items()}, labels)
     task = _task(config, labels, tuple(splits))
     tell_table(table, config.columns, counts, labels)
     tell_splits(splits, config.wanted_shares, config.shares.split_seed, config.columns.group, others, labels)
@@ -163,15 +164,13 @@ def _other_tables(config: TableConfig) -> dict[str, ReadTable]:
     return found
 
 
-def _check_splits(
-    config: TableConfig, splits: Mapping[str, Sequence[Example]], names: Mapping[str, str], labels: Labels
-) -> None:
+def _check_splits(splits: Mapping[str, Sequence[Example]], names: Mapping[str, str], labels: Labels) -> None:
     """Raise `InputError` for labels of dev or test that train lacks, and for a dev split without rows."""
     known = {example.label for example in splits[TRAIN]}
     for name, place in names.items():
         found = {example.label for example in splits[name]} - {""}
         if labels.task_type is TaskType.Regression:
-            others = [label for label in found if number_of_label(label) is None]
+            others = [label for label in found if finite_number(label) is None]
             cures = {label: point_for(label) or "empty the cell" for label in others}
             bad = {label: f"the label {label!r} is no number; {cure}" for label, cure in cures.items()}
         else:

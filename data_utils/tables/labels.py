@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_utils.errors import InputError, raise_all
-from data_utils.kinds.regression import MAX_FLOAT32
+from data_utils.kinds.regression import finite_number
 from data_utils.strict import listed, shown
 from data_utils.task_names import TaskType
 
@@ -41,15 +41,6 @@ class Labels(NamedTuple):
     warnings: list[str]
 
 
-def number_of_label(text: str) -> float | None:
-    """The number that a label is, None for anything else; as `data_utils.kinds.regression` reads them."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if abs(value) <= MAX_FLOAT32 and "_" not in text else None
-
-
 def find_labels(
     column: str, counts: Mapping[str, int], kind: str | None = None, names: Sequence[str] | None = None
 ) -> Labels:
@@ -76,7 +67,7 @@ def find_labels(
     told = f"{len(counts):,} different labels; {reason}"
     if task_type is TaskType.Regression:
         _check_numbers(where, counts, names)
-        values = [number for label in counts if (number := number_of_label(label)) is not None]
+        values = [number for label in counts if (number := finite_number(label)) is not None]
         if min(values) == max(values):
             raise InputError(f"{where}: every label is the number {min(values):g}, so there is nothing to learn")
         return Labels(task_type, (), [told, f"from {min(values):g} to {max(values):g}"], [])
@@ -92,7 +83,7 @@ def _rule(counts: Mapping[str, int]) -> tuple[TaskType, str]:
         if len(counts) <= MAX_WHOLE_CLASSES:
             return TaskType.Classification, f"they are whole numbers, at most {MAX_WHOLE_CLASSES}"
         return TaskType.Regression, f"they are whole numbers, more than {MAX_WHOLE_CLASSES}"
-    if all(number_of_label(label) is not None for label in counts):
+    if all(finite_number(label) is not None for label in counts):
         # As pandas writes whole numbers beside an empty cell.
         if all(float(label).is_integer() for label in counts):
             return TaskType.Regression, "they are numbers with a decimal point; --kind classification if they are names"
@@ -116,7 +107,7 @@ def _spoilt_numbers(counts: Mapping[str, int]) -> str:
     class of its own, and a missing value one more.
     """
     commas = {label: count for label, count in counts.items() if DECIMAL_COMMA.fullmatch(label)}
-    odd = {label: count for label, count in counts.items() if label not in commas and number_of_label(label) is None}
+    odd = {label: count for label, count in counts.items() if label not in commas and finite_number(label) is None}
     if odd and (10 * len(odd) > len(counts) or len(counts) <= MAX_WHOLE_CLASSES):
         return ""
     return "; ".join(([_tell_odd(odd)] if odd else []) + ([_tell_commas(commas)] if commas else []))
@@ -142,7 +133,7 @@ def point_for(label: str) -> str:
 
 def _check_numbers(where: str, counts: Mapping[str, int], names: Sequence[str] | None) -> None:
     bad = ["--labels would have no effect: a regression has numbers"] * (names is not None)
-    others = [label for label in counts if number_of_label(label) is None]
+    others = [label for label in counts if finite_number(label) is None]
     if others:
         found = f"{where}: a regression needs numbers, and {sum(counts[x] for x in others):,} rows have {_some(others)}"
         comma = next(filter(None, map(point_for, others)), "")
@@ -169,7 +160,7 @@ def _warnings(column: str, counts: Mapping[str, int]) -> list[str]:
     alike: dict[str | float, list[str]] = defaultdict(list)
     equal: dict[str | float, list[str]] = defaultdict(list)
     for label in sorted(counts):
-        if (number := number_of_label(label)) is not None:
+        if (number := finite_number(label)) is not None:
             # Of whole numbers all digits count: names such as 100000000000000001 are one number as floats.
             equal[int(label) if WHOLE.fullmatch(label) else number].append(label)
         else:

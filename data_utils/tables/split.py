@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from data_utils.errors import InputError, raise_all
+from data_utils.kinds.regression import finite_number
 from data_utils.strict import shown
 from data_utils.tables.examples import Example
-from data_utils.tables.labels import number_of_label
 
 TRAIN, DEV, TEST = "train", "dev", "test"
 BINS = 10
@@ -104,7 +104,7 @@ def _hash(seed: int, key: Hashable) -> str:
 
 def _bins(examples: Sequence[Example]) -> list[str]:
     """The tenth of each row by its number; equal numbers are in one."""
-    values = [number_of_label(example.label) or 0.0 for example in examples]
+    values = [finite_number(example.label) or 0.0 for example in examples]
     ordered = sorted(values)
     bins = max(1, min(BINS, len(values) // BINS))
     edges = [ordered[len(values) * k // bins] for k in range(1, bins)]

@@ -135,7 +135,7 @@ def read_raw(path: Path, task: TaskDef, split: str, problems: Problems) -> Itera
         InputError: the file cannot be read, is empty, or its header lacks a column.
     """
     raw = RAW_TASKS[task.name]
-    lines = enumerate(read_lines(path), start=1)
+    lines: Iterator[tuple[int, str]] = enumerate(read_lines(path), start=1)
     header = raw.columns_without_header
     if is_test(split) or not header:
         header = tuple(next(lines)[1].split("\t"))

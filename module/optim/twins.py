@@ -31,7 +31,7 @@ _DRAWN: dict[int, _Drawn] = {}
 
 
 def note_draw(optimizer: Optimizer, seed: int) -> None:
-    """Take note that an optimizer draws the noise of a seed; warns, once a seed, where two do so in turns."""
+    """Note that an optimizer draws the noise of a seed, and warn, once a seed, when two live ones do so in turns."""
     drawn = _DRAWN.get(seed)
     if drawn is None:
         drawn = _DRAWN[seed] = _Drawn(weakref.ref(optimizer))

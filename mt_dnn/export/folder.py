@@ -78,7 +78,7 @@ def _settle(path: Path, **more: Any) -> None:
     path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _labelled(config: transformers.PreTrainedConfig, task: TaskDef) -> dict[str, Any]:
+def _labelled(task: TaskDef) -> dict[str, Any]:
     use = USES[task.type_name]
     names = use.labels(task)
     return {
@@ -100,7 +100,7 @@ def _copy(config: transformers.PreTrainedConfig) -> transformers.PreTrainedConfi
 def _native(encoder: Encoder, task: TaskDef, linear: nn.Linear, place: Place) -> transformers.PreTrainedModel:
     """The family's own class with our weights; every name must be found on both sides."""
     config = _copy(encoder.config)
-    for name, value in (_labelled(config, task) | dict(place.settings)).items():
+    for name, value in (_labelled(task) | dict(place.settings)).items():
         setattr(config, name, value)
     cls = family_class(USES[task.type_name].auto, config)
     with quiet_transformers(), torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -119,7 +119,7 @@ def _custom(encoder: Encoder, task: TaskDef, linear: nn.Linear) -> transformers.
     """`custom_model` with our weights, which brings its code along."""
     use, base = USES[task.type_name], _copy(encoder.config)
     own_pooler = use.pooled and encoder.pooler is None
-    config = EncoderWithHeadConfig(base_config=base, own_pooler=own_pooler, **_labelled(base, task))
+    config = EncoderWithHeadConfig(base_config=base, own_pooler=own_pooler, **_labelled(task))
     EncoderWithHeadConfig.register_for_auto_class()
     use.custom.register_for_auto_class(use.auto)
     with quiet_transformers(), torch.random.fork_rng(devices=[]), torch.device("meta"):

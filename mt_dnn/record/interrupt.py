@@ -38,7 +38,7 @@ class RunSignals(StopSignals):
                 # Not `print`, which may be what the signal interrupts.
                 os.write(2, f"\n{name}: saving, then stopping; Ctrl-C stops without saving\n".encode())
 
-    def heed(self) -> None:
+    def raise_if_signalled(self) -> None:
         """Raise `InterruptedRun` if a signal has come to any of the processes. All of them must ask at once."""
         if self._ranks.any(self.count > 0):
-            raise InterruptedRun(next(name for name in self._ranks.gather(self.first) if name))
+            raise InterruptedRun(next(name for name in self._ranks.all_gather(self.first) if name))

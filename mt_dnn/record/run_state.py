@@ -64,7 +64,7 @@ class RunState:
             streams["cuda"] = torch.cuda.get_rng_state(device)
         random = {
             f"{rank}.{name}": stream
-            for rank, theirs in enumerate(self.parallel.ranks.gather(streams))
+            for rank, theirs in enumerate(self.parallel.ranks.all_gather(streams))
             for name, stream in theirs.items()
         }
         tensors = {
@@ -174,7 +174,7 @@ class RunState:
             torch.cuda.set_rng_state(random[f"{ranks.rank}.cuda"], self.precision.device)
 
     def _made_with(self) -> dict[str, Any]:
-        """What bits depend on besides the settings; of our own optimizers, which kernels draw their noise."""
+        """The environment, on which rounding depends; of our own optimizers, which kernels draw their noise."""
         made_with = {
             "processes": self.parallel.ranks.size,
             "model": type(self.parallel).__name__,

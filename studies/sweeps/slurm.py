@@ -10,7 +10,7 @@ from pathlib import Path
 from data_utils.atomic import StagedFiles
 from data_utils.errors import InputError, SignalledError
 from studies.study import Run, Study
-from studies.sweeps.plan import ROOT
+from studies.suite import ROOT
 
 SCRIPT, LIST = "slurm.sh", "slurm_runs.txt"
 

@@ -20,10 +20,11 @@ from pathlib import Path
 from data_utils.errors import BusyError, SignalledError
 from data_utils.signals import STOPPING, StopSignals
 from studies.study import Outcome, Run, Status, Study
+from studies.suite import ROOT
 from studies.sweeps.board import Board, Running, State
 from studies.sweeps.devices import Slot
 from studies.sweeps.live import View
-from studies.sweeps.plan import ROOT, TRAIN
+from studies.sweeps.plan import TRAIN
 
 LOCK = "run.lock"  # train.py's, in a run's folder; a run that was killed leaves it behind
 POLL_SECONDS = 0.2

@@ -52,7 +52,7 @@ def test_alone_everything_is_plain() -> None:
     values = torch.ones(2)
     assert ALONE.sum_(values) is values and values.tolist() == [1, 1]
     assert ALONE.any(True) and not ALONE.any(False)
-    assert ALONE.gather("x") == ["x"] and ALONE.share("x") == "x" and ALONE.first
+    assert ALONE.all_gather("x") == ["x"] and ALONE.broadcast("x") == "x" and ALONE.first
     with pytest.raises(InputError), ALONE.together():
         raise InputError("no")
 

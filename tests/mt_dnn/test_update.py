@@ -65,9 +65,9 @@ def test_an_update_that_nobody_looks_at_is_left_out_for_its_norm_or_its_loss(
     before = [param.detach().clone() for param in trainer.parallel.model.parameters()]
     with monkeypatch.context() as patch:
         spoil(patch, 1)
-        unseen = trainer.update.unseen(trainer.sampler.epoch(0)[0], 1)
+        pending = trainer.update.apply_deferred(trainer.sampler.epoch(0)[0], 1)
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.parallel.model.parameters(), strict=True))
-    (updated,) = trainer.update.seen([unseen])
+    (updated,) = trainer.update.resolve([pending])
     assert "the update was not applied" in updated.problem
 
 
@@ -88,7 +88,7 @@ def test_gradients_above_the_limit_are_scaled_to_it_and_those_below_are_left_alo
         draw = trainer.sampler.epoch(0)[0]
         torch.manual_seed(0)
         if "log" in flags:
-            (updated,) = trainer.update.seen([trainer.update.unseen(draw, 1)])
+            (updated,) = trainer.update.resolve([trainer.update.apply_deferred(draw, 1)])
         else:
             updated = trainer.update(draw, 1)
         assert updated.grad_norm > 0.02

@@ -24,10 +24,10 @@ from tests.conftest import Workshop
 def test_a_signal_is_noted_and_heeded(number: signal.Signals) -> None:
     before = [signal.getsignal(one) for one in STOPPING]
     with RunSignals(ALONE) as signals:
-        signals.heed()
+        signals.raise_if_signalled()
         os.kill(os.getpid(), number)
         with pytest.raises(InterruptedRun, match=number.name):
-            signals.heed()
+            signals.raise_if_signalled()
     assert [signal.getsignal(one) for one in STOPPING] == before
 
 
@@ -42,7 +42,7 @@ def test_nohup_stays_in_force() -> None:
     try:
         with RunSignals(ALONE) as signals:
             os.kill(os.getpid(), signal.SIGHUP)
-            signals.heed()
+            signals.raise_if_signalled()
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -52,7 +52,7 @@ def test_outside_the_main_thread_nothing_is_noted() -> None:
 
     def run() -> None:
         with RunSignals(ALONE) as signals:
-            with_signals.append(signals.heed())
+            with_signals.append(signals.raise_if_signalled())
 
     thread = threading.Thread(target=run)
     thread.start()
