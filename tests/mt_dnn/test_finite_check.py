@@ -46,14 +46,14 @@ def test_nothing_is_read_before_it_has_to_be(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
-    plain = trainer.Updater.seen
+    plain = trainer.Updater.resolve
     monkeypatch.setattr(trainer.Updater, "__call__", None)
 
-    def seen(self: trainer.Updater, updates: list) -> list:
+    def noted(self: trainer.Updater, updates: list) -> list:
         looks.append(len(updates))
         return plain(self, updates)
 
-    monkeypatch.setattr(trainer.Updater, "seen", seen)
+    monkeypatch.setattr(trainer.Updater, "resolve", noted)
     assert train.main(workshop.flags(tmp_path, *FLAGS, *LATE)) == 0
     assert [count for count in looks if count] == [4, 2, 2, 4]  # six updates an epoch; a log after 4, 6, 8 and 12
 
