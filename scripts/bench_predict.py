@@ -3,7 +3,8 @@
     python -m scripts.bench_predict --checkpoint runs/mtl --task sst --texts texts.txt
 
 `texts.txt` has a text a line. The model is loaded once and warm in both cases. The last figure is the time of the
-encoder's matrix products alone, at the shapes of a full batch: no batching goes below it.
+encoder's matrix products alone, at the shapes of a full batch: no batching goes below it. All is measured on the CPU,
+also where there is a GPU.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def seconds_of_products(encoder: Encoder, tokens: int, *, bf16: bool) -> float:
 
 def measure(checkpoint: str, task: str | None, texts: Sequence[str], *, bf16: bool, batch_size: int) -> list[str]:
     """The figures, a line each."""
-    model = load(checkpoint, bf16=bf16, batch_size=batch_size)
+    model = load(checkpoint, device="cpu", bf16=bf16, batch_size=batch_size)
     alone = texts[:: max(1, len(texts) // ONE_AT_A_TIME)][:ONE_AT_A_TIME]
     for text in alone[:WARM_UP]:
         model.predict([text], task)
