@@ -184,6 +184,7 @@ def hugging_face(plan: Trainer, updates: int, setting: str) -> tuple[transformer
         logging_steps=10**9,
         **more,
     )
+    args._n_gpu = 1  # on several it would run as many batches an update, and be counted as running one
     trainer = transformers.Trainer(
         model=model,
         args=args,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mt_dnn.config import load_config
+from mt_dnn.setup import build_trainer
 from scripts import bench_train
 from tests.conftest import Workshop
 
@@ -31,6 +33,14 @@ def test_it_measures_everybody_and_writes_a_table(workshop: Workshop, tmp_path: 
     ]
     assert all(float(row["samples_per_second"]) > 0 for row in rows)
     assert rows[0]["reference_over_this"] == "1.00" and "cold start" in done.stdout
+
+
+def test_trainer_takes_one_gpu_as_our_runs_do(workshop: Workshop, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate", reason="Hugging Face's Trainer needs accelerate, which is not installed")
+    plan = build_trainer(load_config(workshop.flags(tmp_path / "run", "--train_datasets", "sst"), ""))
+    trainer, _ = bench_train.hugging_face(plan, 1, "fused")
+    assert trainer.args.n_gpu == 1
+    assert trainer.args.train_batch_size == plan.config.loop.batch_size
 
 
 def test_names_it_does_not_know_are_refused_in_one_message(capsys: pytest.CaptureFixture[str]) -> None:
