@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from torch._subclasses import FakeTensorMode
 
-from scripts.gpu import main
+from scripts.bench_optim import Result
+from scripts.gpu import main, steps
 from scripts.gpu.measure import FUNCTIONS
 from scripts.gpu.records import Record, Writer, read
 from tests.triton_marks import needs_triton
@@ -37,8 +39,30 @@ def test_a_rehearsal_measures_everything(tmp_path: Path) -> None:
     assert found["rehearsal"] and found["device"] == "cpu"
     assert {record.measurement for record in records} == set(main.BUDGET_SECONDS) == set(FUNCTIONS)
     skipped = {record.note for record in records if record.status == "skipped"}
-    assert skipped == {"this backend needs a GPU and Triton", "memory is counted on a GPU only"}
+    assert skipped - {"Numba is not installed"} == {"needs a GPU", "memory is counted on a GPU only"}
     assert all(record.line() in done.stdout for record in records)
+
+
+def test_a_backend_that_is_not_for_gpus_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake tensor stands in for one on a GPU."""
+    result = Result(
+        model="bert_base",
+        optimizer="AdamaxW",
+        backend="numba",
+        perturbed_parameters=1,
+        parameters=1,
+        device="GPU",
+        torch="2",
+        date="",
+    )
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(steps, "encoder_groups", lambda config, device: [])
+    monkeypatch.setattr(steps, "measure_steps", lambda *args: [result])
+    monkeypatch.setattr(steps, "ROWS", [row for row in steps.ROWS if row.backend == "numba"])
+    with FakeTensorMode():
+        steps.measure(Writer(tmp_path / "steps.jsonl", "steps"), tmp_path, tiny=False)
+    skipped = {(record.status, record.note) for record in read(tmp_path / "steps.jsonl")}
+    assert skipped == {("skipped", "the parameter is on cuda, not cpu")}
 
 
 def test_unknown_measurements_are_refused(tmp_path: Path) -> None:
