@@ -101,7 +101,7 @@ def refused_by_disk(what: object) -> Iterator[None]:
     except OSError as error:
         if what is None or error.errno not in DISK_ERRORS:
             raise
-        raise StoppedError(f"{what} cannot be written: {os.strerror(error.errno)}; nothing of it is left") from error
+        raise StoppedError(f"{what} cannot be written: {os.strerror(error.errno)}") from error
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ CONFIGS = {
     "fewer layers": ({"num_hidden_layers": 1}, "the weights hold layers that config.json does not: encoder.layer.1."),
     "an unknown activation": ({"hidden_act": "sin"}, "KeyError: 'sin'"),
     "an odd setting": ({"chunk_size_feed_forward": "x"}, "TypeError"),
-    "no dictionary of labels": ({"id2label": [1]}, "Error"),
+    "no dictionary of labels": ({"id2label": [1]}, "AttributeError | Field 'id2label'"),
     "an unknown type": ({"model_type": "berd"}, "berd"),
     "a list as type": ({"model_type": []}, "TypeError"),
     "quantized": ({"quantization_config": {"quant_method": "fp8"}}, "quantized weights cannot be trained"),
@@ -79,7 +79,7 @@ def test_a_config_that_does_not_fit(folder: Path, case: str) -> None:
     change_config(folder, **values)
     with Made() as made, pytest.raises(ValueError, match="cannot be loaded") as caught:
         load_encoder(str(folder), seed=0)
-    assert message in str(caught.value)
+    assert any(words in str(caught.value) for words in message.split(" | "))  # words differ by version
     assert "\n" not in str(caught.value)
     assert made.elements < 1_000_000, "nothing may be built or filled first"
 
