@@ -24,6 +24,8 @@ from data_utils.tables.examples import ColumnMap
 from data_utils.tables.options import STANDARD, add_option_flags, options_of
 from data_utils.tables.writing import overwriting
 from mt_dnn.bulk import TextRunner
+from mt_dnn.distributed import ALONE
+from mt_dnn.precision import pick_device, precision_remarks
 from mt_dnn.predict import TrainedModel
 from mt_dnn.record.finished import remark_on
 from mt_dnn.row_predictions import RowJob, predict_rows
@@ -108,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.max_seq_len = args.max_seq_len or trained.max_seq_len
     loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
     told = [*trained.model.encoder.remarks, *filter(None, [remark_on(args.checkpoint)])]
+    told += precision_remarks(loop, pick_device(loop, ALONE))
     remarks = "".join(f"note: {remark}\n" for remark in told)
     print(remarks, end="", file=sys.stderr)
     if args.table is not None:

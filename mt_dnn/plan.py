@@ -21,6 +21,7 @@ from mt_dnn.model import MTDNN, holds_pooler
 from mt_dnn.objectives import Objective
 from mt_dnn.objectives.distill import kd_loss
 from mt_dnn.objectives.smart import measure
+from mt_dnn.precision import precision_remarks
 from mt_dnn.record.results import MEAN
 from mt_dnn.sampling import STEADY, MultiTaskSampler
 
@@ -62,7 +63,7 @@ def describe(
         f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device.type}{spread}, {precision}, "
         f"rows {'packed' if packing else 'padded'}{', lines in buckets of sizes' * config.data.pad_to_buckets}",
         f"pooler   {_pooler(config, encoder)}",
-        *(f"note     {remark}" for remark in encoder.remarks),
+        *(f"note     {remark}" for remark in [*encoder.remarks, *precision_remarks(loop, device)]),
         f"updates  {len(sampler):,} an epoch of {rows} rows, {len(sampler) * loop.epochs:,} in {loop.epochs} "
         f"epoch{'s' * (loop.epochs > 1)}, sampler {config.sampling.label}",
         *_chosen_lines(config),
