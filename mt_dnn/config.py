@@ -6,7 +6,8 @@ Flag names are MT-DNN's where the meaning is the same. A later source wins: defa
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from data_utils.atomic import write_text
 from data_utils.errors import InputError, raise_all
 from data_utils.strict import listed, read_yaml_mapping
 from module.mixout import MixoutConfig
-from module.optim import ListOptimizer, PATSConfig, RecAdamConfig, SAGEConfig, spec_of
+from module.optim import OPTIMIZERS, ListOptimizer, PATSConfig, RecAdamConfig, SAGEConfig, spec_of
 from module.optim.hyperparameters import Hyperparameters
 from mt_dnn.flags import build, convert, flags_of, parse_flags
-from mt_dnn.method import MIXOUT, OBJECTIVES, MethodConfig
+from mt_dnn.method import BASELINES, MIXOUT, MethodConfig
 from mt_dnn.objectives.distill import DistillConfig
 from mt_dnn.objectives.freelb import FreeLBConfig
 from mt_dnn.objectives.rdrop import RDropConfig
@@ -37,25 +38,6 @@ FREE_ON_RESUME = frozenset(
 
 What lies at the places is compared where a checkpoint is taken up.
 """
-
-
-SECTIONS: dict[str, type] = {
-    "data": DataConfig,
-    "method": MethodConfig,
-    "pats": PATSConfig,
-    "sage": SAGEConfig,
-    "recadam": RecAdamConfig,
-    "mixout": MixoutConfig,
-    "distill": DistillConfig,
-    "smart": SMARTConfig,
-    "freelb": FreeLBConfig,
-    "rdrop": RDropConfig,
-    "sampling": SamplingConfig,
-    "loop": LoopConfig,
-    "output": OutputConfig,
-}
-SECTION_OF = {owner: name for name, owner in SECTIONS.items()}
-FLAGS = flags_of(tuple(SECTIONS.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +69,7 @@ class TrainConfig:
                 self.method.baseline == MIXOUT and self.loop.fsdp
             ),
             f"--baseline {self.method.baseline} contradicts --fp16: gradients that vanish or overflow there would make "
-            "the perturbation; use --bf16": self.method.objective in ("smart", "freelb") and self.loop.fp16,
+            "the perturbation; use --bf16": self.method.objective.perturbs_embeddings and self.loop.fp16,
             f"--optim {self.method.optim} contradicts --finite_check {AT_LOG}: it cannot leave an update out by itself "
             "as adamax, pats, sage and recadam can": (
                 self.loop.finite_check == AT_LOG
@@ -97,24 +79,30 @@ class TrainConfig:
         return [problem for problem, is_there in found.items() if is_there]
 
     @property
-    def in_use(self) -> list[Hyperparameters]:
-        """The records of the methods that run."""
-        return [record for record, runs, _ in self._records() if runs]
+    def in_use(self) -> dict[str, Hyperparameters]:
+        """The records of the methods that run, by section."""
+        chosen = {self.method.baseline, self._optimizer_section}
+        return {name: record for name, record in self._of_methods() if name in chosen}
 
-    def _records(self) -> list[tuple[Hyperparameters, bool, str]]:
-        """Each method's record, whether the method runs, and the flags that it needs to."""
-        spec, baseline = spec_of(self.method.optimizer_name), self.method.baseline
-        return [
-            (self.pats, spec.perturbs, "--optim pats_adamax or pats_adamw"),
-            (self.sage, spec.adapts, "--optim sage_adamax, sage_adamw or --baseline sage"),
-            (self.recadam, spec.recalls, "--optim recadam_adamax or recadam_adamw"),
-            (self.mixout, baseline == MIXOUT, f"--baseline {MIXOUT}"),
-            *((getattr(self, name), baseline == name, f"--baseline {name}") for name in OBJECTIVES),
-        ]
+    @property
+    def of_optimizer(self) -> Hyperparameters | None:
+        """The record of the optimizer's method; None for a plain optimizer."""
+        return None if self._optimizer_section is None else getattr(self, self._optimizer_section)
+
+    @property
+    def _optimizer_section(self) -> str | None:
+        method = spec_of(self.method.optimizer_name).method
+        return None if method is None else SECTION_OF[method.hyperparameters]
+
+    def _of_methods(self) -> Iterator[tuple[str, Hyperparameters]]:
+        """All methods' records by section."""
+        for name, owner in SECTIONS.items():
+            if issubclass(owner, Hyperparameters):
+                yield name, getattr(self, name)
 
     def _without_effect(self) -> list[str]:
         """Flags of a method that does not run, and a main task that has no others beside it."""
-        idle = [(record.changed(), needs) for record, runs, needs in self._records() if not runs]
+        idle = [(record.changed(), _needs(name)) for name, record in self._of_methods() if name not in self.in_use]
         if self.sampling.sampler == MAIN_TASK and len(set(self.data.trained_names)) < 2:
             idle.append(([f"--sampler {MAIN_TASK}"], "several --train_datasets, of which the first is the main one"))
         now = f"--optim is {self.method.optim}; "
@@ -153,6 +141,24 @@ class TrainConfig:
         ]
         raise_all(missing)
         return cls(**{name: build(owner, FLAGS, values) for name, owner in SECTIONS.items()})
+
+
+SECTIONS: dict[str, type] = typing.get_type_hints(TrainConfig)
+"""The parts of a configuration; one of a baseline has its name."""
+SECTION_OF = {owner: name for name, owner in SECTIONS.items()}
+FLAGS = flags_of(tuple(SECTIONS.values()))
+
+
+def _needs(section: str) -> str:
+    """The flags by which a method runs: `--optim sage_adamax, sage_adamw or --baseline sage`."""
+    of_section = [
+        name
+        for name, spec in OPTIMIZERS.items()
+        if spec.method is not None and spec.method.hyperparameters is SECTIONS[section]
+    ]
+    ways = [f"--optim {of_section[0]}", *of_section[1:]] if of_section else []
+    ways += [f"--baseline {section}"] * (section in BASELINES)
+    return " or ".join(filter(None, [", ".join(ways[:-1]), ways[-1]]))
 
 
 def load_config(argv: Sequence[str] | None, description: str) -> TrainConfig:

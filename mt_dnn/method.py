@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from module.optim import OPTIMIZERS, OWN_NAME, is_own, parse_options
 from module.optim.noisytune import NOISYTUNE_LAMBDA
 from mt_dnn.flags import option
+from mt_dnn.objectives import Objective, Plain
+from mt_dnn.objectives.registry import OBJECTIVES
 
 MIXOUT = "mixout"
 """The baseline that trains mixed weights, with any optimizer."""
 
-PLAIN_OBJECTIVE = "plain"
-OBJECTIVES = ("smart", "freelb", "rdrop")
-"""Baselines that change what an update minimises, and leave the optimizer to `--optim`."""
+BESIDE_ANY = (MIXOUT, *OBJECTIVES)
+"""Baselines that leave the optimizer to `--optim`; `OBJECTIVES` change what an update minimises."""
 
-BASELINES = ("none", "sage", "noisytune", MIXOUT, *OBJECTIVES)
+BASELINES = ("none", "sage", "noisytune", *BESIDE_ANY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,8 @@ class MethodConfig:
     baseline: str = option(
         "none",
         choices=BASELINES,
-        help="another remedy: sage and noisytune turn a plain --optim into themselves; mixout, smart, freelb and rdrop "
-        "go with any",
+        help="another remedy: sage and noisytune turn a plain --optim into themselves; "
+        f"{', '.join(BESIDE_ANY[:-1])} and {BESIDE_ANY[-1]} go with any",
     )
     learning_rate: float = option(1e-4, help="peak learning rate")
     head_lr_factor: float = option(
@@ -82,9 +83,9 @@ class MethodConfig:
         return f"sage_{self.optim}" if self.baseline == "sage" and self.optim in ("adamax", "adamw") else self.optim
 
     @property
-    def objective(self) -> str:
-        """What is minimised: one of `OBJECTIVES`, or `PLAIN_OBJECTIVE`."""
-        return self.baseline if self.baseline in OBJECTIVES else PLAIN_OBJECTIVE
+    def objective(self) -> type[Objective]:
+        """What is minimised: one of `OBJECTIVES`, or `Plain`."""
+        return OBJECTIVES.get(self.baseline, Plain)
 
     @property
     def noisytune_intensity(self) -> float:
@@ -96,5 +97,5 @@ class MethodConfig:
     @property
     def label(self) -> str:
         """The method's name in tables: the optimizer, with the other remedies that are on."""
-        beside = self.baseline if self.baseline in (MIXOUT, *OBJECTIVES) else ""
+        beside = self.baseline if self.baseline in BESIDE_ANY else ""
         return self.optimizer_name + f"+{beside}" * bool(beside) + "+noisytune" * bool(self.noisytune_intensity)

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 
 import torch
 
 from data_utils.cli import columns
 from data_utils.model_folder import encoder_source
-from data_utils.task_def import TaskDef
 from module.dropout import drops_out
 from module.encoder import Encoder
-from module.optim import RecAdamConfig, spec_of
+from module.optim import spec_of
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import TaskData, shortened, unused_keys
 from mt_dnn.method import MIXOUT
 from mt_dnn.model import MTDNN, holds_pooler
 from mt_dnn.objectives import Objective
 from mt_dnn.objectives.distill import kd_loss
-from mt_dnn.objectives.smart import measure
+from mt_dnn.objectives.objective import Setting
 from mt_dnn.precision import precision_remarks
 from mt_dnn.record.results import MEAN
 from mt_dnn.sampling import STEADY, MultiTaskSampler
-
-LATE = 0.2
-"""The share of a run's updates above which RecAdam's pull takes more of it than its authors let it take."""
-
-SEEN_IN_BF16 = 3e-3
-"""From here on SMART's gradient in the perturbation is in bfloat16 what it is in float32 (MiniLM: their cosine is 0.98;
-with the paper's 1e-5 it is 0.3)."""
 
 
 def describe(
@@ -53,12 +45,13 @@ def describe(
     beside += ", Mixout in place of the encoder's dropout" * (method.baseline == MIXOUT)
     rows = loop.batch_size * loop.grad_accumulation_step
     spread = f" x {processes} processes, {'sharded (FSDP)' if loop.fsdp else 'whole (DDP)'}" if processes > 1 else ""
+    tasks = [item.task for item in data.values()]
+    setting = Setting(tasks, drops_out(encoder), drops_out(model), loop.bf16)
     lines = [
         f"method   {method.optimizer_name}{beside}, learning rate {method.learning_rate:g}, "
         f"warmup {loop.warmup:g}, seed {loop.seed}",
         *_values(config, len(sampler) * loop.epochs),
-        *_objective_lines(config, objective, [item.task for item in data.values()]),
-        *_dropout_notes(config, model),
+        *(f"{about:9}{text}" for about, text in objective.remarks(setting)),
         f"encoder  {encoder_source(config.data.init_checkpoint)} ({encoder.config.model_type}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters with heads) on {device.type}{spread}, {precision}, "
         f"rows {'packed' if packing else 'padded'}{', lines in buckets of sizes' * config.data.pad_to_buckets}",
@@ -100,54 +93,12 @@ def _pooler(config: TrainConfig, encoder: Encoder) -> str:
 def _values(config: TrainConfig, updates: int) -> list[str]:
     """What is the methods' own, a line each."""
     lines = [f"         {config.method.optim_options}"] * (config.method.optim_options is not None)
-    for record in config.in_use:
-        record = record.of_run(updates) if isinstance(record, RecAdamConfig) else record
-        values = {field.metadata["flag"].partition("_")[2]: getattr(record, field.name) for field in fields(record)}
+    for record in config.in_use.values():
+        values = {f.metadata["flag"].partition("_")[2]: getattr(record.of_run(updates), f.name) for f in fields(record)}
         shown = [f"{name} {v:g}" if isinstance(v, float) else f"{name} {v}" for name, v in values.items()]
         lines.append(f"         {(type(record).__doc__ or '').rstrip('.')}: {', '.join(shown)}")
-        if isinstance(record, RecAdamConfig):
-            lines += _recadam_notes(record, updates, config.method.learning_rate)
+        lines += [f"note     {remark}" for remark in record.remarks(updates, config.method.learning_rate)]
     return lines
-
-
-def _recadam_notes(recadam: RecAdamConfig, updates: int, rate: float) -> Iterator[str]:
-    """Where the task comes too late, and where the pull is so strong that its strength says nothing."""
-    if recadam.anneal_t0 > updates * LATE:
-        yield (
-            f"note     of {updates:,} updates the first {recadam.anneal_t0:,g} hold the encoder to its pretrained "
-            "weights; for so short a run take a lower --recadam_anneal_t0, such as 0.1, a tenth of it"
-        )
-    if (pull := rate * recadam.pretrain_cof) > 1:
-        yield (
-            f"note     --recadam_pretrain_cof times the learning rate is {pull:g}, and a pull above 1 counts as 1: up "
-            "to anneal_t0 the encoder stands still"
-        )
-
-
-def _objective_lines(config: TrainConfig, objective: Objective, tasks: Sequence[TaskDef]) -> list[str]:
-    """What an update costs, where it is more than a pass, and what SMART measures by."""
-    if objective.passes == 1:
-        return []
-    lines = [f"cost     {objective.passes} forward and backward passes an update, where plain fine-tuning has 1"]
-    if config.method.objective == "smart":
-        measures = ", ".join(f"{measure(task)} ({task.name})" for task in tasks)
-        lines.append(f"         the output's movement is measured by {measures} (adv_loss)")
-    return lines
-
-
-def _dropout_notes(config: TrainConfig, model: MTDNN) -> Iterator[str]:
-    """Where a remedy does little without the dropout that the encoder does not have."""
-    if drops_out(model.encoder):
-        return
-    if config.method.objective == "rdrop":
-        apart = "differ by the heads' dropout alone" if drops_out(model) else "are the same: this is plain fine-tuning"
-        yield f"note     nothing drops out in the encoder, so R-Drop's two outputs {apart}"
-    smallest = min(config.smart.noise_var, config.smart.epsilon)
-    if config.method.objective == "smart" and config.loop.bf16 and smallest < SEEN_IN_BF16:
-        yield (
-            f"note     nothing drops out in the encoder, and a perturbation of {smallest:g} is lost where --bf16 "
-            f"rounds: leave out --bf16, or take {SEEN_IN_BF16:g} or more for --adv_noise_var and --adv_epsilon"
-        )
 
 
 def _head_lines(data: Mapping[str, TaskData], model: MTDNN) -> list[str]:
@@ -223,13 +174,11 @@ def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: Multi
 
 def _group_rows(config: TrainConfig, optimizer: torch.optim.Optimizer) -> list[tuple[str, ...]]:
     """Parameter groups; the last column says what the method does to them beyond the plain step."""
-    spec = spec_of(config.method.optimizer_name)
-    noisy = spec.perturbs and config.pats.noise_lambda > 0 and config.pats.noise_p > 0
-    special = "perturbed" if noisy else "adaptive rate" if spec.adapts else None
-    drawn = "drawn to the pretrained weights"
+    method, own = spec_of(config.method.optimizer_name).method, config.of_optimizer
     table: list[tuple[str, ...]] = [("parameter group", "tensors", "parameters", "weight decay", "treatment")]
     for group in optimizer.param_groups:
-        treatment = special if special and group["perturb"] else drawn if group.get("recall") else "plain step"
+        treated = method is not None and own is not None and own.acts and group[method.key]
+        treatment = method.treatment if method and treated else "plain step"
         factor = group["initial_lr"] / config.method.learning_rate
         treatment += f", rate times {factor:g}" * (factor != 1)
         count = sum(p.numel() for p in group["params"])

@@ -29,7 +29,7 @@ from mt_dnn.distributed import ALONE, Ranks
 from mt_dnn.head_rates import head_rates, with_head_rates
 from mt_dnn.method import MIXOUT
 from mt_dnn.model import MTDNN, build_model, has_pretrained_weights
-from mt_dnn.objectives.choose import build_objective, idle_task_keys
+from mt_dnn.objectives.build import build_objective, idle_task_keys
 from mt_dnn.objectives.distill import check_distillation
 from mt_dnn.parallel import parallel
 from mt_dnn.places import encoder_identity
@@ -170,6 +170,7 @@ def make_optimizer(
     groups = with_head_rates(groups, head_rates(config, tasks), method.learning_rate)
     if spec_of(method.optimizer_name).recalls:
         groups = with_recall(groups, has_pretrained_weights)
+    own = config.of_optimizer
     try:
         return build_optimizer(
             method.optimizer_name,
@@ -177,9 +178,7 @@ def make_optimizer(
             lr=method.learning_rate,
             weight_decay=method.weight_decay,
             eps=method.adam_eps,
-            pats=config.pats,
-            sage=config.sage,
-            recadam=config.recadam.of_run(updates),
+            hyperparameters=own and own.of_run(updates),
             seed=stream_seed(config.loop.seed, "noise"),
             options=parse_options(method.optim_options) if method.optim_options is not None else None,
         )

@@ -179,7 +179,7 @@ def parse(argv: Sequence[str] | None) -> Request:
     folder = Path(own.output_dir)
     flags = [*others, "--optim", "pats_adamax", "--output_dir", str(folder / "run"), "--no-tensorboard"]
     config = load_config(flags, "PATS's four readings side by side; flags of train.py")
-    if config.pats.noise_lambda == 0 or config.pats.noise_p == 0:
+    if not config.pats.acts:
         raise InputError("--pats_lambda and --pats_p must be above 0: without noise there is nothing to compare")
     return Request(config, own.updates, folder)
 

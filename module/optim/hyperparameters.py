@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,19 @@ class Hyperparameters:
             for field, what in found.items()
             if what
         ]
+
+    def of_run(self, updates: int) -> Hyperparameters:
+        """The values for a run of so many updates, where some are shares of them."""
+        return self
+
+    def remarks(self, updates: int, lr: float) -> Iterator[str]:
+        """What is worth knowing about these values in a run of so many updates with that peak learning rate."""
+        return iter(())
+
+    @property
+    def acts(self) -> bool:
+        """Whether they leave the method anything to do."""
+        return True
 
     def changed(self) -> list[str]:
         """The flags whose values are not the defaults."""

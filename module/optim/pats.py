@@ -95,6 +95,11 @@ class PATSConfig(Hyperparameters):
         help="σ as in the paper, or (ours) times rate / peak rate, so that the noise ends with the training",
     )
 
+    @property
+    def acts(self) -> bool:
+        """Whether there is any noise."""
+        return self.noise_lambda > 0 and self.noise_p > 0
+
 
 ROUNDING = 1e-6
 """The part by which a schedule's highest rate may miss its peak."""

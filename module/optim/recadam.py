@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from ..compiled.launch import Compiled
     from ..kernels.launch import Kernels
     from .backends import Launcher
+
+
+LATE = 0.2
+"""The share of a run's updates above which the pull takes more of it than the authors let it take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,20 @@ class RecAdamConfig(Hyperparameters):
     def of_run(self, updates: int) -> RecAdamConfig:
         """For a run of so many updates: an `anneal_t0` below 1 is a share of them, as a warm-up is."""
         return replace(self, anneal_t0=self.anneal_t0 * updates) if self.anneal_t0 < 1 else self
+
+    def remarks(self, updates: int, lr: float) -> Iterator[str]:
+        """Where the task comes too late, and where the pull is so strong that its strength says nothing."""
+        middle = self.of_run(updates).anneal_t0
+        if middle > updates * LATE:
+            yield (
+                f"of {updates:,} updates the first {middle:,g} hold the encoder to its pretrained weights; for so "
+                "short a run take a lower --recadam_anneal_t0, such as 0.1, a tenth of it"
+            )
+        if (pull := lr * self.pretrain_cof) > 1:
+            yield (
+                f"--recadam_pretrain_cof times the learning rate is {pull:g}, and a pull above 1 counts as 1: up to "
+                "anneal_t0 the encoder stands still"
+            )
 
     def problems(self) -> list[str]:
         """As of any record, and a `k` that would have no effect."""

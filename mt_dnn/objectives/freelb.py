@@ -60,6 +60,8 @@ class FreeLB(Objective):
         criterion: what stands for the task's loss.
     """
 
+    perturbs_embeddings = True
+
     config: FreeLBConfig
     width: int
     criterion: Criterion = criterion

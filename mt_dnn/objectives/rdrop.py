@@ -20,7 +20,7 @@ from data_utils.task_def import TaskDef
 from module.optim.hyperparameters import Hyperparameters, hyperparameter
 from mt_dnn.batching import Batch
 from mt_dnn.objectives.divergence import divergence, divergences
-from mt_dnn.objectives.objective import Criterion, Forward, Objective
+from mt_dnn.objectives.objective import Criterion, Forward, Objective, Setting
 from mt_dnn.objectives.plain import criterion
 
 SYMMETRIC = "SymKlCriterion"
@@ -55,6 +55,14 @@ class RDrop(Objective):
     def passes(self) -> int:
         """One of all rows twice, as the authors' code has it."""
         return 2
+
+    def remarks(self, setting: Setting) -> Iterator[tuple[str, str]]:
+        """Beside the cost, whether two outputs differ at all."""
+        yield from super().remarks(setting)
+        if not setting.encoder_drops_out:
+            heads = "differ by the heads' dropout alone"
+            apart = heads if setting.model_drops_out else "are the same: this is plain fine-tuning"
+            yield "note", f"nothing drops out in the encoder, so R-Drop's two outputs {apart}"
 
     def __call__(self, forward: Forward, task: TaskDef, batch: Batch) -> Iterator[Tensor]:
         """See `Objective`."""

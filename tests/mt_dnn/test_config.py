@@ -207,10 +207,10 @@ def test_every_hyperparameter_reaches_the_plan_and_the_optimizer(flag: str, tmp_
     other = next((one for one in field.metadata["choices"] if one != field.default), number)
     config = load(tmp_path, *NEEDS[owner], f"--{flag}", str(other))
     assert f"{flag.partition('_')[2]} {other}" in _values(config, 1000)[0]
-    assert getattr(config.in_use[0], field.name) == other != field.default
+    assert [getattr(record, field.name) for record in config.in_use.values()] == [other] != [field.default]
     if (optim := config.method.optim) != "adamax":
-        own = {"pats": config.pats, "sage": config.sage, "recadam": config.recadam}
-        built = build_optimizer(optim, [{"params": [torch.nn.Parameter(torch.ones(2))]}], lr=1e-3, **own)
+        groups = [{"params": [torch.nn.Parameter(torch.ones(2))]}]
+        built = build_optimizer(optim, groups, lr=1e-3, hyperparameters=config.of_optimizer)
         assert built.param_groups[0][field.name] == other
 
 

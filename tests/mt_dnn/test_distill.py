@@ -23,7 +23,7 @@ from data_utils.kinds.kind import softmax
 from data_utils.task_def import DataFormat, TaskDef, TaskType
 from mt_dnn.batching import SOFT, Batch
 from mt_dnn.config import load_config
-from mt_dnn.objectives import choose, criterion
+from mt_dnn.objectives import build, criterion
 from mt_dnn.objectives.distill import Distillation, kd_loss
 from mt_dnn.teachers import joined_to_rows
 from tests.conftest import Workshop
@@ -91,12 +91,12 @@ def test_what_a_task_minimises_without_a_kd_loss_follows_from_its_kind() -> None
 
 @pytest.mark.parametrize("objective", ["plain", "smart", "freelb", "rdrop"])
 def test_every_objective_has_the_students_loss(objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "_width", lambda model: 4)
+    monkeypatch.setattr(build, "_width", lambda model, baseline: 4)
     places = {"data_dir": "data", "init_checkpoint": "encoder", "output_dir": "run", "distill_from": "soft"}
     flags = [part for flag, name in places.items() for part in (f"--{flag}", str(tmp_path / name))]
     flags += ["--train_datasets", "toy", "--distill_weight", "0.7", "--distill_temperature", "2"]
     flags += ["--baseline", objective] if objective != "plain" else []
-    built = choose.build_objective(load_config(flags, ""), None, [classes()])  # type: ignore[arg-type]
+    built = build.build_objective(load_config(flags, ""), None, [classes()])  # type: ignore[arg-type]
     assert type(built).__name__.lower() == objective
     assert built.criterion == Distillation(0.7, 2.0)  # type: ignore[attr-defined]
 

@@ -20,7 +20,7 @@ from mt_dnn import setup
 from mt_dnn.batching import Batch
 from mt_dnn.config import load_config
 from mt_dnn.objectives import Forward, Objective, Plain, task_loss
-from mt_dnn.objectives.choose import idle_task_keys
+from mt_dnn.objectives.build import idle_task_keys
 from tests.conftest import Workshop
 from tests.test_train import without_dropout
 

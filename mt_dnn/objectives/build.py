@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from data_utils.errors import InputError, raise_all
 from data_utils.task_def import TaskDef
@@ -10,12 +11,9 @@ from module.perturbation import check_perturbable, word_embeddings
 from mt_dnn.config import TrainConfig
 from mt_dnn.model import MTDNN
 from mt_dnn.objectives.distill import Distillation
-from mt_dnn.objectives.divergence import divergences
-from mt_dnn.objectives.freelb import FreeLB
 from mt_dnn.objectives.objective import Criterion, Objective
 from mt_dnn.objectives.plain import Plain, criterion
-from mt_dnn.objectives.rdrop import RDrop
-from mt_dnn.objectives.smart import Smart, measure
+from mt_dnn.objectives.registry import OBJECTIVES
 
 
 def build_objective(config: TrainConfig, model: MTDNN, tasks: Sequence[TaskDef]) -> Objective:
@@ -29,16 +27,14 @@ def build_objective(config: TrainConfig, model: MTDNN, tasks: Sequence[TaskDef])
     Raises:
         InputError: the model, or a task, is none that the objective can be used with.
     """
-    loss = build_criterion(config)
-    match config.method.objective:
-        case "smart":
-            check_measures(tasks)
-            return Smart(config.smart, _width(model), loss)
-        case "freelb":
-            return FreeLB(config.freelb, _width(model), loss)
-        case "rdrop":
-            return RDrop(config.rdrop, loss)
-    return Plain(loss)
+    kind = config.method.objective
+    raise_all(kind.task_problems(tasks))
+    values: dict[str, Any] = {"criterion": build_criterion(config)}
+    if kind is not Plain:
+        values["config"] = getattr(config, config.method.baseline)
+    if kind.perturbs_embeddings:
+        values["width"] = _width(model, config.method.baseline)
+    return kind(**values)
 
 
 def build_criterion(config: TrainConfig) -> Criterion:
@@ -49,27 +45,16 @@ def build_criterion(config: TrainConfig) -> Criterion:
     return Distillation(distill.distill_weight, distill.distill_temperature)
 
 
-def check_measures(tasks: Sequence[TaskDef]) -> None:
-    """Raise `InputError` for tasks with an `adv_loss` that their outputs cannot be compared by."""
-    raise_all(
-        [
-            f"--baseline smart: task {task.name!r}: adv_loss {measure(task)} does not fit a {task.type_name} task; use "
-            f"{', '.join(divergences(task))}, or leave it out for {divergences(task)[0]}"
-            for task in tasks
-            if measure(task) not in divergences(task)
-        ]
-    )
-
-
-def _width(model: MTDNN) -> int:
+def _width(model: MTDNN, baseline: str) -> int:
     """The width of the word embeddings, which are to be perturbed; `InputError` where they cannot be."""
     try:
         check_perturbable(model.encoder.model)
     except ValueError as error:
-        raise InputError(f"--init_checkpoint: {error}; --baseline smart and freelb need one") from None
+        raise InputError(f"--init_checkpoint: {error}; --baseline {baseline} needs one") from None
     return word_embeddings(model.encoder.model).embedding_dim
 
 
 def idle_task_keys(config: TrainConfig) -> frozenset[str]:
     """The keys of a task's definition that have no effect in a run of `config`, beside those that never have one."""
-    return frozenset() if config.method.objective == "smart" else frozenset({"adv_loss"})
+    of_objectives = frozenset().union(*(objective.task_keys for objective in OBJECTIVES.values()))
+    return of_objectives - config.method.objective.task_keys
