@@ -32,21 +32,6 @@ STUDY_FILE, LOCK_FILE = "study.yml", "study.lock"
 KEYS = ("suite", "overrides", "settings", "share", "runs")
 STUDY_SCALE = 64
 """A list of some 100,000 runs; see `read_yaml_mapping`."""
-OWN_FLAGS = {
-    "pats_": "pats",
-    "sage_": "sage",
-    "noisytune_": "noisytune",
-    "adv_": "smart",
-    "freelb_": "freelb",
-    "rdrop_": "rdrop",
-    "mixout_": "mixout",
-    "recadam_": "recadam",
-}
-"""Beginnings of flags that one method has, and of that method's `--optim` or `--baseline`.
-
-The baseline cannot have them; all other flags must be equal for a comparison to be fair.
-"""
-
 Settings = Mapping[str, Any]
 """Value by flag of train.py."""
 

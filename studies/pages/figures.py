@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from studies.figures import FIGURES, write_figures
+from studies.methods import METHODS
 from studies.pages.page import Html, bullets, element
-from studies.plots.style import LOOKS, ONE_COLUMN
+from studies.plots.style import ONE_COLUMN
 from studies.study import Study
 
 POINTS_AN_INCH = 72
@@ -104,10 +105,10 @@ def page_colour(drawn: str) -> str:
     if drawn in COLOURS:
         return COLOURS[drawn]
     mixed = [int(drawn[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    for look in LOOKS.values():
-        shares = [(1 - mix) / (1 - part) for mix, part in zip(mixed, look.colour, strict=True)]
+    for colour in (method.look.colour for method in METHODS.values()):
+        shares = [(1 - mix) / (1 - part) for mix, part in zip(mixed, colour, strict=True)]
         if max(shares) - min(shares) < 0.02 and MOST_PALE < min(shares) < 0.99:
-            base = "#" + "".join(f"{round(255 * part):02x}" for part in look.colour)
+            base = "#" + "".join(f"{round(255 * part):02x}" for part in colour)
             share = 100 * statistics.fmean(shares)
             return f"color-mix(in srgb, {COLOURS.get(base, base)} {share:.0f}%, var(--paper))"
     return drawn

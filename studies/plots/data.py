@@ -12,26 +12,12 @@ from typing import TypeAlias
 
 import numpy as np
 
+from studies.methods import name_of
 from studies.recipes import MTL
 from studies.study import Group, Run
 
 PANELS_A_ROW = 4
 PALEST = 0.55
-METHODS = {
-    "adamax": "Adamax",
-    "sage": "SAGE",
-    "noisytune": "NoisyTune",
-    "smart": "SMART",
-    "freelb": "FreeLB",
-    "freelb_third": "FreeLB, × 0.3",
-    "rdrop": "R-Drop",
-    "mixout": "Mixout",
-    "recadam": "RecAdam",
-    "pats": "PATS",
-    "pats_lr": "PATS, σ by rate",
-    "pats_magnitude": "PATS, |θg|, σ = r",
-    "pats_magnitude_variance": "PATS, |θg|, σ = √r",
-}
 METRICS = {"ACC": "Accuracy", "MCC": "Matthews corr.", "SeqEval": "Entity F1", "EmF1": "Answer F1", "EM": "Exact match"}
 VARIED = {"pats_lambda": "λ", "train_fraction": "data share"}
 Names: TypeAlias = Mapping[str, str]
@@ -241,7 +227,7 @@ def number_text(value: float) -> str:
 
 def _text(run: Run) -> str:
     varied = [f"{VARIED.get(name, name)} {_value_text(value)}" for name, value in run.varied]
-    return ", ".join([METHODS.get(run.method, run.method), *varied])
+    return ", ".join([name_of(run.method), *varied])
 
 
 def _value_text(value: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_utils.atomic import StagedFiles
-from studies.plots.data import METHODS as NAMES
+from studies.methods import name_of
 from studies.plots.data import Key
 from studies.plots.style import FORMATS, TWO_COLUMNS, look_of, new_figure, style, write_figure
 
@@ -83,7 +83,7 @@ def draw_readings(readings: Sequence[Reading], rate: float, about: str, folder: 
 
 
 def _key(method: str) -> Key:
-    return Key("PATS, σ = r" if method == SIGNED_STD else NAMES[method], method)
+    return Key("PATS, σ = r" if method == SIGNED_STD else name_of(method), method)
 
 
 def _draw_shares(axes: Axes, readings: Sequence[Reading]) -> None:

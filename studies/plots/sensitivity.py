@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data_utils.errors import InputError
+from studies.methods import name_of
 from studies.plots.data import (
-    METHODS,
     Collected,
     Curve,
     DensityPanel,
@@ -191,6 +191,6 @@ def _by_share(title: str, x_label: str, y_label: str, values: Sequence[tuple[Out
     lines = []
     for method, own in by_method.items():
         by_percent = {round(100 * share, 9): scores for share, scores in by_flag(own, FRACTION).items()}
-        lines.append(Series.of(Key(METHODS.get(method, method), method), by_percent))
+        lines.append(Series.of(Key(name_of(method), method), by_percent))
     ticks = tuple(sorted({x for line in lines for x in line.x}))
     return LinePanel(title, x_label, y_label, tuple(lines), x_ticks=ticks)

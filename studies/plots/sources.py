@@ -12,8 +12,8 @@ from typing import Any
 
 from data_utils.errors import InputError
 from data_utils.strict import read_yaml_mapping
+from studies.methods import name_of
 from studies.plots.data import (
-    METHODS,
     Collected,
     FigureData,
     Key,
@@ -199,7 +199,7 @@ def noise_lambda(outcomes: Sequence[Outcome], names: Names) -> Collected:
         members = [outcome for outcome in members if outcome not in zero]
         panels = [_lambda_panel(task, metric, members, plain, names) for task, metric in metrics_of(members).items()]
         caption = f"Dev score after the last epoch against PATS's λ ({group.words()}); {BAND}."
-        caption += f" The level line and its band are {METHODS[BASELINE]}, which has no λ." * bool(baseline)
+        caption += f" The level line and its band are {name_of(BASELINE)}, which has no λ." * bool(baseline)
         remarks = [f"{len(zero)} finished runs with λ 0 have no place on a logarithmic axis"] * bool(zero)
         if not baseline:
             remarks.append(f"no finished runs of {BASELINE} to compare with; studies.sweep --methods {BASELINE}")
@@ -224,7 +224,7 @@ def _lambda_panel(
         y_label=points(metric),
         lines=tuple(line for line in lines if line.x),
         log_x=True,
-        level=Series(Key(METHODS[BASELINE], BASELINE), (0.0,), (level,)) if level else None,
+        level=Series(Key(name_of(BASELINE), BASELINE), (0.0,), (level,)) if level else None,
         x_ticks=ticks,
         x_unit=10.0**exponent if close else 1.0,
     )
@@ -238,7 +238,7 @@ def _against_lambda(method: str, varied: Sequence[Outcome], plain: Sequence[Outc
     """A method's scores by λ; where the recipe's own λ was not among the values, its runs are that point."""
     own = [o for o in [*varied, *plain] if o.run.method == method and task in o.results["tasks"]]
     by_lambda = by_flag([(outcome, outcome.score(task)) for outcome in own], LAMBDA)
-    return Series.of(Key(METHODS.get(method, method), method), {x: values for x, values in by_lambda.items() if x})
+    return Series.of(Key(name_of(method), method), {x: values for x, values in by_lambda.items() if x})
 
 
 def by_flag(values: Sequence[tuple[Outcome, float]], flag: str) -> dict[float, list[float]]:

@@ -1,8 +1,7 @@
-"""How figures look, and how they become files: one colour and line style a method everywhere, sizes for paper columns.
+"""How figures look, and how they become files: sizes for paper columns, and the methods' looks, some paler.
 
-Colours stand out from white (3:1 and more): Okabe and Ito's, which people with colour blindness can tell apart, a
-purple and a brown. matplotlib is imported when a figure is made, used through its objects alone, and leaves the user's
-settings and backend as they are.
+matplotlib is imported when a figure is made, used through its objects alone, and leaves the user's settings and backend
+as they are.
 """
 
 from __future__ import annotations
@@ -10,9 +9,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from data_utils.errors import InputError
+from studies.methods import METHODS, OTHER, Look
 from studies.plots.data import Key
 
 if TYPE_CHECKING:
@@ -22,42 +22,6 @@ ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9  # inches, as in most two-column styles
 FORMATS = ("png", "svg")
 DOTS_PER_INCH = 300
 
-
-class Look(NamedTuple):
-    """A method's colour (red, green, blue from 0 to 1), dashes and marker."""
-
-    colour: tuple[float, float, float]
-    dashes: str | tuple[float, tuple[float, ...]]
-    marker: str
-
-    @property
-    def line(self) -> dict[str, Any]:
-        """As matplotlib's arguments. A solid line lies below broken ones: where two coincide, both are seen."""
-        return {"color": self.colour, "linestyle": self.dashes, "zorder": 2.0 if self.dashes == "solid" else 2.1}
-
-
-def _rgb(code: str) -> tuple[float, float, float]:
-    red, green, blue = (int(code[i : i + 2], 16) / 255 for i in (0, 2, 4))
-    return red, green, blue
-
-
-LOOKS = {
-    "adamax": Look(_rgb("000000"), (0, (4, 1.5)), "s"),
-    "sage": Look(_rgb("009E73"), (0, (6, 1.5, 1, 1.5)), "^"),
-    "noisytune": Look(_rgb("D55E00"), (0, (2, 1)), "D"),
-    "smart": Look(_rgb("117733"), (0, (1, 2)), "p"),
-    "freelb": Look(_rgb("882255"), (0, (5, 2, 2, 2)), "*"),
-    "freelb_third": Look(_rgb("AA4499"), (0, (5, 2)), "H"),
-    "rdrop": Look(_rgb("DDAA33"), (0, (2, 2)), "d"),
-    "mixout": Look(_rgb("56B4E9"), (0, (3, 1)), "<"),
-    "recadam": Look(_rgb("E69F00"), (0, (4, 1, 1, 1)), ">"),
-    "pats": Look(_rgb("0072B2"), "solid", "o"),
-    "pats_lr": Look(_rgb("5D3A9B"), (0, (5, 1, 1, 1)), "h"),
-    "pats_magnitude": Look(_rgb("8B5A00"), (0, (3, 1, 1, 1, 1, 1)), "X"),
-    "pats_magnitude_variance": Look(_rgb("CC79A7"), (0, (1, 1)), "v"),
-}
-OTHER = Look(_rgb("767676"), (0, (8, 2, 1, 2, 1, 2)), "P")
-"""For methods that a user's own recipes add."""
 
 SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
@@ -95,7 +59,7 @@ SETTINGS: dict[str, Any] = {
 
 def look_of(key: Key) -> Look:
     """A method's look; variations are mixed with white."""
-    look = LOOKS.get(key.method, OTHER)
+    look = METHODS[key.method].look if key.method in METHODS else OTHER
     red, green, blue = (part + key.paleness * (1 - part) for part in look.colour)
     return look._replace(colour=(red, green, blue))
 

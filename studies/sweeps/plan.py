@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 
 from data_utils.errors import InputError, raise_all
 from data_utils.strict import shown
+from studies.methods import OWN_FLAGS
 from studies.own_data import OwnData
 from studies.recipes import ALL, METHOD_FLAGS, NOT_IN_SETTINGS, Recipes
-from studies.study import OWN_FLAGS, STUDY_FILE, Run, Settings, Study
+from studies.study import STUDY_FILE, Run, Settings, Study
 from studies.suite import DEFAULT, ROOT, Suite, in_root
 from studies.sweeps.features import features_folder, make_features
 

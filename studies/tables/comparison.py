@@ -12,8 +12,9 @@ from pathlib import Path
 
 from data_utils.errors import InputError
 from data_utils.strict import read_yaml_mapping
+from studies.methods import OWN_FLAGS
 from studies.recipes import MTL
-from studies.study import OWN_FLAGS, TEST_SPLITS, Group, Outcome, Run, Status, grouped
+from studies.study import TEST_SPLITS, Group, Outcome, Run, Status, grouped
 from studies.tables.differences import Difference, differences
 from studies.tables.nested import nested_score
 

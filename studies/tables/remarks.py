@@ -7,8 +7,9 @@ from pathlib import PurePath
 from typing import Any
 
 from data_utils.errors import InputError
+from studies.methods import OWN_FLAGS
 from studies.recipes import METHOD_FLAGS, MTL, RATE, Recipes
-from studies.study import OWN_FLAGS, STUDY_FILE, Study
+from studies.study import STUDY_FILE, Study
 from studies.tables.comparison import PaperScores, StudyTable
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from studies.methods import METHODS
 from studies.plots.data import Curve, FigureData, Key, LinePanel, Series, StripPanel, StripRow
 from studies.plots.drawing import draw
 from studies.plots.sensitivity import distributions
 from studies.plots.sources import learning_curves, noise_lambda, seeds
-from studies.plots.style import LOOKS, ONE_COLUMN, TWO_COLUMNS, look_of, style
+from studies.plots.style import ONE_COLUMN, TWO_COLUMNS, look_of, style
 from studies.suite import Suite
 from tests.studies.synthetic_study import plausible_study
 
@@ -27,8 +28,9 @@ def styled() -> Iterator[None]:
 
 
 def test_methods_are_told_apart_by_colour_and_by_dashes() -> None:
-    for told_apart_by in ({look.colour for look in LOOKS.values()}, {str(look.dashes) for look in LOOKS.values()}):
-        assert len(told_apart_by) == len(LOOKS)
+    looks = [method.look for method in METHODS.values()]
+    for told_apart_by in ({look.colour for look in looks}, {str(look.dashes) for look in looks}):
+        assert len(told_apart_by) == len(looks)
     pale, full = (look_of(Key("", "pats", paleness)) for paleness in (0.5, 0.0))
     assert pale.dashes == full.dashes and all(p > f or f == 1 for p, f in zip(pale.colour, full.colour, strict=True))
 
@@ -41,7 +43,7 @@ def test_lines_and_bands_carry_the_numbers(styled: None) -> None:
     (axes,) = figure.axes
     lines = {line.get_label(): line for line in axes.lines}
     assert lines["PATS"].get_xydata().tolist() == [[1, 51.5], [2, 62]]
-    assert lines["PATS"].get_color() == LOOKS["pats"].colour
+    assert lines["PATS"].get_color() == METHODS["pats"].look.colour
     assert set(lines["Adamax"].get_ydata()) == {56.0}
     (band,) = axes.collections
     assert {tuple(vertex) for vertex in band.get_paths()[0].vertices} == {(1, 50), (1, 53), (2, 60), (2, 64)}

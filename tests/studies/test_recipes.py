@@ -12,8 +12,8 @@ import yaml
 from data_utils.errors import InputError
 from data_utils.task_def import load_task_defs
 from mt_dnn.config import FLAGS, TrainConfig, load_config
+from studies.methods import OWN_FLAGS
 from studies.recipes import Recipes, Shared, main
-from studies.study import OWN_FLAGS
 from studies.suite import Suite
 from studies.sweeps.search import search_space
 

@@ -13,10 +13,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from studies import methods
 from studies.pages.figures import COLOURS, inline_svg, page_colour
 from studies.pages.page import VOID, element, escaped
 from studies.pages.scores import finding
-from studies.plots.style import LOOKS
 from studies.report import main
 from studies.study import Run, Study
 from studies.table import study_tables
@@ -225,7 +225,7 @@ def test_figures_are_drawings_with_captions_and_missing_ones_say_what_they_need(
     assert captions >= {f"caption-{name}_minilm" for name in ("sensitivity", "learning_curves", "seeds", "lambda")}
     assert "vary train_fraction=0.2" in page.text
     styles = " ".join(attributes.get("style") or "" for _, attributes in page.elements)
-    of_others = {_hex(look.colour) for method, look in LOOKS.items() if method not in METHODS}
+    of_others = {_hex(known.look.colour) for name, known in methods.METHODS.items() if name not in METHODS}
     for drawn, own in COLOURS.items():  # a colour that the drawing does not use any more would not be found
         assert (own in styles or drawn in of_others) and drawn not in styles, drawn
 
