@@ -18,10 +18,7 @@ from pathlib import Path
 
 from data_utils.cli import Parser, path_text
 from data_utils.errors import entry_point, raise_all
-from mt_dnn.export.onnx_file import check_packages
 from mt_dnn.export.source import checkpoint_problems, known_tasks
-from mt_dnn.export.write import Export
-from mt_dnn.predict import TrainedModel
 from mt_dnn.record.finished import Run, remark_on
 
 
@@ -36,6 +33,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     raise_all(flag_problems(args))
     if args.onnx:
+        from mt_dnn.export.onnx_file import check_packages
+
         check_packages()
     return args
 
@@ -69,6 +68,11 @@ def output_problems(output: Path) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`; returns the exit code."""
     args = parse_args(argv)
+
+    # Seconds to import, for which nobody should wait who has mistyped a flag.
+    from mt_dnn.export.write import Export
+    from mt_dnn.predict import TrainedModel
+
     trained, run = TrainedModel.load(args.checkpoint), Run.of(args.checkpoint)
     task = None if args.encoder_only else trained.task(args.task)
     if remark := remark_on(args.checkpoint):

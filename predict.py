@@ -20,18 +20,8 @@ from collections.abc import Sequence
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point, raise_all
 from data_utils.mt_dnn_flags import PREDICT
-from data_utils.tables.examples import ColumnMap
-from data_utils.tables.options import STANDARD, add_option_flags, options_of
+from data_utils.tables.options import STANDARD, add_option_flags
 from data_utils.tables.writing import overwriting
-from mt_dnn.bulk import TextRunner
-from mt_dnn.distributed import ALONE
-from mt_dnn.precision import pick_device, precision_remarks
-from mt_dnn.predict import TrainedModel
-from mt_dnn.record.finished import remark_on
-from mt_dnn.row_predictions import RowJob, predict_rows
-from mt_dnn.sections import LoopConfig
-from mt_dnn.table_output import TableJob, check_job
-from mt_dnn.table_predictions import predict_table
 
 TABLE_ONLY = ("text", "text2", "id", "label", "embed", "table_format", "encoding", "delimiter", "quotes")
 
@@ -85,42 +75,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def run_table(args: argparse.Namespace, trained: TrainedModel, loop: LoopConfig) -> int:
-    """Predict a table; returns the number of rows."""
-    columns = ColumnMap(text=args.text, text2=args.text2, label=args.label, id=args.id)
-    job = TableJob(
-        table=args.table,
-        columns=columns,
-        options=options_of(args),
-        output=args.output,
-        embed=args.embed,
-        soft_labels=args.soft_labels,
-    )
-    tasks = [] if job.embed else trained.several_tasks(args.task)
-    check_job(job, tasks)
-    runner = TextRunner(trained, loop, args.max_seq_len, pairs=columns.text2 is not None)
-    return predict_table(job, tasks, runner, trained.model.encoder.hidden_size)
-
-
 @entry_point
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`; returns the exit code."""
     args = parse_args(argv)
-    trained = TrainedModel.load(args.checkpoint)
-    args.max_seq_len = args.max_seq_len or trained.max_seq_len
-    loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
-    told = [*trained.model.encoder.remarks, *filter(None, [remark_on(args.checkpoint)])]
-    told += precision_remarks(loop, pick_device(loop, ALONE))
-    remarks = "".join(f"note: {remark}\n" for remark in told)
-    print(remarks, end="", file=sys.stderr)
-    if args.table is not None:
-        count = run_table(args, trained, loop)
-    else:
-        names = ("texts", "data_dir", "split", "features_of", "output", "soft_labels", "max_seq_len")
-        job = RowJob(**{name: getattr(args, name) for name in names})
-        count = predict_rows(job, trained, trained.task(args.task), loop)
-    if args.output != STANDARD:
-        print(f"written: {args.output}, {count:,} predictions")
+    from mt_dnn.predict_command import run  # seconds to import, for which nobody should wait who has mistyped a flag
+
+    run(args)
     return 0
 
 

@@ -21,7 +21,6 @@ from mt_dnn.config import TrainConfig, load_config
 from mt_dnn.distributed import Ranks, session
 from mt_dnn.record.results import read_results, summary
 from mt_dnn.record.run_log import say
-from mt_dnn.setup import build_trainer
 
 
 @entry_point
@@ -41,6 +40,8 @@ def run(config: TrainConfig, ranks: Ranks) -> int:
         with ranks.together():
             tell(f"{config.output.output_dir} is done\n\n{summary(read_results(results_file))}")
         return 0
+    from mt_dnn.setup import build_trainer  # seconds to import, for which nobody should wait who has mistyped a flag
+
     trainer = build_trainer(config, ranks)
     tell(trainer.plan)
     if config.output.dry_run:

@@ -5,14 +5,16 @@ A further head is one class with the same members, registered in `HEADS` under i
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from .divergences import DIVERGENCES, NO_CHOICE, wide
-from .encoder import EncoderOutput
 from .losses import UNSCORED, Targets, option_scores, place_scores
+
+if TYPE_CHECKING:  # who only asks for flags need not load transformers
+    from .encoder import EncoderOutput
 
 HEAD_STD = 0.02
 """Standard deviation of a new head's weights, as in BERT."""

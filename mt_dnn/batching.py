@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from data_utils.errors import InputError
 from data_utils.features import FeatureSet, ranges
 from data_utils.kinds.kind import SEQUENCE, TOKEN, Layout
-from module.encoder import Encoder
+
+if TYPE_CHECKING:  # who only asks for flags need not load transformers
+    from transformers import PreTrainedTokenizerBase
+
+    from module.encoder import Encoder
 
 SHORTEST_LINE = 64
 """Packed lines are at least this long where there are rows enough. Longer lines waste attention (its cost grows with

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from data_utils.manifest import describe_tokenizer
-from module.encoder import Encoder
 from mt_dnn.teachers import IN_FEATURES
+
+if TYPE_CHECKING:  # who only asks for flags need not load transformers
+    from transformers import PreTrainedTokenizerBase
+
+    from module.encoder import Encoder
 
 PLACES = ("data_dir", "init_checkpoint", "task_def", "distill_from")
 """Flags that say where something lies."""

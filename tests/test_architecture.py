@@ -192,8 +192,21 @@ def test_the_path_rule_sees_what_it_should(folder: str) -> None:
     assert not LOCAL_PATH.search(f"example.org/{folder}/me") and not LOCAL_PATH.search(f"../{folder}/me")
 
 
+def loaded(code: str, names: set[str]) -> set[str]:
+    """Those of some modules that are imported once a process has run `code`."""
+    told = f"import sys\n{code}\nprint(*({names} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
 def test_a_start_does_not_import_what_few_runs_need() -> None:
-    """scikit-learn brings pandas: a third of the time that a program takes before it can tell a wrong flag."""
-    code = "import sys, train, predict; print({'sklearn', 'pandas', 'scipy.stats', 'numba'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    """scikit-learn brings pandas: a third of the time that a program takes before it can begin."""
+    assert loaded("import mt_dnn.setup, mt_dnn.predict_command", {"sklearn", "pandas", "scipy.stats", "numba"}) == set()
+
+
+@pytest.mark.parametrize(
+    ("program", "brings"), [("prepro_std", set()), ("train", {"torch"}), ("predict", set()), ("export", set())]
+)
+def test_a_wrong_flag_is_told_before_anything_slow_is_imported(program: str, brings: set[str]) -> None:
+    code = f"import {program}; assert {program}.main(['--no_such_flag']) == 2"
+    assert loaded(code, {"torch", "transformers"}) == brings

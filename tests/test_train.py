@@ -18,6 +18,7 @@ import prepro_std
 import train
 from data_utils.features import load_features
 from data_utils.task_def import load_task_defs
+from mt_dnn import setup
 from mt_dnn.batching import Collator
 from mt_dnn.data import shortened
 from mt_dnn.record.checkpoint import Checkpoints, Saved
@@ -278,7 +279,7 @@ def test_best_is_a_model_to_go_on_with(workshop: Workshop, tmp_path: Path) -> No
     assert labels == {"rte": ["not_entailment", "entailment"], "cola": ["0", "1"]}
     more = ["--train_datasets", "rte,cola,sst", "--epochs", "1", "--init_checkpoint", str(best), "--dry_run"]
     config = train.load_config(workshop.flags(second, *more), "")
-    built = train.build_trainer(config).parallel.model
+    built = setup.build_trainer(config).parallel.model
     heads = load_file(best / "heads.safetensors")
     assert torch.equal(built.heads["rte"].linear.weight, heads["heads.rte.linear.weight"])
     assert not torch.equal(built.heads["sst"].linear.weight, heads["heads.cola.linear.weight"])

@@ -12,9 +12,8 @@ from typing import Any
 import yaml
 
 from data_utils.manifest import model_short_name
-from data_utils.model_folder import BEST, ENCODER, exported_model
+from data_utils.model_folder import BEST, ENCODER, TASKS_FILE, exported_model
 from data_utils.strict import listed
-from mt_dnn.model import TASKS_FILE
 from mt_dnn.record.finished import first_encoder
 
 UNKNOWN = "unknown"

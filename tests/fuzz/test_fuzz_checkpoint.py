@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 import train
 from data_utils.errors import InputError
 from data_utils.fingerprints import write_list
+from mt_dnn import setup
 from mt_dnn.record.checkpoint import TENSORS, Checkpoint, read_checkpoint
 from mt_dnn.trainer import Trainer
 from tests.conftest import Workshop
@@ -46,7 +47,7 @@ def whole(run: Path) -> Checkpoint:
 @pytest.fixture(scope="module")
 def restore(run: Path) -> Restore:
     """Restore a checkpoint into a trainer; returns why not, or None where it was taken up."""
-    trainer = train.build_trainer(train.load_config(["--output_dir", str(run), "--resume"], ""))
+    trainer = setup.build_trainer(train.load_config(["--output_dir", str(run), "--resume"], ""))
 
     def attempt(checkpoint: Checkpoint) -> str | None:
         try:

@@ -1,0 +1,59 @@
+"""What predict.py does once its flags are read: load the model, predict, and say what was written."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from data_utils.tables.examples import ColumnMap
+from data_utils.tables.options import STANDARD, options_of
+from mt_dnn.bulk import TextRunner
+from mt_dnn.distributed import ALONE
+from mt_dnn.precision import pick_device, precision_remarks
+from mt_dnn.predict import TrainedModel
+from mt_dnn.record.finished import remark_on
+from mt_dnn.row_predictions import RowJob, predict_rows
+from mt_dnn.sections import LoopConfig
+from mt_dnn.table_output import TableJob, check_job
+from mt_dnn.table_predictions import predict_table
+
+
+def run(args: argparse.Namespace) -> None:
+    """Predict as the flags of predict.py say.
+
+    Raises:
+        InputError: the model, its tasks or the rows do not fit what is asked.
+        StoppedError: outputs that are not finite, or a disk that is full.
+    """
+    trained = TrainedModel.load(args.checkpoint)
+    args.max_seq_len = args.max_seq_len or trained.max_seq_len
+    loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
+    told = [*trained.model.encoder.remarks, *filter(None, [remark_on(args.checkpoint)])]
+    told += precision_remarks(loop, pick_device(loop, ALONE))
+    remarks = "".join(f"note: {remark}\n" for remark in told)
+    print(remarks, end="", file=sys.stderr)
+    if args.table is not None:
+        count = _predict_table(args, trained, loop)
+    else:
+        names = ("texts", "data_dir", "split", "features_of", "output", "soft_labels", "max_seq_len")
+        job = RowJob(**{name: getattr(args, name) for name in names})
+        count = predict_rows(job, trained, trained.task(args.task), loop)
+    if args.output != STANDARD:
+        print(f"written: {args.output}, {count:,} predictions")
+
+
+def _predict_table(args: argparse.Namespace, trained: TrainedModel, loop: LoopConfig) -> int:
+    """Predict a table; returns the number of rows."""
+    columns = ColumnMap(text=args.text, text2=args.text2, label=args.label, id=args.id)
+    job = TableJob(
+        table=args.table,
+        columns=columns,
+        options=options_of(args),
+        output=args.output,
+        embed=args.embed,
+        soft_labels=args.soft_labels,
+    )
+    tasks = [] if job.embed else trained.several_tasks(args.task)
+    check_job(job, tasks)
+    runner = TextRunner(trained, loop, args.max_seq_len, pairs=columns.text2 is not None)
+    return predict_table(job, tasks, runner, trained.model.encoder.hidden_size)
