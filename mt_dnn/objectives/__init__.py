@@ -11,7 +11,8 @@ criterion: soft labels are one more entry of `batch.targets`, and the task's los
 `kd_loss` against them. So it goes with any objective.
 
 An objective is a subclass of `Objective` in a file of its own, a line in `registry.py`, and a section of
-`mt_dnn.config.TrainConfig` for its hyper-parameters. It can do three things that `Plain` does not:
+`mt_dnn.config.TrainConfig` with the same name for its hyper-parameters; `studies/methods.py` has its flags and its look
+in figures, and the recipes its values. It can do three things that `Plain` does not:
 - Look ahead. SMART finds a perturbation of the word embeddings by extra forward passes and `torch.autograd.grad`, which
   leaves the parameters' gradients alone, and yields one term that depends on two outputs.
 - Take turns. FreeLB yields each ascent step's share of the loss. When it goes on, its perturbation has its gradient, up

@@ -13,11 +13,13 @@ from data_utils.errors import InputError
 from module.mixout import MixoutConfig
 from module.optim import PATSConfig, RecAdamConfig, SAGEConfig, build_optimizer
 from module.optim.hyperparameters import Hyperparameters
-from mt_dnn.config import FLAGS, TrainConfig, load_config
+from mt_dnn.config import FLAGS, SECTION_OF, SECTIONS, TrainConfig, load_config
 from mt_dnn.objectives.freelb import FreeLBConfig
 from mt_dnn.objectives.rdrop import RDropConfig
+from mt_dnn.objectives.registry import OBJECTIVES
 from mt_dnn.objectives.smart import SMARTConfig
 from mt_dnn.plan import _values
+from studies.methods import OWN_FLAGS
 
 REQUIRED = "--data_dir d --init_checkpoint e --train_datasets cola --output_dir {out}"
 
@@ -197,6 +199,17 @@ NEEDS = {
     FreeLBConfig: ["--baseline", "freelb"],
     RDropConfig: ["--baseline", "rdrop"],
 }
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_objective_has_a_section_of_its_name(name: str) -> None:
+    assert issubclass(SECTIONS[name], Hyperparameters)
+
+
+@pytest.mark.parametrize("flag", OF_METHODS)
+def test_studies_know_whose_a_methods_flag_is(flag: str) -> None:
+    """Else two methods with different values of it would not be seen as comparable."""
+    assert [method for begin, method in OWN_FLAGS.items() if flag.startswith(begin)] == [SECTION_OF[FLAGS[flag].owner]]
 
 
 @pytest.mark.parametrize("flag", OF_METHODS)
