@@ -139,7 +139,8 @@ def extend(folder: Path, request: Request) -> Study:
         known = set(study.runs)
         if new := [run for run in extended.runs if run not in known]:
             print(f"{len(new)} new runs; train.py looks at one of each kind first", flush=True)
-            check(extended, new)
+            for note in check(extended, new):
+                print(f"note: {note}", flush=True)
             extended.save()
     return extended
 

@@ -46,6 +46,7 @@ def main() -> None:
     """Behave."""
     given = flags()
     if "--dry_run" in sys.argv:
+        print("method   as told\n         note     of nothing" + "\nnote     slow in bf16" * ("--bf16" in sys.argv))
         sys.exit(end("error: --nonsense: unknown flag", 2) if "--nonsense" in given else 0)
     output = Path(given["--output_dir"])
     started = time.time()

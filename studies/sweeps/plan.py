@@ -11,6 +11,7 @@ import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from data_utils.errors import InputError, raise_all
 from data_utils.strict import shown
@@ -22,6 +23,8 @@ from studies.suite import DEFAULT, ROOT, Suite, in_root
 from studies.sweeps.features import features_folder, make_features
 
 TRAIN = ROOT / "train.py"
+NOTE = "note     "
+"""How a line of a plan of train.py's begins that is worth reading before a run."""
 NOT_TO_CHANGE = (NOT_IN_SETTINGS | METHOD_FLAGS) - {"task_def"}
 """Flags of train.py that the sweep sets itself, or that make a method or a recipe what it is."""
 OF_ENCODER = ("init_checkpoint", "data_dir")
@@ -218,30 +221,49 @@ def normal(text: str) -> str:
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
 
 
-def check(study: Study, runs: Sequence[Run]) -> None:
+def check(study: Study, runs: Sequence[Run]) -> list[str]:
     """Have train.py look at runs that are to be added, before a typing error becomes part of the study.
 
     One run of each recipe is enough, and one of each method and its settings on each encoder: `--dry_run` loads data
     and encoder.
+
+    Returns:
+        What their plans note, once each: a night of runs should not be the first to read it.
 
     Raises:
         InputError: train.py refuses one of them, or prepro_std.py the rows that features are made of.
     """
     make_features(study, runs)
     of_task = ("train_datasets", "learning_rate")
-    one_each: dict[Hashable, Run] = {run.recipe: run for run in reversed(runs)}
-    for run in runs:
+    one_each: dict[Hashable, Run] = {}
+    for run in reversed(runs):  # the first of each counts, so that one run can be both
+        one_each[run.recipe] = run
         settings = study.settings[run.recipe, run.method].items()
         apart = tuple((flag, str(value)) for flag, value in settings if flag not in of_task)
         one_each[run.encoder, run.label, apart] = run
+    chosen = set(one_each.values())
+    looked_at = [run for run in runs if run in chosen]
     with ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) // 2)) as pool:
-        answers = pool.map(lambda run: _refusal(study, run), dict.fromkeys(one_each.values()))
-        raise_all(list(dict.fromkeys(filter(None, answers))))
+        answers = dict(zip(looked_at, pool.map(lambda run: _look(study, run), looked_at), strict=True))
+    raise_all(list(dict.fromkeys(answer.refusal for answer in answers.values() if answer.refusal)))
+    noted: dict[str, list[str]] = {}
+    for run, answer in answers.items():
+        for note in answer.notes:
+            noted.setdefault(note, []).append(f"{run.recipe} {run.label}")
+    return [f"{note} ({have[0]}{f' and {len(have) - 1} more' * (len(have) > 1)})" for note, have in noted.items()]
 
 
-def _refusal(study: Study, run: Run) -> str:
-    """Why train.py would not start a run; empty if it would."""
+class _Answer(NamedTuple):
+    """Why train.py would not start a run, empty if it would; and what it notes in its plan."""
+
+    refusal: str
+    notes: Sequence[str] = ()
+
+
+def _look(study: Study, run: Run) -> _Answer:
     command = [sys.executable, str(TRAIN), *study.flags(run), "--resume", "--dry_run"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
-    said = done.stderr.strip().removeprefix("error: ")
-    return f"{run.recipe} {run.label}: {said or f'train.py ended with {done.returncode}'}" if done.returncode else ""
+    if done.returncode:
+        said = done.stderr.strip().removeprefix("error: ")
+        return _Answer(f"{run.recipe} {run.label}: {said or f'train.py ended with {done.returncode}'}")
+    return _Answer("", [line.removeprefix(NOTE) for line in done.stdout.splitlines() if line.startswith(NOTE)])

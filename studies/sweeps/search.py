@@ -142,7 +142,8 @@ class Search:
             for values in batch.values():
                 study = self._with_trial(study, values)
             if is_new:
-                check(study, [run for values in batch.values() for run in self._runs(values)])
+                for note in check(study, [run for values in batch.values() for run in self._runs(values)]):
+                    print(f"note: {note}", flush=True)
             study.save()
         self.work(study, [run for values in batch.values() for run in self._runs(values)])
         for number, values in batch.items():

@@ -62,6 +62,14 @@ def test_a_run_gets_its_recipe_and_what_is_set(sweeper: Sweeper) -> None:
     assert call["cwd"] == str(ROOT)
 
 
+def test_what_plans_note_is_told_once_and_first(sweeper: Sweeper, capsys: pytest.CaptureFixture[str]) -> None:
+    for given, told in (("", []), (" --set bf16=true", ["note: slow in bf16 (minilm/rte adamax and 1 more)"])):
+        assert sweeper(GRID + given, sweeper.folder / f"study{len(given)}") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines if line.startswith("note:")] == told
+        assert all(lines.index(line) < next(i for i, each in enumerate(lines) if "start" in each) for line in told)
+
+
 def test_flags_vary_only_the_methods_that_have_a_use_for_them(sweeper: Sweeper) -> None:
     flags = "--recipes minilm/rte --methods adamax,pats --seeds 1 --data_dir features --devices cpu"
     assert sweeper(f"{flags} --vary pats_lambda=5e-7,1.0e-6,1e-06 --vary train_fraction=0.5,1") == 0
