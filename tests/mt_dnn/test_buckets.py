@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 import train
+from mt_dnn.setup import build_trainer
 from mt_dnn.trainer import Trainer
 from tests.conftest import Workshop
 
 
 def trainer(workshop: Workshop, folder: Path, *more: str) -> Trainer:
     flags = ["--train_datasets", "cola,mrpc,stsb", "--dropout_p", "0", "--grad_accumulation_step", "2"]
-    run = train.build_trainer(train.load_config(workshop.flags(folder, *flags, *more), ""))
+    run = build_trainer(train.load_config(workshop.flags(folder, *flags, *more), ""))
     for module in run.parallel.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

@@ -18,6 +18,7 @@ from data_utils.errors import StoppedError
 from data_utils.fingerprints import damage
 from module.losses import LOSSES, Targets
 from mt_dnn import trainer
+from mt_dnn.setup import build_trainer
 from tests.conftest import Workshop
 
 Criterion = Callable[[Tensor, Targets], Tensor]
@@ -120,7 +121,7 @@ def test_a_skipped_update_changes_nothing(workshop: Workshop, tmp_path: Path, mo
     monkeypatch.setitem(LOSSES, "CeCriterion", lambda logits, targets: plain(logits, targets) * math.nan)
     flags = ["--train_datasets", "cola", "--epochs", "2", "--on_nonfinite", "skip", "--optim", "pats_adamax"]
     config = train.load_config(workshop.flags(tmp_path / "never", *flags), "")
-    before = train.build_trainer(config).parallel.state_dict()
+    before = build_trainer(config).parallel.state_dict()
     assert train.main(workshop.flags(tmp_path / "run", *flags)) == 0
     after = weights(tmp_path / "run")
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
@@ -160,7 +161,7 @@ def test_a_run_that_only_overflows_is_stopped(
 ) -> None:
     """The scaler of float16, here on a CPU, finds no scale at which the gradients are finite."""
     config = train.load_config(workshop.flags(tmp_path, "--train_datasets", "cola", "--epochs", "20"), "")
-    run = train.build_trainer(config)
+    run = build_trainer(config)
     run.state.precision.scaler = torch.amp.GradScaler("cpu")
     plain = LOSSES["CeCriterion"]
 

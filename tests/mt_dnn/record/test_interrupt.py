@@ -15,6 +15,7 @@ from data_utils.errors import BusyError, InputError, SignalledError
 from data_utils.signals import STOPPING
 from mt_dnn.distributed import ALONE
 from mt_dnn.record.interrupt import InterruptedRun, RunSignals
+from mt_dnn.setup import build_trainer
 from mt_dnn.trainer import Trainer
 from mt_dnn.update import Updater
 from tests.conftest import Workshop
@@ -128,8 +129,8 @@ def test_a_run_in_use_is_left_alone(workshop: Workshop, tmp_path: Path, capsys: 
 def test_a_folder_that_another_run_took_in_the_meantime_is_left_alone(workshop: Workshop, tmp_path: Path) -> None:
     """Both have looked at an empty folder; one was slower."""
     flags = workshop.flags(tmp_path / "run", "--train_datasets", "cola", "--epochs", "1")
-    slow = train.build_trainer(train.load_config([*flags, "--seed", "9"], ""))
-    slow_resume = train.build_trainer(train.load_config([*flags, "--seed", "9", "--resume"], ""))
+    slow = build_trainer(train.load_config([*flags, "--seed", "9"], ""))
+    slow_resume = build_trainer(train.load_config([*flags, "--seed", "9", "--resume"], ""))
     assert train.main(flags) == 0
     files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     with pytest.raises(InputError, match="holds another run"):
