@@ -10,9 +10,12 @@ What an objective takes for the loss of a task's logits is its `criterion`. Dist
 criterion: soft labels are one more entry of `batch.targets`, and the task's loss against its labels is mixed with its
 `kd_loss` against them. So it goes with any objective.
 
-An objective is a subclass of `Objective` in a file of its own, a line in `registry.py`, and a section of
-`mt_dnn.config.TrainConfig` with the same name for its hyper-parameters; `studies/methods.py` has its flags and its look
-in figures, and the recipes its values. It can do three things that `Plain` does not:
+To train with a further one: a subclass of `Objective` in a file of its own, a line in `registry.py`, and a section of
+`mt_dnn.config.TrainConfig` with the same name for its hyper-parameters. To study it: a row of `studies/methods.py` with
+its flags and its look in figures, and in a suite's recipes its values with their source (`paper.yml`) and what may be
+searched (`search.yml`). For people: a section of docs/methods.md. `tests/studies/test_recipes.py` lists all methods.
+
+An objective can do three things that `Plain` does not:
 - Look ahead. SMART finds a perturbation of the word embeddings by extra forward passes and `torch.autograd.grad`, which
   leaves the parameters' gradients alone, and yields one term that depends on two outputs.
 - Take turns. FreeLB yields each ascent step's share of the loss. When it goes on, its perturbation has its gradient, up

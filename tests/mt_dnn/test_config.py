@@ -10,12 +10,10 @@ import torch
 import yaml
 
 from data_utils.errors import InputError
-from module.mixout import MixoutConfig
-from module.optim import PATSConfig, RecAdamConfig, SAGEConfig, build_optimizer
+from module.optim import OPTIMIZERS, build_optimizer
 from module.optim.hyperparameters import Hyperparameters
 from mt_dnn.config import FLAGS, SECTION_OF, SECTIONS, TrainConfig, load_config
-from mt_dnn.objectives.freelb import FreeLBConfig
-from mt_dnn.objectives.rdrop import RDropConfig
+from mt_dnn.method import MIXOUT
 from mt_dnn.objectives.registry import OBJECTIVES
 from mt_dnn.objectives.smart import SMARTConfig
 from mt_dnn.plan import _values
@@ -39,13 +37,14 @@ def test_defaults_of_the_remedies_are_those_that_the_page_on_methods_has() -> No
     """There they stand behind the flag and the paper's symbol: `--adv_epsilon` (ε, 1e-5)."""
     text = Path("docs/methods.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"`--(\w+)` \((?:\S+,\s+)?(\d[\d.e-]*)[;,)]", text))
-    for record in (SMARTConfig, FreeLBConfig, RDropConfig, MixoutConfig):
+    for record in (SECTIONS[name] for name in (*OBJECTIVES, MIXOUT)):
         numbers = {
             flag for flag in OF_METHODS if FLAGS[flag].owner is record and not FLAGS[flag].field.metadata["choices"]
         }
         assert numbers and numbers <= told.keys()
         assert {flag: float(told[flag]) for flag in numbers} == {flag: FLAGS[flag].field.default for flag in numbers}
-    assert (SMARTConfig.p_norm, SMARTConfig.norm_level) == ("inf", "token")  # MT-DNN's
+    smart = SMARTConfig()
+    assert (smart.p_norm, smart.norm_level) == ("inf", "token")  # MT-DNN's
 
 
 def test_flags_win_over_yaml_and_yaml_over_defaults(tmp_path: Path) -> None:
@@ -190,15 +189,6 @@ def test_resume_takes_the_runs_settings_and_refuses_others(tmp_path: Path) -> No
 
 
 OF_METHODS = [name for name, flag in FLAGS.items() if issubclass(flag.owner, Hyperparameters)]
-NEEDS = {
-    PATSConfig: ["--optim", "pats_adamax"],
-    SAGEConfig: ["--optim", "sage_adamax"],
-    RecAdamConfig: ["--optim", "recadam_adamax"],
-    MixoutConfig: ["--baseline", "mixout"],
-    SMARTConfig: ["--baseline", "smart"],
-    FreeLBConfig: ["--baseline", "freelb"],
-    RDropConfig: ["--baseline", "rdrop"],
-}
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -218,7 +208,9 @@ def test_every_hyperparameter_reaches_the_plan_and_the_optimizer(flag: str, tmp_
     share = isinstance(field.default, float) and field.default < 1
     number = 0.25 if share else 5
     other = next((one for one in field.metadata["choices"] if one != field.default), number)
-    config = load(tmp_path, *NEEDS[owner], f"--{flag}", str(other))
+    name = SECTION_OF[owner]
+    needs = ["--optim", f"{name}_adamax"] if f"{name}_adamax" in OPTIMIZERS else ["--baseline", name]
+    config = load(tmp_path, *needs, f"--{flag}", str(other))
     assert f"{flag.partition('_')[2]} {other}" in _values(config, 1000)[0]
     assert [getattr(record, field.name) for record in config.in_use.values()] == [other] != [field.default]
     if (optim := config.method.optim) != "adamax":
