@@ -102,7 +102,8 @@ class TrainConfig:
 
     def _without_effect(self) -> list[str]:
         """Flags of a method that does not run, and a main task that has no others beside it."""
-        idle = [(record.changed(), _needs(name)) for name, record in self._of_methods() if name not in self.in_use]
+        in_use = self.in_use
+        idle = [(record.changed(), _needs(name)) for name, record in self._of_methods() if name not in in_use]
         if self.sampling.sampler == MAIN_TASK and len(set(self.data.trained_names)) < 2:
             idle.append(([f"--sampler {MAIN_TASK}"], "several --train_datasets, of which the first is the main one"))
         now = f"--optim is {self.method.optim}; "
@@ -144,7 +145,7 @@ class TrainConfig:
 
 
 SECTIONS: dict[str, type] = typing.get_type_hints(TrainConfig)
-"""The parts of a configuration; one of a baseline has its name."""
+"""The parts of a configuration. The one of a baseline is called as the baseline."""
 SECTION_OF = {owner: name for name, owner in SECTIONS.items()}
 FLAGS = flags_of(tuple(SECTIONS.values()))
 

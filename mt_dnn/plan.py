@@ -94,7 +94,8 @@ def _values(config: TrainConfig, updates: int) -> list[str]:
     """What is the methods' own, a line each."""
     lines = [f"         {config.method.optim_options}"] * (config.method.optim_options is not None)
     for record in config.in_use.values():
-        values = {f.metadata["flag"].partition("_")[2]: getattr(record.of_run(updates), f.name) for f in fields(record)}
+        of_run = record.of_run(updates)
+        values = {field.metadata["flag"].partition("_")[2]: getattr(of_run, field.name) for field in fields(record)}
         shown = [f"{name} {v:g}" if isinstance(v, float) else f"{name} {v}" for name, v in values.items()]
         lines.append(f"         {(type(record).__doc__ or '').rstrip('.')}: {', '.join(shown)}")
         lines += [f"note     {remark}" for remark in record.remarks(updates, config.method.learning_rate)]
@@ -174,11 +175,11 @@ def _task_rows(config: TrainConfig, data: Mapping[str, TaskData], sampler: Multi
 
 def _group_rows(config: TrainConfig, optimizer: torch.optim.Optimizer) -> list[tuple[str, ...]]:
     """Parameter groups; the last column says what the method does to them beyond the plain step."""
-    method, own = spec_of(config.method.optimizer_name).method, config.of_optimizer
+    own = config.of_optimizer
+    method = spec_of(config.method.optimizer_name).method if own is not None and own.acts else None
     table: list[tuple[str, ...]] = [("parameter group", "tensors", "parameters", "weight decay", "treatment")]
     for group in optimizer.param_groups:
-        treated = method is not None and own is not None and own.acts and group[method.key]
-        treatment = method.treatment if method and treated else "plain step"
+        treatment = method.treatment if method is not None and group[method.key] else "plain step"
         factor = group["initial_lr"] / config.method.learning_rate
         treatment += f", rate times {factor:g}" * (factor != 1)
         count = sum(p.numel() for p in group["params"])

@@ -27,13 +27,14 @@ class Precision:
 
 
 def precision_remarks(loop: LoopConfig, device: torch.device) -> list[str]:
-    """That bfloat16 is slow here, where it was asked for and torch has no fast products of its matrices.
+    """A remark where bfloat16 is asked for on a CPU on which torch multiplies its matrices very slowly; else none.
 
-    So it is on x86 CPUs without AVX-512: an update of MiniLM takes 7.3 s there in place of 0.5 s (AMD EPYC, Zen 3).
+    Such are x86 CPUs without AVX-512: an update of MiniLM takes 7.3 s there in place of 0.5 s (AMD EPYC, Zen 3).
     """
     is_fast = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # None where torch is built without oneDNN
     slow = loop.bf16 and device.type == "cpu" and is_fast is not None and not is_fast()
-    return ["this CPU has no instructions for --bf16, which is many times slower here: leave it out"] * slow
+    told = "this CPU has no instructions for bf16, so --bf16 is many times slower on it than fp32: leave it out"
+    return [told] * slow
 
 
 def pick_device(loop: LoopConfig, ranks: Ranks) -> torch.device:

@@ -178,7 +178,7 @@ def make_optimizer(
             lr=method.learning_rate,
             weight_decay=method.weight_decay,
             eps=method.adam_eps,
-            hyperparameters=own and own.of_run(updates),
+            hyperparameters=None if own is None else own.of_run(updates),
             seed=stream_seed(config.loop.seed, "noise"),
             options=parse_options(method.optim_options) if method.optim_options is not None else None,
         )

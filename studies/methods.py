@@ -27,7 +27,7 @@ class Method:
         name: in figures.
         look: there; colours are Okabe and Ito's, which people with colour blindness can tell apart, and a few more.
             Against white most have a contrast of 3:1 and more; those of R-Drop, Mixout and RecAdam have 2.1 to 2.3.
-        flags: how the flags begin that its `--optim` or `--baseline`, of the same name, has for itself.
+        flags: what the names of its own flags begin with; "" for a variant, which has those of another method.
     """
 
     name: str
@@ -59,12 +59,12 @@ OTHER = Look(_rgb("767676"), (0, (8, 2, 1, 2, 1, 2)), "P")
 """For methods that a user's own recipes add."""
 
 OWN_FLAGS = {method.flags: name for name, method in METHODS.items() if method.flags}
-"""Beginnings of flags that one method has, and that method.
+"""What the names of a method's own flags begin with, and the method.
 
 The baseline cannot have them; all other flags must be equal for a comparison to be fair.
 """
 
 
 def name_of(method: str) -> str:
-    """A method's name in figures; of one that a user's own recipes add the recipes' own."""
+    """A method's name in figures; a method that only a user's own recipes have keeps its name there."""
     return METHODS[method].name if method in METHODS else method

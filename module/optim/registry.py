@@ -28,8 +28,8 @@ class Method:
 
     Attributes:
         hyperparameters: its own.
-        key: of parameter groups, true where it does that.
-        treatment: what it does to such a group, in words.
+        key: of a parameter group; says whether the group is treated.
+        treatment: what is done to such a group, in words for a plan.
         draws: whether it takes a `seed`.
     """
 
@@ -67,11 +67,11 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
     "recadam_adamax": OptimizerSpec(RecAdamax, RECADAM),
     "recadam_adamw": OptimizerSpec(RecAdam, RECADAM),
 }
-"""To add one: its file, and a line here."""
+"""To add one: its file, and a line here; for train.py a section of its configuration, if there are hyper-parameters."""
 
 
 def spec_of(name: str) -> OptimizerSpec:
-    """What is known of an optimizer: of a class of one's own no more than that. KeyError for unknown names."""
+    """What is known of an optimizer; of a user's own class only that it is one. KeyError for unknown names."""
     return OptimizerSpec(Optimizer) if is_own(name) else OPTIMIZERS[name]
 
 

@@ -24,7 +24,7 @@ from studies.sweeps.features import features_folder, make_features
 
 TRAIN = ROOT / "train.py"
 NOTE = "note     "
-"""How a line of a plan of train.py's begins that is worth reading before a run."""
+"""How a note begins in train.py's plans."""
 NOT_TO_CHANGE = (NOT_IN_SETTINGS | METHOD_FLAGS) - {"task_def"}
 """Flags of train.py that the sweep sets itself, or that make a method or a recipe what it is."""
 OF_ENCODER = ("init_checkpoint", "data_dir")
@@ -228,7 +228,7 @@ def check(study: Study, runs: Sequence[Run]) -> list[str]:
     and encoder.
 
     Returns:
-        What their plans note, once each: a night of runs should not be the first to read it.
+        The notes of their plans, each once, with the runs that it stands for: worth reading before a long study.
 
     Raises:
         InputError: train.py refuses one of them, or prepro_std.py the rows that features are made of.

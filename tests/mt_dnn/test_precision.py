@@ -11,9 +11,10 @@ import predict
 import train
 from mt_dnn.precision import precision_remarks
 from mt_dnn.sections import LoopConfig
+from studies.sweeps.plan import NOTE
 from tests.conftest import Workshop
 
-TOLD = "this CPU has no instructions for --bf16"
+TOLD = "this CPU has no instructions for bf16"
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_plans_and_predictions_tell_it(
     run = tmp_path / "run"
     flags = workshop.flags(run, "--train_datasets", "cola", "--epochs", "1", "--max_seq_len", "16", "--bf16")
     assert train.main(flags) == 0
-    assert (f"note     {TOLD}" in capsys.readouterr().out) == (not of_cpu)
+    assert (f"\n{NOTE}{TOLD}" in capsys.readouterr().out) == (not of_cpu)
     (tmp_path / "texts").write_text("a sentence\n")
     for precision in ([], ["--bf16"]):
         given = ["--checkpoint", str(run), "--texts", str(tmp_path / "texts"), "--output", "-", *precision]
