@@ -228,7 +228,7 @@ def check(study: Study, runs: Sequence[Run]) -> list[str]:
     and encoder.
 
     Returns:
-        The notes of their plans, each once, with the runs that it stands for: worth reading before a long study.
+        The notes of their plans, each once, with the first run that has it: worth reading before a long study.
 
     Raises:
         InputError: train.py refuses one of them, or prepro_std.py the rows that features are made of.
@@ -246,11 +246,11 @@ def check(study: Study, runs: Sequence[Run]) -> list[str]:
     with ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) // 2)) as pool:
         answers = dict(zip(looked_at, pool.map(lambda run: _look(study, run), looked_at), strict=True))
     raise_all(list(dict.fromkeys(answer.refusal for answer in answers.values() if answer.refusal)))
-    noted: dict[str, list[str]] = {}
+    first_in: dict[str, Run] = {}
     for run, answer in answers.items():
         for note in answer.notes:
-            noted.setdefault(note, []).append(f"{run.recipe} {run.label}")
-    return [f"{note} ({have[0]}{f' and {len(have) - 1} more' * (len(have) > 1)})" for note, have in noted.items()]
+            first_in.setdefault(note, run)
+    return [f"{note} (first seen in {run.recipe} {run.label})" for note, run in first_in.items()]
 
 
 class _Answer(NamedTuple):
