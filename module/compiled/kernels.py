@@ -23,6 +23,8 @@ from llvmlite import ir
 from numba import carray, config, njit, types
 from numba.extending import intrinsic
 
+from .on_disk import ForgivingCache
+
 if config.DISABLE_JIT:  # Numba's switch for debugging
     raise ImportError("NUMBA_DISABLE_JIT is set")
 
@@ -111,9 +113,11 @@ def compiled(function: Any) -> Any:
     # `pats`. Numba keeps it by the function's name.
     function.__qualname__ = f"{__package__}.{function.__qualname__}"
     try:
-        return njit(cache=True, **how)(function)
+        kept = njit(cache=True, **how)(function)
     except RuntimeError:  # neither beside this file nor in the user's cache folder
         return njit(**how)(function)
+    kept._cache = ForgivingCache(kept._cache)  # Numba has no public way, and would end the step where a disk is full
+    return kept
 
 
 @intrinsic

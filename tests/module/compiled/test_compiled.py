@@ -231,6 +231,19 @@ def test_folders_that_cannot_be_written_to_are_no_hindrance(tmp_path: Path) -> N
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
 
 
+def test_a_disk_that_takes_nothing_is_no_hindrance(tmp_path: Path) -> None:
+    """What cannot be kept is compiled again in the next process; a training run has more to say about a full disk."""
+    shutil.copytree(ROOT / "module", tmp_path / "module", ignore=shutil.ignore_patterns("__pycache__"))
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "import torch; from module.optim import PATSAdamax; p = torch.nn.Parameter(torch.ones(3)); "
+        "p.grad = torch.ones(3); PATSAdamax([p], backend='numba').step(); assert (p != 1).all()"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    subprocess.run([sys.executable, "-B", "-c", program], cwd=tmp_path, env=environment, check=True)
+    assert not list((tmp_path / "module/compiled/__pycache__").glob("*.nb?"))
+
+
 # State
 
 
