@@ -69,7 +69,7 @@ class TrainConfig:
                 self.method.baseline == MIXOUT and self.loop.fsdp
             ),
             f"--baseline {self.method.baseline} contradicts --fp16: gradients that vanish or overflow there would make "
-            "the perturbation; use --bf16": self.method.objective.perturbs_embeddings and self.loop.fp16,
+            "the perturbation; use --bf16": self.method.objective.follows_gradients and self.loop.fp16,
             f"--optim {self.method.optim} contradicts --finite_check {AT_LOG}: it cannot leave an update out by itself "
             "as adamax, pats, sage and recadam can": (
                 self.loop.finite_check == AT_LOG

@@ -29,6 +29,10 @@ ARRAY = (
     "a JSON array begins here; expected JSON lines, an object a line: in pandas "
     "to_json(..., orient='records', lines=True) writes them"
 )
+SPREAD = (
+    "a JSON object begins here and goes on in the next line; expected JSON lines, an object a line: jq -c . OLD > NEW "
+    "writes them"
+)
 LIKELY_DELIMITERS = ";\t|,"
 
 
@@ -235,6 +239,8 @@ class _Objects:
                 continue
             if not begun and ARRAY_OF_OBJECTS.match(line):  # in one line or in many: all of it is one mistake
                 raise InputError(f"{self._problems.path}:{number}: {ARRAY}")
+            if line.strip() == "{":  # one mistake, too
+                raise_all([*self._problems.messages(), f"{self._problems.path}:{number}: {SPREAD}"])
             begun = True
             try:
                 found = parse_json(line.strip())

@@ -2,6 +2,9 @@
 
 `export.py` of the PATS toolkit copies this file beside the weights where the class that `transformers` has for the
 encoder computes something else. It needs torch and transformers alone; load it with `trust_remote_code=True`.
+
+With labels each class gives the loss that `transformers` gives for its kind, so that `Trainer` can train it further.
+Of labels that stand for no class, -100 counts for nothing.
 """
 
 import inspect
@@ -9,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import (
     MultipleChoiceModelOutput,
@@ -43,6 +47,7 @@ class EncoderWithHead(PreTrainedModel):
     config_class = EncoderWithHeadConfig
     base_model_prefix = "encoder"
     _supports_sdpa = True
+    accepts_loss_kwargs = False  # so that `Trainer` divides by the batches of an update, as it has to
     width: ClassVar[int | None] = None  # numbers an output; None: one a label
     pools = False
 
@@ -84,10 +89,17 @@ class EncoderForSequenceClassification(EncoderWithHead):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
         **_: Any,
     ) -> SequenceClassifierOutput:
-        """Logits of shape (rows, labels)."""
-        return SequenceClassifierOutput(logits=self.outputs(input_ids, attention_mask, token_type_ids))
+        """Logits of shape (rows, labels); `labels` (rows,) are classes, or numbers of a regression."""
+        logits = self.outputs(input_ids, attention_mask, token_type_ids)
+        return SequenceClassifierOutput(loss=None if labels is None else self._loss(logits, labels), logits=logits)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.config.problem_type == "regression":
+            return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype).view(-1))
+        return F.cross_entropy(logits, labels.view(-1))
 
 
 class EncoderForTokenClassification(EncoderWithHead):
@@ -98,10 +110,13 @@ class EncoderForTokenClassification(EncoderWithHead):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
         **_: Any,
     ) -> TokenClassifierOutput:
-        """Logits of shape (rows, length, labels)."""
-        return TokenClassifierOutput(logits=self.outputs(input_ids, attention_mask, token_type_ids))
+        """Logits of shape (rows, length, labels); `labels` (rows, length) are classes."""
+        logits = self.outputs(input_ids, attention_mask, token_type_ids)
+        loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return TokenClassifierOutput(loss=loss, logits=logits)
 
 
 class EncoderForQuestionAnswering(EncoderWithHead):
@@ -114,11 +129,21 @@ class EncoderForQuestionAnswering(EncoderWithHead):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
         **_: Any,
     ) -> QuestionAnsweringModelOutput:
-        """Logits of shape (rows, length), twice."""
-        start, end = self.outputs(input_ids, attention_mask, token_type_ids).unbind(-1)
-        return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
+        """Logits of shape (rows, length), twice; positions (rows,) beyond the row count for nothing."""
+        start, end = (part.contiguous() for part in self.outputs(input_ids, attention_mask, token_type_ids).unbind(-1))
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = (_position_loss(start, start_positions) + _position_loss(end, end_positions)) / 2
+        return QuestionAnsweringModelOutput(loss=loss, start_logits=start, end_logits=end)
+
+
+def _position_loss(logits: Tensor, positions: Tensor) -> Tensor:
+    length = logits.shape[1]
+    return F.cross_entropy(logits, positions.view(-1).clamp(0, length), ignore_index=length)
 
 
 class EncoderForMultipleChoice(EncoderWithHead):
@@ -132,9 +157,11 @@ class EncoderForMultipleChoice(EncoderWithHead):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
         **_: Any,
     ) -> MultipleChoiceModelOutput:
-        """Logits of shape (rows, options), from token ids of shape (rows, options, length)."""
+        """Logits of shape (rows, options), from token ids of shape (rows, options, length); `labels` (rows,)."""
         flat = (None if part is None else part.flatten(0, 1) for part in (attention_mask, token_type_ids))
-        scores = self.outputs(input_ids.flatten(0, 1), *flat)
-        return MultipleChoiceModelOutput(logits=scores.view(input_ids.shape[:2]))
+        scores = self.outputs(input_ids.flatten(0, 1), *flat).view(input_ids.shape[:2])
+        loss = None if labels is None else F.cross_entropy(scores, labels)
+        return MultipleChoiceModelOutput(loss=loss, logits=scores)

@@ -61,6 +61,7 @@ class FreeLB(Objective):
     """
 
     perturbs_embeddings = True
+    follows_gradients = True
 
     config: FreeLBConfig
     width: int

@@ -42,7 +42,9 @@ class Objective(ABC):
     """
 
     perturbs_embeddings: ClassVar[bool] = False
-    """Whether it moves word embeddings along gradients: the encoder must have such, and float16 would lose them."""
+    """Whether it moves word embeddings, so that the encoder must have such; it is then built with their `width`."""
+    follows_gradients: ClassVar[bool] = False
+    """Whether it moves them along gradients, which vanish or overflow in float16."""
     task_keys: ClassVar[frozenset[str]] = frozenset()
     """Keys of a task's definition that have an effect with this objective alone."""
 

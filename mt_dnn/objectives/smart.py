@@ -78,6 +78,7 @@ class Smart(Objective):
     """
 
     perturbs_embeddings = True
+    follows_gradients = True
     task_keys = frozenset({"adv_loss"})
 
     config: SMARTConfig

@@ -178,6 +178,17 @@ def test_a_json_array_is_told_once(indent: int | None, tmp_path: Path) -> None:
     assert str(error.value) == f"{path}:2: {said}lines=True) writes them"
 
 
+def test_objects_over_several_lines_are_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join(['{"a": 1}', "none", *(json.dumps({"a": n}, indent=2) for n in range(3))]))
+    with pytest.raises(InputError) as error:
+        read(path, "a")
+    first, second = str(error.value).splitlines()
+    assert first.startswith(f"{path}:2: not JSON: ")
+    said = "a JSON object begins here and goes on in the next line; expected JSON lines, an object a line: "
+    assert second == f"{path}:3: {said}jq -c . OLD > NEW writes them"
+
+
 def test_values_of_other_types_become_text(tmp_path: Path) -> None:
     values: list[Any] = [True, 1.0, 0.25, 10**20, None, float("nan")]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps({"a": value, "b": 1}) + "\n" for value in values))

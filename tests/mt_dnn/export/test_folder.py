@@ -106,6 +106,34 @@ def test_a_new_pooler_takes_the_place_of_the_encoders(model_type: str, name: str
     assert_same_logits(model, TASKS[name], tmp_path / "out", trust=True)
 
 
+RIGHT = {
+    "mood": {"labels": torch.tensor([2, 0, -100, 1])},
+    "mark": {"labels": torch.tensor([0.5, 3.0, -1.0, 2.0])},
+    "choice": {"labels": torch.tensor([1, 0])},
+    "names": {"labels": torch.where(torch.arange(36).view(4, 9) % 3 == 1, -100, torch.arange(36).view(4, 9) % 4)},
+    "asked": {"start_positions": torch.tensor([0, 2, 9, 4]), "end_positions": torch.tensor([8, 3, 40, 0])},
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_code_that_goes_along_has_the_loss_of_the_familys_class(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, task = tiny(tmp_path / "source", "bert"), TASKS[name]
+    auto = getattr(transformers, USES[task.type_name].auto)
+    write_classifier(model, task, tmp_path / "native")
+    monkeypatch.setattr("mt_dnn.export.folder.place_of", lambda *_: None)  # as if BERT had no class of its own
+    write_classifier(model, task, tmp_path / "custom")
+    rows = {key: value.view(2, 2, 9) if name == "choice" else value for key, value in batch(model).items()}
+    both = (auto.from_pretrained(tmp_path / one, trust_remote_code=True).eval() for one in ("native", "custom"))
+    native, custom = both
+    assert type(native).__module__.startswith("transformers.models.bert") and not custom.accepts_loss_kwargs
+    theirs, ours = native(**rows, **RIGHT[name]).loss, custom(**rows, **RIGHT[name]).loss
+    torch.testing.assert_close(ours, theirs)
+    ours.backward()
+    assert custom.classifier.weight.grad.abs().sum() > 0
+
+
 def test_code_is_not_run_unasked_nor_another_head_made_up(tmp_path: Path) -> None:
     """`transformers` has a class for DistilBERT, which must not take the place of ours."""
     write_classifier(tiny(tmp_path / "source", "distilbert"), TASKS["mood"], tmp_path / "out")
