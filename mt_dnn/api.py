@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from data_utils.strict import encodable, listed, shown
 from data_utils.tables.examples import one_line
 from data_utils.task_def import TaskDef
 from mt_dnn.bulk import TEXTS, WINDOW_ROWS, Outputs, TextRunner, check_takes_texts
-from mt_dnn.predict import TrainedModel
+from mt_dnn.predict import TrainedModel, remarks_on
 from mt_dnn.sections import LoopConfig
 
 
@@ -98,7 +99,7 @@ def load(
     batch_size: int = 64,
     max_seq_len: int | None = None,
 ) -> Model:
-    """Load what `train.py` has trained.
+    """Load what `train.py` has trained; what predict.py notes of it is a warning here.
 
     Args:
         checkpoint: the `--output_dir` of a run, or its `best/`.
@@ -116,6 +117,8 @@ def load(
         raise InputError(f"device must be one of {listed(allowed)}, got {shown(device)}")
     loop = LoopConfig(device=device, bf16=bf16, batch_size_eval=batch_size)
     trained = TrainedModel.load(str(checkpoint))
+    for remark in remarks_on(trained, str(checkpoint), loop):
+        warnings.warn(remark, stacklevel=2)
     return Model(trained, loop, max_seq_len or trained.max_seq_len)
 
 

@@ -33,7 +33,7 @@ def precision_remarks(loop: LoopConfig, device: torch.device) -> list[str]:
     """
     is_fast = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # None where torch is built without oneDNN
     slow = loop.bf16 and device.type == "cpu" and is_fast is not None and not is_fast()
-    told = "this CPU has no instructions for bf16, so --bf16 is many times slower on it than fp32: leave it out"
+    told = "this CPU has no instructions for bf16, so bf16 is many times slower on it than fp32: leave it out"
     return [told] * slow
 
 

@@ -26,8 +26,8 @@ from mt_dnn.data import check_added_tokens, own_tokenizer, try_length
 from mt_dnn.distributed import ALONE
 from mt_dnn.evaluate import Evaluator
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model, exported_tasks
-from mt_dnn.precision import Precision, pick_device
-from mt_dnn.record.finished import longest_row
+from mt_dnn.precision import Precision, pick_device, precision_remarks
+from mt_dnn.record.finished import longest_row, remark_on
 from mt_dnn.sections import LoopConfig
 from mt_dnn.texts import read_text_rows
 
@@ -154,6 +154,16 @@ class TrainedModel:
             StoppedError: outputs that are not finite.
         """
         return self.evaluator(loop, max_seq_len).predict(features)
+
+
+def remarks_on(trained: TrainedModel, checkpoint: str, loop: LoopConfig) -> list[str]:
+    """What one should know before a prediction: of the encoder, of a run that has not ended, of slow bfloat16.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    unfinished = filter(None, [remark_on(checkpoint)])
+    return [*trained.model.encoder.remarks, *unfinished, *precision_remarks(loop, pick_device(loop, ALONE))]
 
 
 def check_uids(features: FeatureSet) -> None:

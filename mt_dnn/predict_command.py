@@ -8,10 +8,7 @@ import sys
 from data_utils.tables.examples import ColumnMap
 from data_utils.tables.options import STANDARD, options_of
 from mt_dnn.bulk import TextRunner
-from mt_dnn.distributed import ALONE
-from mt_dnn.precision import pick_device, precision_remarks
-from mt_dnn.predict import TrainedModel
-from mt_dnn.record.finished import remark_on
+from mt_dnn.predict import TrainedModel, remarks_on
 from mt_dnn.row_predictions import RowJob, predict_rows
 from mt_dnn.sections import LoopConfig
 from mt_dnn.table_output import TableJob, check_job
@@ -28,10 +25,8 @@ def run(args: argparse.Namespace) -> None:
     trained = TrainedModel.load(args.checkpoint)
     args.max_seq_len = args.max_seq_len or trained.max_seq_len
     loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
-    told = [*trained.model.encoder.remarks, *filter(None, [remark_on(args.checkpoint)])]
-    told += precision_remarks(loop, pick_device(loop, ALONE))
-    remarks = "".join(f"note: {remark}\n" for remark in told)
-    print(remarks, end="", file=sys.stderr)
+    for remark in remarks_on(trained, args.checkpoint, loop):
+        print(f"note: {remark}", file=sys.stderr)
     if args.table is not None:
         count = _predict_table(args, trained, loop)
     else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
+import mt_dnn
 import predict
 import train
 from mt_dnn.precision import precision_remarks
@@ -51,3 +53,8 @@ def test_plans_and_predictions_tell_it(
         given = ["--checkpoint", str(run), "--texts", str(tmp_path / "texts"), "--output", "-", *precision]
         assert predict.main(given) == 0
         assert (f"note: {TOLD}" in capsys.readouterr().err) == (bool(precision) and not of_cpu)
+    for bf16 in (False, True):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            mt_dnn.load(run, bf16=bf16)
+        assert any(TOLD in str(one.message) for one in caught) == (bf16 and not of_cpu)
