@@ -21,7 +21,7 @@ from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point, raise_all
 from data_utils.mt_dnn_flags import PREDICT
 from data_utils.tables.options import STANDARD, add_option_flags
-from data_utils.tables.writing import overwriting
+from data_utils.tables.writing import other_ending, overwriting
 
 TABLE_ONLY = ("text", "text2", "id", "label", "embed", "table_format", "encoding", "delimiter", "quotes")
 
@@ -69,6 +69,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         bad += [f"--{name} goes with --table, which is not given" for name in TABLE_ONLY if getattr(args, name)]
     elif args.text is None:
         bad.append("--text is required with --table: the column of the text")
+    if args.table is None or (args.soft_labels and not args.embed):
+        bad += other_ending(args.output, "jsonl" if args.soft_labels else "tsv")
     bad += overwriting(args.output, {"the table itself": args.table, "the texts themselves": args.texts})
     bad += ["--task would have no effect: vectors are of no task"] * (args.embed and args.task is not None)
     raise_all(bad)

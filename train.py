@@ -19,8 +19,15 @@ from data_utils.errors import entry_point
 from mt_dnn.allocator import keep_freed_memory
 from mt_dnn.config import TrainConfig, load_config
 from mt_dnn.distributed import Ranks, session
+from mt_dnn.memory import told_when_full
 from mt_dnn.record.results import read_results, summary
 from mt_dnn.record.run_log import say
+
+LOWER = (
+    "lower --batch_size (with --grad_accumulation_step an update has as many rows), --batch_size_eval or "
+    "--max_seq_len, or take --bf16, in a new --output_dir"
+)
+"""What to change where memory is full; a run's settings stay, so it is another run."""
 
 
 @entry_point
@@ -42,12 +49,13 @@ def run(config: TrainConfig, ranks: Ranks) -> int:
         return 0
     from mt_dnn.setup import build_trainer  # seconds to import, for which nobody should wait who has mistyped a flag
 
-    trainer = build_trainer(config, ranks)
-    tell(trainer.plan)
-    if config.output.dry_run:
-        return 0
-    tell("")
-    results = trainer.run()
+    with told_when_full(LOWER):
+        trainer = build_trainer(config, ranks)
+        tell(trainer.plan)
+        if config.output.dry_run:
+            return 0
+        tell("")
+        results = trainer.run()
     tell(f"\n{summary(results)}\n\nwritten: {results_file}, {results_file.parent / 'best'}")
     return 0
 

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ class Model:
 
     def labels(self, task: str | None = None) -> tuple[str, ...]:
         """The labels of a task (the only one, if None) in the order of their ids; () for a regression."""
-        return self._trained.task(task).label_names
+        return self._trained.task(task, "task").label_names
 
     def predict(self, texts: Sequence[str] | Sequence[tuple[str, str]], task: str | None = None) -> list[Prediction]:
         """Predict texts, or pairs of texts for a task of pairs.
@@ -69,7 +68,7 @@ class Model:
                 than classification and regression.
             StoppedError: outputs that are not finite.
         """
-        chosen = self._trained.task(task)
+        chosen = self._trained.task(task, "task")
         check_takes_texts([chosen], "predict")
         rows = _rows(texts, TEXTS[chosen.data_format], f"task {chosen.name!r}")
         return [one for block in self._blocks(rows, chosen) for one in _records(chosen, block)]
@@ -116,7 +115,7 @@ def load(
     if device not in (allowed := ("auto", "cpu", "cuda")):
         raise InputError(f"device must be one of {listed(allowed)}, got {shown(device)}")
     loop = LoopConfig(device=device, bf16=bf16, batch_size_eval=batch_size)
-    trained = TrainedModel.load(str(checkpoint))
+    trained = TrainedModel.load(str(checkpoint), "checkpoint")
     for remark in remarks_on(trained, str(checkpoint), loop):
         warnings.warn(remark, stacklevel=2)
     return Model(trained, loop, max_seq_len or trained.max_seq_len)
@@ -156,6 +155,6 @@ def _records(task: TaskDef, block: Outputs) -> list[Prediction]:
     if predicted.scores is None:
         return [Prediction(value=float(value)) for value in predicted.values]
     return [
-        Prediction(names[value], MappingProxyType(dict(zip(names, shares, strict=True))))
+        Prediction(names[value], dict(zip(names, shares, strict=True)))
         for value, shares in zip(predicted.values, predicted.scores.tolist(), strict=True)
     ]

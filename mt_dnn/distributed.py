@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -103,13 +103,13 @@ def session(*, gpus: bool) -> Iterator[Ranks]:
         gpus: whether to use the GPUs that there are.
 
     Raises:
-        InputError: fewer GPUs than processes on this machine.
+        InputError: fewer GPUs than processes on this machine; a part of what `torchrun` sets is missing.
         StoppedError: the processes could not meet, or another one was lost.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    ranks = _ranks(os.environ)
+    if ranks.size == 1:
         yield ALONE
         return
-    ranks = Ranks(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
     _meet(ranks, torch.cuda.device_count() if gpus else 0)
     try:
         try:
@@ -128,6 +128,20 @@ def session(*, gpus: bool) -> Iterator[Ranks]:
         )
         stopped.speaker = _first_to_say()  # the first process may be the one that is gone
         raise stopped from error
+
+
+def _ranks(environment: Mapping[str, str]) -> Ranks:
+    """Our place among the processes that `torchrun` has started; `InputError` where only a part of it is there."""
+    size = environment.get("WORLD_SIZE", "1")
+    if size == "1":
+        return ALONE
+    given = {name: environment.get(name, "not set") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    if not all(value.isdecimal() for value in given.values()):
+        found = ", ".join(f"{name} is {value}" for name, value in given.items())
+        raise InputError(
+            f"{found}: several processes are started with torchrun, which sets all three; for one: unset WORLD_SIZE"
+        )
+    return Ranks(*(int(value) for value in given.values()))
 
 
 def _meet(ranks: Ranks, gpus: int) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import torch
 
 from data_utils.cli import columns
 from data_utils.model_folder import encoder_source
+from data_utils.task_def import TaskDef
 from module.dropout import drops_out
 from module.encoder import Encoder
-from module.optim import spec_of
-from mt_dnn.config import TrainConfig
+from module.optim import SensitivityOptimizer, spec_of
+from mt_dnn.config import FLAGS, TrainConfig
 from mt_dnn.data import TaskData, shortened, unused_keys
 from mt_dnn.method import MIXOUT
 from mt_dnn.model import MTDNN, holds_pooler
@@ -57,6 +58,7 @@ def describe(
         f"rows {'packed' if packing else 'padded'}{', lines in buckets of sizes' * config.data.pad_to_buckets}",
         f"pooler   {_pooler(config, encoder)}",
         *(f"note     {remark}" for remark in [*encoder.remarks, *precision_remarks(loop, device)]),
+        *(f"note     {remark}" for remark in _idle(config, tasks, optimizer)),
         f"updates  {len(sampler):,} an epoch of {rows} rows, {len(sampler) * loop.epochs:,} in {loop.epochs} "
         f"epoch{'s' * (loop.epochs > 1)}, sampler {config.sampling.label}",
         *_chosen_lines(config),
@@ -109,6 +111,24 @@ def _head_lines(data: Mapping[str, TaskData], model: MTDNN) -> list[str]:
         instead = "a linear head is used in place of MT-DNN's SAN answer module"
         lines.append(f"{'':9}enable_san is true for {', '.join(san)}: {instead}")
     return lines
+
+
+def _idle(config: TrainConfig, tasks: Sequence[TaskDef], optimizer: torch.optim.Optimizer) -> list[str]:
+    """Flags that were set and change nothing in this run."""
+    its_own = "each task has one of its own"
+    reasons = {}
+    if config.data.pooler != "new" and all(task.dropout_p is not None for task in tasks):
+        reasons["dropout_p"] = its_own
+    if all(task.head_lr_factor is not None for task in tasks):
+        reasons["head_lr_factor"] = its_own
+    if not isinstance(optimizer, SensitivityOptimizer):
+        reasons["sensitivity_per_updates"] = f"{config.method.optim} keeps no sensitivities"
+    values = config.to_dict()
+    return [
+        f"--{flag} {values[flag]:g} has no effect: {reason}"
+        for flag, reason in reasons.items()
+        if values[flag] not in (0, FLAGS[flag].field.default)
+    ]
 
 
 def _chosen_lines(config: TrainConfig) -> list[str]:

@@ -54,19 +54,17 @@ class TrainedModel:
     trained_length: int | None
 
     @classmethod
-    def load(cls, checkpoint: str) -> TrainedModel:
-        """Load a run's best model, given its `--output_dir` or the `best/` in it.
+    def load(cls, checkpoint: str, flag: str = "--checkpoint") -> TrainedModel:
+        """Load a run's best model, given its `--output_dir` or the `best/` in it; messages begin with `flag`.
 
         Raises:
             InputError: no such model, or it is damaged.
         """
         folder = Path(exported_model(checkpoint))
         if not (folder / TASKS_FILE).is_file():
-            raise InputError(
-                f"--checkpoint {checkpoint}: no exported model; expected the --output_dir of a train.py run"
-            )
+            raise InputError(f"{flag} {checkpoint}: no exported model; expected the --output_dir of a train.py run")
         if reason := damage(folder, required=(HEADS_FILE, TASKS_FILE)):
-            raise InputError(f"--checkpoint {checkpoint}: the model in {folder} is damaged ({reason})")
+            raise InputError(f"{flag} {checkpoint}: the model in {folder} is damaged ({reason})")
         tasks = exported_tasks(folder)
         model = build_model(str(folder), list(tasks.values()), dropout_p=0.0, seed=0)
         run = run_folder(checkpoint)
@@ -78,15 +76,19 @@ class TrainedModel:
         """Tokens that a row is cut to unless another number is asked for."""
         return self.trained_length or USUAL_LENGTH
 
-    def task(self, name: str | None) -> TaskDef:
-        """The task of this name, or the only one; InputError where it has no such head, or several to choose from."""
+    def task(self, name: str | None, flag: str = "--task") -> TaskDef:
+        """The task of this name, or the only one.
+
+        Raises:
+            InputError: there is no such head, or several to choose from; the message begins with `flag`.
+        """
         known = listed(list(self.tasks))
         if name is None:
             if len(self.tasks) > 1:
-                raise InputError(f"--task is required: {self.folder} has heads for {known}")
+                raise InputError(f"{flag} is required: {self.folder} has heads for {known}")
             (name,) = self.tasks
         if name not in self.tasks:
-            raise InputError(f"--task {name}: {self.folder} has heads for {known}")
+            raise InputError(f"{flag} {name}: {self.folder} has heads for {known}")
         return self.tasks[name]
 
     def several_tasks(self, names: str | None) -> list[TaskDef]:

@@ -8,6 +8,7 @@ import sys
 from data_utils.tables.examples import ColumnMap
 from data_utils.tables.options import STANDARD, options_of
 from mt_dnn.bulk import TextRunner
+from mt_dnn.memory import told_when_full
 from mt_dnn.predict import TrainedModel, remarks_on
 from mt_dnn.row_predictions import RowJob, predict_rows
 from mt_dnn.sections import LoopConfig
@@ -27,14 +28,17 @@ def run(args: argparse.Namespace) -> None:
     loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
     for remark in remarks_on(trained, args.checkpoint, loop):
         print(f"note: {remark}", file=sys.stderr)
-    if args.table is not None:
-        count = _predict_table(args, trained, loop)
-    else:
-        names = ("texts", "data_dir", "split", "features_of", "output", "soft_labels", "max_seq_len")
-        job = RowJob(**{name: getattr(args, name) for name in names})
-        count = predict_rows(job, trained, trained.task(args.task), loop)
+    with told_when_full("lower --batch_size_eval or --max_seq_len"):
+        count = (_predict_rows if args.table is None else _predict_table)(args, trained, loop)
     if args.output != STANDARD:
         print(f"written: {args.output}, {count:,} predictions")
+
+
+def _predict_rows(args: argparse.Namespace, trained: TrainedModel, loop: LoopConfig) -> int:
+    """Predict texts or rows of features; returns their number."""
+    names = ("texts", "data_dir", "split", "features_of", "output", "soft_labels", "max_seq_len")
+    job = RowJob(**{name: getattr(args, name) for name in names})
+    return predict_rows(job, trained, trained.task(args.task), loop)
 
 
 def _predict_table(args: argparse.Namespace, trained: TrainedModel, loop: LoopConfig) -> int:

@@ -38,11 +38,15 @@ METHOD_NAME = re.compile(r"[\w.+-]+")
 
 
 def as_arguments(settings: Mapping[str, Any]) -> list[str]:
-    """Value by flag as arguments of train.py, where what is true or false is a switch: `--epochs 3 --bf16`."""
+    """Value by flag as arguments of train.py, where what is true or false is a switch: `--epochs 3 --bf16`.
+
+    A list and nothing are written as the flags take them, and `--config` takes both: `cola,rte`, `none`.
+    """
     arguments = []
     for flag, value in settings.items():
-        switch = {"true": f"--{flag}", "false": f"--no-{flag}"}.get(str(value).lower())
-        arguments += [switch] if switch else [f"--{flag}", str(value)]
+        text = "none" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        switch = {"true": f"--{flag}", "false": f"--no-{flag}"}.get(text.lower())
+        arguments += [switch] if switch else [f"--{flag}", text]
     return arguments
 
 

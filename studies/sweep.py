@@ -155,9 +155,10 @@ def chosen(study: Study, only: str | None) -> list[Run]:
     return [by_path[name] for name in wanted]
 
 
-def to_do(study: Study, runs: Sequence[Run]) -> list[Run]:
-    """Those that have no end yet."""
-    return [run for run in runs if study.outcome(run).status in (Status.WAITING, Status.CUT)]
+def to_do(study: Study, runs: Sequence[Run], *, retry_failed: bool = False) -> list[Run]:
+    """Those that have no end yet, or one that does not count."""
+    wanted = {Status.WAITING, Status.CUT} | ({Status.FAILED} if retry_failed else set())
+    return [run for run in runs if study.outcome(run).status in wanted]
 
 
 def summary(study: Study, board: Board, since: float) -> str:
@@ -182,6 +183,12 @@ def _again(folder: Path) -> str:
     return f"{PROG} --output_dir {shlex.quote(str(folder))}"
 
 
+def _places(study: Study, runs: Sequence[Run], slots: list[Slot], args: argparse.Namespace) -> list[Slot]:
+    """Where to run what there is to do, as `settle` has it."""
+    left = to_do(study, runs, retry_failed=args.retry_failed)
+    return settle(study, left, slots, args.runs_per_device in (None, AUTO), View().say)
+
+
 def run_search(folder: Path, args: argparse.Namespace) -> int:
     """Search for the best values of a method on a recipe."""
     request, slots = request_from(args), slots_from(args)
@@ -189,7 +196,7 @@ def run_search(folder: Path, args: argparse.Namespace) -> int:
         raise InputError(f"--search: one recipe at a time, got {', '.join(request.recipes)}")
 
     def work(study: Study, runs: Sequence[Run]) -> None:
-        places = settle(study, to_do(study, runs), slots, args.runs_per_device in (None, AUTO), View().say)
+        places = _places(study, runs, slots, args)
         # A grid of all trials would show nothing.
         Workers(study, places, View(), retry_failed=args.retry_failed).work(runs)
 
@@ -219,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{len(left)} runs to do\nsubmit: sbatch {script}\nwith a GPU each: sbatch --gpus=1 {script}")
         return 0
     began = time.time()
-    slots = settle(study, to_do(study, runs), slots, args.runs_per_device in (None, AUTO), View().say)
+    slots = _places(study, runs, slots, args)
     try:
         board = Workers(study, slots, make_view(), retry_failed=args.retry_failed).work(runs)
     except SignalledError as error:

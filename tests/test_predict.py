@@ -242,6 +242,14 @@ BAD = {
         ["--texts", "x", "--features_of", "ax"],
         "--features_of would have no effect: it needs --data_dir",
     ),
+    "the name of another format": (
+        ["--texts", "x", "--output", "p.CSV"],
+        "--output p.CSV: what is written here is tsv, not csv; call it .tsv",
+    ),
+    "soft labels in a table": (
+        ["--texts", "x", "--soft_labels", "--output", "p.parquet"],
+        "--output p.parquet: what is written here is jsonl, not parquet; call it .jsonl",
+    ),
     "no such file": (["--texts", "none.txt"], "none.txt: cannot be read: No such file"),
     "no such split": (["--data_dir", ".", "--split", "tests"], "--split tests: sst has train, dev, test"),
     "no features": (["--data_dir", ".", "--split", "dev"], "sst_dev.json: no such file; make it with prepro_std.py"),

@@ -28,6 +28,8 @@ PIECE, FIRST, LAST = "X", "CLS", "SEP"
 """MT-DNN's labels of what is no word: further pieces of a word, the token before all words, and the one after them."""
 
 OUTSIDE = "O"
+NO_TAG = "_"
+"""What stands for a word that was cut off, where the tags have no `OUTSIDE`: no word's right tag."""
 
 
 def _right_words(predicted: Predictions, gold: Sequence[Sequence[str]]) -> np.ndarray:
@@ -121,12 +123,11 @@ class Tagging(Kind):
         return [np.flatnonzero(rarest == tag) for tag in np.unique(rarest)]
 
     def decide(self, features: FeatureSet, outputs: np.ndarray) -> Predictions:
-        """The likeliest tag of each word. A word that was cut off has no output, and is outside of entities."""
+        """The likeliest tag of each word. One that was cut off has no output: it is `OUTSIDE`, else it has `NO_TAG`."""
         names = features.task.label_names
         is_tag = np.array([name not in (PIECE, FIRST, LAST) for name in names])
         chosen = np.where(is_tag, outputs, -np.inf).argmax(-1)
-        if OUTSIDE in names:
-            chosen[~outputs.any(-1)] = names.index(OUTSIDE)
+        chosen[~outputs.any(-1)] = names.index(OUTSIDE) if OUTSIDE in names else len(names)
         return Predictions(self._by_row(features, chosen))
 
     def gold(self, features: FeatureSet) -> Sequence[Any]:
@@ -136,7 +137,7 @@ class Tagging(Kind):
     @staticmethod
     def _by_row(features: FeatureSet, tags: np.ndarray) -> list[list[str]]:
         """Names of the tags, one a token, at those that stand for words."""
-        names = features.task.label_names
+        names = (*features.task.label_names, NO_TAG)
         is_word = features.labels != UNSCORED
         ends = np.cumsum([0, *np.add.reduceat(is_word.astype(np.int64), features.offsets[:-1])])
         words = tags[is_word].tolist()

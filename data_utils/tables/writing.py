@@ -43,6 +43,13 @@ def output_format(output: str, source_format: str) -> str:
     return found
 
 
+def other_ending(output: str, form: str) -> list[str]:
+    """A line where an output that can only be of one format has the ending of another."""
+    found = ENDINGS.get(Path(output).suffix.lower(), form)
+    own = next(ending for ending, kind in ENDINGS.items() if kind == form)
+    return [f"--output {output}: what is written here is {form}, not {found}; call it {own}"] * (found != form)
+
+
 def overwriting(output: str, inputs: Mapping[str, str | Path | None]) -> list[str]:
     """A line for each input, by what it is called, that is the output, too."""
     given = {what: path for what, path in inputs.items() if path is not None and STANDARD not in (path, output)}

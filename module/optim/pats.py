@@ -15,6 +15,7 @@ The default is "signed" and "variance", the algorithm as printed with the text's
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -260,6 +261,14 @@ def _on_cpu_in_one_piece(lists: Lists) -> bool:
     return all(tensor.is_contiguous() for tensor in [*lists.params, *lists.state["sensitivity"]])
 
 
+def _plain_int(seed: Any) -> Any:
+    """An integer of NumPy or torch as Python's own, which a state dict can hold; anything else as it is."""
+    try:
+        return operator.index(seed)
+    except TypeError:
+        return seed
+
+
 class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
     """Sensitivity before and noise after the step of the base that follows in the method resolution order."""
 
@@ -280,14 +289,14 @@ class _Perturbed(SensitivityOptimizer, TwoAverageOptimizer):
     ) -> None:
         base = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         how = {"backend": backend, "capturable": capturable, "state_dtype": state_dtype}
-        own = {**asdict(PATSConfig(**pats)), "seed": seed, "perturb": True}
+        own = {**asdict(PATSConfig(**pats)), "seed": _plain_int(seed), "perturb": True}
         super().__init__(params, {**base, **own, **how, "master_weights": master_weights})
 
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
         PATSConfig.check(options)
         if not (isinstance(options["seed"], int) and 0 <= options["seed"] < 2**63):
-            raise ValueError(f"Invalid seed: {options['seed']!r}; it must be an integer from 0 to 2**63 - 1")
+            raise ValueError(f"Invalid seed: {options['seed']!r}; it must be an int from 0 to 2**63 - 1")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load as `ListOptimizer` does; warns of averages of another reading, as before November 2026.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -138,6 +139,22 @@ class _Recalling(TwoAverageOptimizer):
     def _check(self, options: Mapping[str, Any]) -> None:
         super()._check(options)
         RecAdamConfig.check(options)
+        if 0 < (middle := options["anneal_t0"]) < 1:  # as copied from a run's settings; as a number of updates, none
+            raise ValueError(
+                f"Invalid anneal_t0: {middle}; here it counts updates: RecAdamConfig(anneal_t0={middle})"
+                ".of_run(updates).anneal_t0 is this share of a run's"
+            )
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group, as in `torch.optim`; warns of one that may hold a new head and does not say `recall`."""
+        if isinstance(param_group, dict) and "recall" not in param_group and not param_group.get("perturb", True):
+            name = param_group.get("name", "a group")
+            warnings.warn(
+                f"{name!r} does not say `recall`: RecAdam holds all of it to where it begins, random numbers of a new "
+                "head too; with_recall(groups, is_pretrained) tells them apart",
+                stacklevel=5,  # who makes the optimizer
+            )
+        super().add_param_group(param_group)
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
         names = super()._state_names(group)

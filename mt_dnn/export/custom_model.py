@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import (
+    ModelOutput,
     MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutput,
@@ -63,9 +64,18 @@ class EncoderWithHead(PreTrainedModel):
         self.has_types = getattr(config.base_config, "type_vocab_size", 0) > 1
         self.post_init()
 
-    def outputs(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
-        """Numbers for each row, or for each token, of (rows, length) token ids."""
-        given: dict[str, Tensor] = {}
+    def outputs(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        options: dict[str, Any],
+    ) -> tuple[Tensor, Any]:
+        """Numbers for each row, or for each token, of (rows, length) token ids, and what the encoder gave.
+
+        `options` are the encoder's, such as `position_ids` and `output_hidden_states`.
+        """
+        given = dict(options)
         if self.has_types and token_type_ids is not None:
             given["token_type_ids"] = token_type_ids
         if self.sees_all:  # Longformer and its like: the first token sees the whole row
@@ -73,10 +83,17 @@ class EncoderWithHead(PreTrainedModel):
             given["global_attention_mask"][:, 0] = 1
         encoded = self.encoder(input_ids, attention_mask=attention_mask, **given)
         if not self.pools:
-            return self.classifier(encoded.last_hidden_state)
+            return self.classifier(encoded.last_hidden_state), encoded
         if self.pooler is None:
-            return self.classifier(encoded.pooler_output)
-        return self.classifier(torch.tanh(self.pooler(encoded.last_hidden_state[:, 0])))
+            return self.classifier(encoded.pooler_output), encoded
+        return self.classifier(torch.tanh(self.pooler(encoded.last_hidden_state[:, 0]))), encoded
+
+
+def _answer(kind: type[ModelOutput], encoded: Any, return_dict: bool | None, **found: Any) -> Any:
+    """What `forward` returns: a record of this kind, or with `return_dict` False a tuple, as all models do."""
+    states = {name: getattr(encoded, name, None) for name in ("hidden_states", "attentions")}
+    record = kind(**found, **states)
+    return record.to_tuple() if return_dict is False else record
 
 
 class EncoderForSequenceClassification(EncoderWithHead):
@@ -90,11 +107,13 @@ class EncoderForSequenceClassification(EncoderWithHead):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
-        **_: Any,
+        return_dict: bool | None = None,
+        **options: Any,
     ) -> SequenceClassifierOutput:
         """Logits of shape (rows, labels); `labels` (rows,) are classes, or numbers of a regression."""
-        logits = self.outputs(input_ids, attention_mask, token_type_ids)
-        return SequenceClassifierOutput(loss=None if labels is None else self._loss(logits, labels), logits=logits)
+        logits, encoded = self.outputs(input_ids, attention_mask, token_type_ids, options)
+        loss = None if labels is None else self._loss(logits, labels)
+        return _answer(SequenceClassifierOutput, encoded, return_dict, loss=loss, logits=logits)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.config.problem_type == "regression":
@@ -111,12 +130,13 @@ class EncoderForTokenClassification(EncoderWithHead):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
-        **_: Any,
+        return_dict: bool | None = None,
+        **options: Any,
     ) -> TokenClassifierOutput:
         """Logits of shape (rows, length, labels); `labels` (rows, length) are classes."""
-        logits = self.outputs(input_ids, attention_mask, token_type_ids)
+        logits, encoded = self.outputs(input_ids, attention_mask, token_type_ids, options)
         loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        return TokenClassifierOutput(loss=loss, logits=logits)
+        return _answer(TokenClassifierOutput, encoded, return_dict, loss=loss, logits=logits)
 
 
 class EncoderForQuestionAnswering(EncoderWithHead):
@@ -131,14 +151,17 @@ class EncoderForQuestionAnswering(EncoderWithHead):
         token_type_ids: Tensor | None = None,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
-        **_: Any,
+        return_dict: bool | None = None,
+        **options: Any,
     ) -> QuestionAnsweringModelOutput:
         """Logits of shape (rows, length), twice; positions (rows,) beyond the row count for nothing."""
-        start, end = (part.contiguous() for part in self.outputs(input_ids, attention_mask, token_type_ids).unbind(-1))
+        both, encoded = self.outputs(input_ids, attention_mask, token_type_ids, options)
+        start, end = (part.contiguous() for part in both.unbind(-1))
         loss = None
         if start_positions is not None and end_positions is not None:
             loss = (_position_loss(start, start_positions) + _position_loss(end, end_positions)) / 2
-        return QuestionAnsweringModelOutput(loss=loss, start_logits=start, end_logits=end)
+        found = {"loss": loss, "start_logits": start, "end_logits": end}
+        return _answer(QuestionAnsweringModelOutput, encoded, return_dict, **found)
 
 
 def _position_loss(logits: Tensor, positions: Tensor) -> Tensor:
@@ -158,10 +181,12 @@ class EncoderForMultipleChoice(EncoderWithHead):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
-        **_: Any,
+        return_dict: bool | None = None,
+        **options: Any,
     ) -> MultipleChoiceModelOutput:
         """Logits of shape (rows, options), from token ids of shape (rows, options, length); `labels` (rows,)."""
-        flat = (None if part is None else part.flatten(0, 1) for part in (attention_mask, token_type_ids))
-        scores = self.outputs(input_ids.flatten(0, 1), *flat).view(input_ids.shape[:2])
-        loss = None if labels is None else F.cross_entropy(scores, labels)
-        return MultipleChoiceModelOutput(loss=loss, logits=scores)
+        mask, types = (None if part is None else part.flatten(0, 1) for part in (attention_mask, token_type_ids))
+        scores, encoded = self.outputs(input_ids.flatten(0, 1), mask, types, options)
+        logits = scores.view(input_ids.shape[:2])
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        return _answer(MultipleChoiceModelOutput, encoded, return_dict, loss=loss, logits=logits)

@@ -80,3 +80,22 @@ def test_processes_that_cannot_meet(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(StoppedError, match="could not meet: .*"):
             with session(gpus=False):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK is not set, WORLD_SIZE is 2, LOCAL_RANK is not set"),
+        ({"WORLD_SIZE": "two", "RANK": "0", "LOCAL_RANK": "0"}, "WORLD_SIZE is two"),
+    ],
+)
+def test_a_part_of_what_torchrun_sets_is_told(
+    given: dict[str, str], found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a scheduler leaves it, or a shell of yesterday."""
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"{found}.*started with torchrun, .*unset WORLD_SIZE"), session(gpus=False):
+        pass

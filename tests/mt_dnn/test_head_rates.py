@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,27 @@ def test_a_task_of_its_own_factor(workshop: Workshop, tmp_path: Path, tasks: Pat
     config = load_config(workshop.flags(tmp_path / "run", *FLAGS, "--head_lr_factor", "2"), "")
     assert head_rates(config, [defined["cola"], defined["stsb"]]) == {"cola": 2.0, "stsb": 0.5}
     assert defined["stsb"].to_dict()["head_lr_factor"] == 0.5 and "head_lr_factor" not in defined["cola"].to_dict()
+
+
+def test_flags_that_change_nothing_are_noted(
+    workshop: Workshop, tmp_path: Path, tasks: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Values of tasks go before the flags, and a plain optimizer keeps no sensitivities."""
+    defined = yaml.safe_load(tasks.read_text())
+    defined["stsb"]["dropout_p"] = 0.2
+    tasks.write_text(yaml.safe_dump(defined))
+    asked = ["--head_lr_factor", "2", "--dropout_p", "0.3", "--sensitivity_per_updates", "7", "--dry_run"]
+    for number, (names, optim, idle) in enumerate(
+        [
+            ("stsb", "adamax", {"head_lr_factor", "dropout_p", "sensitivity_per_updates"}),
+            ("stsb,cola", "pats_adamax", set()),
+        ]
+    ):
+        flags = ["--train_datasets", names, "--optim", optim, "--task_def", str(tasks), *asked]
+        assert train.main(workshop.flags(tmp_path / str(number), *flags)) == 0
+        told = re.findall(r"note     --(\w+) \S+ has no effect: (.*)", capsys.readouterr().out)
+        assert {flag for flag, _ in told} == idle
+        assert all(("adamax keeps" if "sens" in flag else "each task has one") in reason for flag, reason in told)
 
 
 @pytest.mark.parametrize("factor", ["0", "-1", "inf", "nan"])

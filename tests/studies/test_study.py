@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_utils.errors import InputError
+from studies.recipes import as_arguments
 from studies.study import Run, Status, Study, changing
 from tests.studies.fake_study import results
 
@@ -51,6 +52,12 @@ def test_a_run_as_arguments_has_its_own_values_last(tmp_path: Path) -> None:
     assert study.flags(VARIED) == flags
     with pytest.raises(InputError, match="no settings of bert_base/rte pats"):
         study.flags(PLAIN)
+
+
+def test_lists_and_nothing_are_written_as_flags_take_them() -> None:
+    """As a recipe's file may have them, and `train.py --config` takes both."""
+    arguments = as_arguments({"baseline": None, "train_datasets": ["cola", "rte"]})
+    assert arguments == ["--baseline", "none", "--train_datasets", "cola,rte"]
 
 
 def test_settings_are_added_and_never_changed(tmp_path: Path) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data_utils.errors import BusyError, SignalledError
 from mt_dnn.record import run_folder
-from studies.study import Outcome, Run, Study
+from studies.study import Outcome, Run, Share, Study
 from studies.sweeps import workers
-from studies.sweeps.devices import available_cores
+from studies.sweeps.devices import Slot, available_cores
 from tests.studies.conftest import ALL_DONE, GRID, Sweeper, wait_for
 
 
@@ -46,6 +48,26 @@ def test_failed_runs_are_tried_again_only_when_asked(sweeper: Sweeper) -> None:
         "seed_2adamax": 1,
         "seed_2pats": 1,
     }
+
+
+def test_runs_that_are_tried_again_have_the_studys_threads(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are compared with runs that had as many."""
+    sweeper.behave(pats_1="crash")
+    assert sweeper() == 1
+    share = sweeper.study.share
+    assert share is not None
+    dataclasses.replace(sweeper.study, share=Share(share.threads + 1)).save()
+    taken: list[int] = []
+    of_pool = workers.Workers.__init__
+
+    def noting(self: workers.Workers, study: Study, slots: list[Slot], *rest: Any, **more: Any) -> None:
+        taken.extend(slot.threads for slot in slots)
+        of_pool(self, study, slots, *rest, **more)
+
+    monkeypatch.setattr(workers.Workers, "__init__", noting)
+    sweeper.behave()
+    assert sweeper(f"{GRID} --retry_failed") == 0
+    assert set(taken) == {share.threads + 1}
 
 
 def test_a_log_has_all_attempts(sweeper: Sweeper) -> None:
@@ -96,7 +118,7 @@ def test_a_run_under_way_elsewhere_is_waited_for(
 
     def ended_too(view: workers.View, outcome: Outcome) -> None:
         ended(view, outcome)
-        if outcome.run.seed == 2:  # the other process goes, and leaves its run as it is
+        if len(sweeper.calls()) == 3:  # the other process goes, and leaves its run as it is
             lock.close()
             sweeper.behave()
 

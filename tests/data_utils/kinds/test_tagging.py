@@ -193,6 +193,17 @@ def test_words_that_are_cut_off_are_outside_and_no_word_is_x() -> None:
     assert MT_DNN.kind.decide(features, outputs).values == [["B-a", "O", "O"]]
 
 
+def test_without_a_tag_for_outside_words_that_are_cut_off_are_wrong() -> None:
+    form = {"data_format": "Seqence", "task_type": "SeqenceLabeling"}
+    parts = TaskDef.from_dict("pos", {**form, "labels": ["N", "V", "D"]})
+    features = in_memory([U, 2, 1, 0, 0, U], definition=parts)
+    outputs = np.zeros((6, 3), dtype=np.float32)
+    outputs[1:3, 2] = 5.0
+    predicted = parts.kind.decide(features, outputs)
+    assert predicted.values == [["D", "D", "_", "_"]]
+    assert compute_metrics(parts, predicted, parts.kind.gold(features)) == {"ACC": 25.0}
+
+
 def test_the_majority_is_the_most_frequent_tag_of_words() -> None:
     guess = TAG.kind.majority(in_memory([U, 4, U, U, U], [U, 4, 0, U]), SPLIT)
     assert guess.values == [["I-b"] * 3, ["I-b"], ["I-b"] * 3]

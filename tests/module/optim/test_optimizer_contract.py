@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -51,8 +52,8 @@ BAD_OPTIONS: list[tuple[list[type[Optimizer]], dict[str, Any], str]] = [
     (RECADAM, {"anneal_t0": -1.0}, "Invalid anneal_t0 value: -1.0"),
     (RECADAM, {"anneal_fun": "constant"}, "Invalid anneal_fun value: 'constant'; must be one of sigmoid, linear"),
     (RECADAM, {"pretrain_cof": NAN}, "Invalid pretrain_cof value: nan"),
-    (PATS, {"seed": -1}, "Invalid seed: -1; it must be an integer"),
-    (PATS, {"seed": 1.5}, "Invalid seed: 1.5; it must be an integer"),
+    (PATS, {"seed": -1}, "Invalid seed: -1; it must be an int from"),
+    (PATS, {"seed": 1.5}, "Invalid seed: 1.5; it must be an int from"),
 ]
 TABLE = [(cls, options, message) for classes, options, message in BAD_OPTIONS for cls in classes]
 
@@ -70,6 +71,13 @@ def test_bad_options(cls: type[Optimizer], options: dict[str, Any], message: str
     assert len(optimizer.param_groups) == 1
     for raised in (as_argument, in_group, added):
         assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), torch.tensor(3)])
+def test_a_seed_of_another_library_is_kept_as_pythons_own(seed: Any) -> None:
+    """So that a saved state holds it like any option."""
+    (group,) = PATSAdamax(toy_params(), seed=seed).param_groups
+    assert type(group["seed"]) is int and group["seed"] == 3
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -28,6 +30,24 @@ def test_a_linear_share_is_whole_at_t0(t0: float, shares: list[float]) -> None:
 @pytest.mark.parametrize(("given", "in_the_run"), [(0.0, 0.0), (0.25, 100.0), (1.0, 1.0), (250.0, 250.0)])
 def test_a_t0_below_one_is_a_share_of_the_run(given: float, in_the_run: float) -> None:
     assert RecAdamConfig(anneal_t0=given).of_run(400).anneal_t0 == in_the_run
+
+
+def test_a_share_of_a_run_is_no_number_of_updates() -> None:
+    """Taken for one, the pull would be over before it began."""
+    with pytest.raises(ValueError, match=r"Invalid anneal_t0: 0\.1; here it counts updates: .*of_run\(updates\)"):
+        RecAdam(toy_params(), anneal_t0=0.1)
+
+
+def test_a_group_that_may_hold_a_new_head_is_warned_of() -> None:
+    groups = [{"name": "encoder layers", "perturb": True}, {"name": "other", "perturb": False}]
+    of = [{**group, "params": [param]} for group, param in zip(groups, toy_params(), strict=False)]
+    with pytest.warns(UserWarning, match="'other' does not say `recall`: .*with_recall") as caught:
+        RecAdamax([dict(group) for group in of])
+    assert len(caught) == 1 and caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RecAdamax([{**group, "recall": group["perturb"]} for group in of])
+        RecAdamax(toy_params())
 
 
 def test_once_the_task_has_it_all_a_step_is_its_bases_to_the_last_bit() -> None:

@@ -134,6 +134,19 @@ def test_the_code_that_goes_along_has_the_loss_of_the_familys_class(
     assert custom.classifier.weight.grad.abs().sum() > 0
 
 
+def test_the_code_that_goes_along_hears_what_models_are_asked_for(tmp_path: Path) -> None:
+    model = tiny(tmp_path / "source", "modernbert")
+    write_classifier(model, TASKS["mood"], tmp_path / "out")
+    auto = transformers.AutoModelForSequenceClassification
+    loaded, rows = auto.from_pretrained(tmp_path / "out", trust_remote_code=True).eval(), batch(model)
+    plain = loaded(**rows)
+    assert plain.hidden_states is None and len(loaded(**rows, output_hidden_states=True).hidden_states) == 3
+    (logits,) = loaded(**rows, return_dict=False)
+    assert torch.equal(logits, plain.logits)
+    places = torch.arange(9).flip(0).expand(4, 9)
+    assert not torch.equal(loaded(**rows, position_ids=places).logits, plain.logits)
+
+
 def test_code_is_not_run_unasked_nor_another_head_made_up(tmp_path: Path) -> None:
     """`transformers` has a class for DistilBERT, which must not take the place of ours."""
     write_classifier(tiny(tmp_path / "source", "distilbert"), TASKS["mood"], tmp_path / "out")
