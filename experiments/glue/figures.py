@@ -1,6 +1,0 @@
-"""Moved to studies.figures."""
-
-from experiments.glue.moved import moved
-
-if __name__ == "__main__":
-    moved(__file__)
