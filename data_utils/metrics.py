@@ -14,6 +14,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+ROUNDINGS = 8
+"""Steps of a number's own precision that predictions for one and the same row lie apart at most, by batch size."""
+
 Score = Callable[[np.ndarray, np.ndarray], float]
 """Predictions and labels, (rows,) each."""
 
@@ -81,8 +84,8 @@ def matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Pearson correlation; 0 where one side is constant."""
-    if _constant(predictions) or _constant(labels):
+    """Pearson correlation; 0 where one side is constant, predictions up to rounding: that depends on batch sizes."""
+    if _rounding_alone(predictions) or _constant(labels):
         return 0.0
     x, y = predictions.astype(np.float64), labels.astype(np.float64)
     # Shifted and scaled first: values that differ in their last digits only would underflow when squared.
@@ -91,8 +94,8 @@ def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Spearman's rank correlation; 0 where one side is constant."""
-    if _constant(predictions) or _constant(labels):
+    """Spearman's rank correlation; 0 where one side is constant, as for `pearson`."""
+    if _rounding_alone(predictions) or _constant(labels):
         return 0.0
     from scipy.stats import rankdata
 
@@ -101,6 +104,13 @@ def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 def _constant(values: np.ndarray) -> bool:
     return bool(np.all(values == values[0]))
+
+
+def _rounding_alone(values: np.ndarray) -> bool:
+    """Whether nothing but the rounding of their arithmetic tells values apart."""
+    if not np.issubdtype(values.dtype, np.floating):
+        return _constant(values)
+    return bool(np.ptp(values) <= ROUNDINGS * np.finfo(values.dtype).eps * np.abs(values).max())
 
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> float:

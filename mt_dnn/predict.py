@@ -28,6 +28,7 @@ from mt_dnn.evaluate import Evaluator
 from mt_dnn.model import HEADS_FILE, MTDNN, TASKS_FILE, build_model, exported_tasks
 from mt_dnn.precision import Precision, pick_device, precision_remarks
 from mt_dnn.record.finished import longest_row, remark_on
+from mt_dnn.record.results import ALIKE
 from mt_dnn.sections import LoopConfig
 from mt_dnn.texts import read_text_rows
 
@@ -192,4 +193,5 @@ def scores_in_words(features: FeatureSet, predicted: Predictions) -> str:
         return f"{features.task.name} {features.split}: not scored, as {kind} has no metric {listed(lacking)}"
     found = compute_metrics(features.task, predicted, features.task.kind.gold(features))
     values: Sequence[str] = [f"{metric} {value:.2f}" for metric, value in found.items()]
-    return f"{features.task.name} {features.split}: {', '.join(values)}"
+    alike = ALIKE * features.task.kind.is_constant(predicted.values, features.task.kind.gold(features))
+    return f"{features.task.name} {features.split}: {', '.join(values)}{alike}"

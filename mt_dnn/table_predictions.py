@@ -19,6 +19,7 @@ from data_utils.tables.examples import Counts, Example, examples
 from data_utils.tables.reading import Table, open_table
 from data_utils.task_def import TaskDef
 from mt_dnn.bulk import WINDOW_ROWS, TextRunner
+from mt_dnn.record.results import ALIKE
 from mt_dnn.table_output import TableJob, open_sink
 
 
@@ -45,9 +46,11 @@ class Scores:
             raise InputError("--label: no row has a label, so there is no score")
         shares = np.concatenate(self._shares) if self._shares else None
         gold = np.array(self._gold, dtype=self._task.kind.label.dtype)
-        found = compute_metrics(self._task, Predictions(np.concatenate(self._values), shares), gold)
+        predicted = np.concatenate(self._values)
+        found = compute_metrics(self._task, Predictions(predicted, shares), gold)
         values = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
-        return f"{self._task.name}: {values} ({len(gold):,} rows with a label)"
+        alike = ALIKE * self._task.kind.is_constant(predicted, gold)
+        return f"{self._task.name}: {values} ({len(gold):,} rows with a label){alike}"
 
 
 @dataclass

@@ -70,8 +70,8 @@ class RecAdamConfig(Hyperparameters):
     )
 
     def of_run(self, updates: int) -> RecAdamConfig:
-        """For a run of so many updates: an `anneal_t0` below 1 is a share of them, as a warm-up is."""
-        return replace(self, anneal_t0=self.anneal_t0 * updates) if self.anneal_t0 < 1 else self
+        """For a run of so many updates: an `anneal_t0` below 1 is a share of them, as a warm-up is; one at least."""
+        return replace(self, anneal_t0=max(1.0, self.anneal_t0 * updates)) if 0 < self.anneal_t0 < 1 else self
 
     def remarks(self, updates: int, lr: float) -> Iterator[str]:
         """Where the task comes too late, and where the pull is so strong that its strength says nothing."""

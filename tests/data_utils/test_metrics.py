@@ -78,8 +78,18 @@ def test_constant_values_correlate_with_nothing_and_warn_nobody(values: list[flo
             regression("Pearson", "Spearman"), Predictions(np.array(values)), np.array([1.0, 2.0, 3.0, 0.0])
         )
     assert all(np.isfinite(value) for value in scores.values())
-    if len(set(values)) == 1:
-        assert scores == {"Pearson": 0.0, "Spearman": 0.0}
+    assert scores == {"Pearson": 0.0, "Spearman": 0.0}, "what rounding alone tells apart is the same"
+
+
+def test_numbers_that_differ_by_rounding_alone_correlate_with_nothing() -> None:
+    """A network that always says 79.16 said these, and others for the same rows in batches of another size."""
+    said = np.array([79.156815, 79.156837, 79.15683, 79.156822], dtype=np.float32)
+    labels = np.array([100.0, 520.0, 340.0, 210.0], dtype=np.float32)
+    assert len(set(said)) == 4
+    nothing = compute_metrics(regression("Pearson", "Spearman"), Predictions(said), labels)
+    assert nothing == {"Pearson": 0.0, "Spearman": 0.0}
+    apart = compute_metrics(regression("Pearson", "Spearman"), Predictions(said + labels / 1e5), labels)
+    assert apart["Pearson"] > 95
 
 
 def test_one_predicted_class_scores_zero_and_warns_nobody() -> None:

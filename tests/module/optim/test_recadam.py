@@ -30,6 +30,7 @@ def test_a_linear_share_is_whole_at_t0(t0: float, shares: list[float]) -> None:
 @pytest.mark.parametrize(("given", "in_the_run"), [(0.0, 0.0), (0.25, 100.0), (1.0, 1.0), (250.0, 250.0)])
 def test_a_t0_below_one_is_a_share_of_the_run(given: float, in_the_run: float) -> None:
     assert RecAdamConfig(anneal_t0=given).of_run(400).anneal_t0 == in_the_run
+    RecAdam(toy_params(), anneal_t0=RecAdamConfig(anneal_t0=given).of_run(3).anneal_t0)  # however short a run is
 
 
 def test_a_share_of_a_run_is_no_number_of_updates() -> None:
