@@ -47,6 +47,7 @@ def describe(
     rows = loop.batch_size * loop.grad_accumulation_step
     spread = f" x {processes} processes, {'sharded (FSDP)' if loop.fsdp else 'whole (DDP)'}" if processes > 1 else ""
     tasks = [item.task for item in data.values()]
+    splits = [split for item in data.values() for split in item.splits]
     setting = Setting(tasks, drops_out(encoder), drops_out(model), loop.bf16)
     lines = [
         f"method   {method.optimizer_name}{beside}, learning rate {method.learning_rate:g}, "
@@ -69,7 +70,8 @@ def describe(
         *_test_lines(data),
         *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
         *_cap_lines(config, sampler),
-        *[f"data     {line}" for item in data.values() for split in item.splits if (line := unused_keys(split))],
+        *[f"data     {line}" for split in splits if (line := unused_keys(split))],
+        *[f"note     {item.stem}: {line}" for item in splits for line in item.task.kind.remarks(item)],
         "",
         *columns(_task_rows(config, data, sampler)),
         "",

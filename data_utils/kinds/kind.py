@@ -237,6 +237,10 @@ class Kind(ABC):
         """The rows of `strata` with all that belong to them."""
         return rows
 
+    def remarks(self, features: FeatureSet) -> list[str]:
+        """What looks wrong in a split's labels, though they are allowed: lines for a run's plan."""
+        return []
+
     # -- evaluation ----------------------------------------------------------------------------------------------------
 
     def uids(self, features: FeatureSet) -> Sequence[str]:

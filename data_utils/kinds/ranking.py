@@ -137,6 +137,15 @@ class Ranking(Kind):
         groups = (np.flatnonzero(features.labels == place) for place in range(int(features.labels.max()) + 1))
         return [rows for rows in groups if len(rows)]
 
+    def remarks(self, features: FeatureSet) -> list[str]:
+        """Rows without a best option, as queries that nothing was found for: any choice is right there."""
+        alike = sum(len(row) > 1 and min(row) == max(row) for row in self.gold(features))
+        told = (
+            f"of {alike:,} of {len(features):,} rows all options have one label: any choice counts as right there, and "
+            "the first option is trained; leave such rows out"
+        )
+        return [told] * (alike > 0)
+
     def decide(self, features: FeatureSet, outputs: np.ndarray) -> Predictions:
         """The place of the option with the highest score, and the options' probabilities."""
         table = places(features.sizes)

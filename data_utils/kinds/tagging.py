@@ -16,7 +16,7 @@ from data_utils.errors import InputError
 from data_utils.kinds.classification import class_of
 from data_utils.kinds.kind import TOKEN, UNSCORED, Column, Counted, Feature, Kind, Layout, Metric, Predictions
 from data_utils.metrics import entity_counts, entity_f1, of_entities
-from data_utils.strict import shown
+from data_utils.strict import listed, shown
 
 if TYPE_CHECKING:
     from data_utils.canonical import Row
@@ -28,6 +28,8 @@ PIECE, FIRST, LAST = "X", "CLS", "SEP"
 """MT-DNN's labels of what is no word: further pieces of a word, the token before all words, and the one after them."""
 
 OUTSIDE = "O"
+OTHER_SCHEMES = ("S-", "E-", "L-", "U-")
+"""How tags begin in BIOES and BILOU beside B- and I-."""
 NO_TAG = "_"
 """What stands for a word that was cut off, where the tags have no `OUTSIDE`: no word's right tag."""
 
@@ -37,6 +39,12 @@ def _right_words(predicted: Predictions, gold: Sequence[Sequence[str]]) -> np.nd
     rows = zip(predicted.values, gold, strict=True)
     hits = [[a == b for a, b in zip(ours, right, strict=True)] for ours, right in rows]
     return np.array([[sum(row), len(row)] for row in hits], dtype=np.float64)
+
+
+def _begin_with_i(tags: Sequence[str]) -> int:
+    """How many of a row's I- tags continue no entity of their kind."""
+    before = ["O", *tags[:-1]]
+    return sum(tag.startswith("I-") and last[1:] != tag[1:] for last, tag in zip(before, tags, strict=True))
 
 
 def _share(sums: np.ndarray) -> float:
@@ -121,6 +129,18 @@ class Tagging(Kind):
         count[UNSCORED] = len(features.labels) + 1  # never the rarest, but where there is no word
         rarest = np.array([min(tags.tolist(), key=lambda tag: (count[tag], tag)) for tags in by_row])
         return [np.flatnonzero(rarest == tag) for tag in np.unique(rarest)]
+
+    def remarks(self, features: FeatureSet) -> list[str]:
+        """Tags of another scheme than BIO, whose entities `SeqEval` does not see."""
+        task = features.task
+        if "SeqEval" not in task.metric_meta:
+            return []
+        other = [tag for tag in tags_of(task) if tag.startswith(OTHER_SCHEMES)]
+        if other:
+            return [f"SeqEval knows B- and I- alone, so {listed(other)} count as outside; write the tags as BIO"]
+        begun = sum(_begin_with_i(row) for row in self.gold(features))
+        told = f"{begun:,} entities begin with I-, as in IOB1, and SeqEval does not see them; begin each with B-"
+        return [told] * (begun > 0)
 
     def decide(self, features: FeatureSet, outputs: np.ndarray) -> Predictions:
         """The likeliest tag of each word. One that was cut off has no output: it is `OUTSIDE`, else it has `NO_TAG`."""

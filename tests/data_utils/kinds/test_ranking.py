@@ -81,6 +81,12 @@ def test_any_of_the_most_relevant_options_is_right() -> None:
     assert RANK.kind.metrics["ACC"](Predictions([1, 0, 2]), [[1, 1], [2, 3], [0, 0, 5]]) == pytest.approx(2 / 3)
 
 
+def test_rows_without_a_best_option_are_told_of() -> None:
+    (told,) = RANK.kind.remarks(features_of((0.0, 0.0), (0.0, 1.0), (2.0, 2.0, 2.0), (0.0,)))
+    assert told.startswith("of 2 of 4 rows all options have one label: any choice counts as right")
+    assert RANK.kind.remarks(features_of((0.0, 1.0), (0.0,))) == []
+
+
 def test_the_place_that_is_most_often_right_is_the_majority() -> None:
     train = features_of((0, 0, 1), (0, 0, 2), (1, 0))
     guess = RANK.kind.majority(train, MIXED)

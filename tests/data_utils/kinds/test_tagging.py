@@ -204,6 +204,23 @@ def test_without_a_tag_for_outside_words_that_are_cut_off_are_wrong() -> None:
     assert compute_metrics(parts, predicted, parts.kind.gold(features)) == {"ACC": 25.0}
 
 
+@pytest.mark.parametrize(
+    ("labels", "tags", "told"),
+    [
+        (["O", "B-a", "I-a"], [1, 2, 0, 1], []),
+        (["O", "B-a", "I-a"], [2, 2, 0, 2], ["2 entities begin with I-, as in IOB1"]),
+        (["O", "B-a", "I-b"], [1, 2, 0, 0], ["1 entities begin with I-"]),
+        (["O", "B-a", "E-a", "S-a"], [1, 2, 0, 3], ["SeqEval knows B- and I- alone, so E-a, S-a count as outside"]),
+    ],
+    ids=["BIO", "IOB1", "another kind", "BIOES"],
+)
+def test_tags_of_another_scheme_are_told_of(labels: list[str], tags: list[int], told: list[str]) -> None:
+    form = {"data_format": "Seqence", "task_type": "SeqenceLabeling", "labels": labels}
+    features = in_memory([U, *tags, U], definition=TaskDef.from_dict("t", form))
+    found = features.task.kind.remarks(features)
+    assert len(found) == len(told) and all(line.startswith(words) for line, words in zip(found, told, strict=True))
+
+
 def test_the_majority_is_the_most_frequent_tag_of_words() -> None:
     guess = TAG.kind.majority(in_memory([U, 4, U, U, U], [U, 4, 0, U]), SPLIT)
     assert guess.values == [["I-b"] * 3, ["I-b"], ["I-b"] * 3]
