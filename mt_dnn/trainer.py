@@ -351,6 +351,11 @@ class Trainer:
             "processes": self.ranks.size,
             "device": device_name(self.state.precision.device),
             "versions": versions(),
+            "features": {
+                split.stem: split.sha256
+                for item in self.state.data.values()
+                for split in (*item.train_files, *item.dev.values())
+            },
         }
         self.report.end()
         majority = {task.name: majority_score(self.state.data[task.name]) for task in self.state.tested}

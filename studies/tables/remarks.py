@@ -54,6 +54,7 @@ def remarks(study: Study, table: StudyTable, paper: PaperScores) -> tuple[str, .
     ]
     if study.changes:
         found.append(study.changes + " So the paper's scores are of other settings." * bool(table.paper))
+    found += _other_rows(study, table)
     for flag, by_method in _apart(study, table).items():
         where = "; ".join(f"{method} on {', '.join(tasks)}" for method, tasks in by_method.items())
         if flag == RATE:
@@ -64,6 +65,24 @@ def remarks(study: Study, table: StudyTable, paper: PaperScores) -> tuple[str, .
         else:
             found.append(f"{flag} is not the baseline's for {where}: differences there are not of the method alone.")
     return tuple(found)
+
+
+def _other_rows(study: Study, table: StudyTable) -> list[str]:
+    """That runs of an encoder had different files of features, as where these were made anew in between."""
+    runs_by_sum: dict[str, dict[str, list[str]]] = {}
+    for outcome in study.outcomes():
+        features = outcome.results.get("features")  # none in runs of before 28 November 2026
+        if outcome.run.encoder == table.group.encoder and isinstance(features, Mapping):
+            for stem, sha256 in features.items():
+                run = f"{outcome.run.recipe} {outcome.run.label} seed {outcome.run.seed}"
+                runs_by_sum.setdefault(stem, {}).setdefault(str(sha256), []).append(run)
+    return [
+        f"Runs had different rows in {stem}, so their scores cannot be compared: "
+        + "; ".join(f"{runs[0]}{f' and {len(runs) - 1} more' * (len(runs) > 1)}" for runs in by_sum.values())
+        + ". Run all of them on the same features, in a study of its own."
+        for stem, by_sum in sorted(runs_by_sum.items())
+        if len(by_sum) > 1
+    ]
 
 
 def _apart(study: Study, table: StudyTable) -> Mapping[str, dict[str, list[str]]]:

@@ -57,6 +57,20 @@ def test_other_settings_than_the_baselines_are_named_but_for_a_methods_own(tmp_p
     )
 
 
+def test_runs_of_different_rows_are_named(tmp_path: Path) -> None:
+    """As where features are made anew, with another split, before a further method is added."""
+    outcomes = [o for method in ("adamax", "pats") for o in seeds_done("bert_base/rte", method, [70.0, 71.0])]
+    for number, outcome in enumerate(outcomes):
+        made = {"rte_train": "a" if number < 3 else "b", "rte_dev": "c"}
+        outcome.results["features"] = made  # type: ignore[index]
+    study = write_outcomes(tmp_path, outcomes)
+    (table,) = study_tables(study, ["last"], None, None, "permutation")
+    assert table.remarks == (
+        "Runs had different rows in rte_train, so their scores cannot be compared: bert_base/rte adamax seed 1 and 2 "
+        "more; bert_base/rte pats seed 2. Run all of them on the same features, in a study of its own.",
+    )
+
+
 def test_runs_that_are_done_have_a_table_whatever_became_of_their_recipes(tmp_path: Path) -> None:
     (tmp_path / "suite/recipes").mkdir(parents=True)
     (tmp_path / "suite/recipes/bert_base.yml").write_text("nonsense\n")
