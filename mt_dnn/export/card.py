@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from data_utils.kinds.kind import SEQUENCE
+from data_utils.kinds.span import LONGEST_ANSWER
 from data_utils.strict import listed
 from data_utils.task_def import DataFormat, TaskDef
 from mt_dnn.config import FLAGS
@@ -84,6 +85,8 @@ class Card:
                 "`trust_remote_code=True` runs `custom_model.py` of this folder: `transformers` has no class for this "
                 "encoder that computes the head it was trained with.\n"
             )
+        if self.task and self.task.type_name == "Span":
+            lines.append(_of_answers(self.task))
         if self.task:
             cuts = "; `truncation` cuts longer ones" if "truncation=" in lines[0] else ""
             lines.append(f"Rows were cut to {self.max_length} tokens{cuts}.\n")
@@ -135,6 +138,17 @@ class Card:
         return [*lines, ""]
 
 
+def _of_answers(task: TaskDef) -> str:
+    """How an answer comes from the logits where the scores of this card were measured."""
+    told = (
+        "In training and for the scores below a long passage is read in overlapping windows; the answer is the span of "
+        f"at most {LONGEST_ANSWER} tokens with the largest sum of start and end logits in any of them"
+    )
+    if task.unanswerable:
+        told += f", and none unless that sum is more than {task.null_threshold:g} above the lowest of the first tokens'"
+    return f"{told}.\n"
+
+
 def _measured(task: Mapping[str, Any], results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """A task's scores by split, of the evaluation whose model was kept: not the task's own best one."""
     step = results.get("best_model", {}).get("step")
@@ -180,7 +194,8 @@ from transformers import pipeline
 tag = pipeline("token-classification", "{name}", aggregation_strategy="first"{trust})
 print(tag("A text."))
 ```
-A word's first piece says its tag.
+A word's first piece says its tag. Words were what stands between spaces. The pipeline splits them at punctuation, so it
+tags the parts of `well-known` one by one; `tokenizer(text.split(), is_split_into_words=True)` keeps words whole.
 """,
     "Span": """```python
 from transformers import AutoModelForQuestionAnswering as Model, AutoTokenizer

@@ -20,8 +20,11 @@ import predict
 import train
 from data_utils.atomic import write_folder
 from data_utils.tables.examples import one_line
+from data_utils.task_def import TaskDef
+from mt_dnn.export.card import Card
 from mt_dnn.export.check import tells_breaks
 from mt_dnn.predict import TrainedModel
+from mt_dnn.record.finished import Run
 from tests.conftest import Workshop
 from tests.tiny_models import FAMILIES, write_tiny_roberta
 
@@ -187,6 +190,22 @@ def test_the_lines_of_the_card_run(name: str, runs: Path, tmp_path: Path, monkey
     assert len(code.splitlines()) <= 4
     monkeypatch.chdir(tmp_path)
     run_lines(code)
+
+
+def test_the_card_says_how_words_and_answers_are_read() -> None:
+    """Else a pipeline finds others than those that the card's scores are of."""
+    told = {}
+    for name, form in {
+        "tags": {"data_format": "Seqence", "task_type": "SeqenceLabeling", "labels": ["O", "B-a"]},
+        "answers": {"data_format": "MRC", "task_type": "Span"},
+        "orNone": {"data_format": "MRC", "task_type": "Span", "unanswerable": True, "null_threshold": -1.5},
+    }.items():
+        task = TaskDef.from_dict(name, form)
+        told[name] = Card("m", task, (name,), Run(), custom=False, max_length=64).text()
+    assert "`tokenizer(text.split(), is_split_into_words=True)` keeps words whole" in told["tags"]
+    for name in ("answers", "orNone"):
+        assert "overlapping windows; the answer is the span of at most 30 tokens" in told[name]
+    assert ("more than -1.5 above" in told["orNone"], "above" in told["answers"]) == (True, False)
 
 
 def run_lines(code: str) -> None:
