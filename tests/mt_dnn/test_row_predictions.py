@@ -54,12 +54,12 @@ def test_rows_that_were_cut_when_they_were_made(
     flags = ["--checkpoint", str(run), "--task", task, "--split", "dev"]
     cut = f"{made} of 9 rows were cut to 7 tokens when the features were made{more}"
     assert predict.main([*flags, "--data_dir", str(short)]) == 0
-    assert [line for line in capsys.readouterr().err.splitlines() if " rows " in line] == [cut]
+    assert [line for line in capsys.readouterr().err.splitlines() if " of 9 rows " in line] == [cut]
     assert predict.main([*flags, "--data_dir", str(kinds.data_dir), "--max_seq_len", "8"]) == 0
     told = capsys.readouterr().err.splitlines()
-    assert [line for line in told if " rows " in line] == [f"{now} of 9 rows are shortened to 8 tokens"]
+    assert [line for line in told if " of 9 rows " in line] == [f"{now} of 9 rows are shortened to 8 tokens"]
     assert predict.main([*flags, "--data_dir", str(kinds.data_dir)]) == 0
-    assert " rows " not in capsys.readouterr().err
+    assert " of 9 rows " not in capsys.readouterr().err
 
 
 def test_words_have_a_tag_as_the_note_says(
