@@ -30,8 +30,8 @@ PIECE, FIRST, LAST = "X", "CLS", "SEP"
 OUTSIDE = "O"
 OTHER_SCHEMES = ("S-", "E-", "L-", "U-")
 """How tags begin in BIOES and BILOU beside B- and I-."""
-NO_TAG = "_"
-"""What stands for a word that was cut off, where the tags have no `OUTSIDE`: no word's right tag."""
+NO_TAG = "<cut>"
+"""What stands for a word that was cut off, where the tags have no `OUTSIDE`; never a word's right tag."""
 
 
 def _right_words(predicted: Predictions, gold: Sequence[Sequence[str]]) -> np.ndarray:
@@ -139,7 +139,7 @@ class Tagging(Kind):
         if other:
             return [f"SeqEval knows B- and I- alone, so {listed(other)} count as outside; write the tags as BIO"]
         begun = sum(_begin_with_i(row) for row in self.gold(features))
-        told = f"{begun:,} entities begin with I-, as in IOB1, and SeqEval does not see them; begin each with B-"
+        told = f"entities that begin with I-, as in IOB1: {begun:,}; SeqEval does not see them, so begin each with B-"
         return [told] * (begun > 0)
 
     def decide(self, features: FeatureSet, outputs: np.ndarray) -> Predictions:

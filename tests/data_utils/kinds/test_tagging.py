@@ -200,7 +200,7 @@ def test_without_a_tag_for_outside_words_that_are_cut_off_are_wrong() -> None:
     outputs = np.zeros((6, 3), dtype=np.float32)
     outputs[1:3, 2] = 5.0
     predicted = parts.kind.decide(features, outputs)
-    assert predicted.values == [["D", "D", "_", "_"]]
+    assert predicted.values == [["D", "D", "<cut>", "<cut>"]]
     assert compute_metrics(parts, predicted, parts.kind.gold(features)) == {"ACC": 25.0}
 
 
@@ -208,8 +208,8 @@ def test_without_a_tag_for_outside_words_that_are_cut_off_are_wrong() -> None:
     ("labels", "tags", "told"),
     [
         (["O", "B-a", "I-a"], [1, 2, 0, 1], []),
-        (["O", "B-a", "I-a"], [2, 2, 0, 2], ["2 entities begin with I-, as in IOB1"]),
-        (["O", "B-a", "I-b"], [1, 2, 0, 0], ["1 entities begin with I-"]),
+        (["O", "B-a", "I-a"], [2, 2, 0, 2], ["entities that begin with I-, as in IOB1: 2;"]),
+        (["O", "B-a", "I-b"], [1, 2, 0, 0], ["entities that begin with I-, as in IOB1: 1;"]),
         (["O", "B-a", "E-a", "S-a"], [1, 2, 0, 3], ["SeqEval knows B- and I- alone, so E-a, S-a count as outside"]),
     ],
     ids=["BIO", "IOB1", "another kind", "BIOES"],
