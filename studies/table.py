@@ -59,7 +59,7 @@ def study_tables(
     if tasks and (missing := [task for task in tasks if not any(task in table.tasks for table in tables)]):
         known = {task for table in compare(outcomes, which=which[0]) for task in table.tasks}
         raise InputError(f"--tasks {','.join(missing)}: not in this study, which has {', '.join(sorted(known))}")
-    return [replace(table, remarks=remarks(study, table, paper)) for table in tables]
+    return [replace(table, remarks=remarks(study, table, paper, outcomes)) for table in tables]
 
 
 def write_tables(tables: Sequence[StudyTable], name: str, folder: Path) -> list[Path]:

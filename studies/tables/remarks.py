@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from data_utils.errors import InputError
 from studies.methods import OWN_FLAGS
 from studies.recipes import METHOD_FLAGS, MTL, RATE, Recipes
-from studies.study import STUDY_FILE, Study
+from studies.study import STUDY_FILE, Outcome, Study
 from studies.tables.comparison import PaperScores, StudyTable
 
 
@@ -45,8 +45,8 @@ def _checkpoint_of(encoder: str, study: Study) -> str:
         return ""
 
 
-def remarks(study: Study, table: StudyTable, paper: PaperScores) -> tuple[str, ...]:
-    """Notes for a table, a paragraph each; `paper`: all of its scores."""
+def remarks(study: Study, table: StudyTable, paper: PaperScores, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """Notes for a table, a paragraph each; `paper`: all of its scores, `outcomes`: of all the study's runs."""
     found = [
         f"No scores of the paper beside these: {encoder} is {ours} here and {own} there."
         for encoder, ours, own in sorted(_other_checkpoints(study))
@@ -54,7 +54,7 @@ def remarks(study: Study, table: StudyTable, paper: PaperScores) -> tuple[str, .
     ]
     if study.changes:
         found.append(study.changes + " So the paper's scores are of other settings." * bool(table.paper))
-    found += _other_rows(study, table)
+    found += _other_rows(outcomes, table)
     for flag, by_method in _apart(study, table).items():
         where = "; ".join(f"{method} on {', '.join(tasks)}" for method, tasks in by_method.items())
         if flag == RATE:
@@ -67,10 +67,10 @@ def remarks(study: Study, table: StudyTable, paper: PaperScores) -> tuple[str, .
     return tuple(found)
 
 
-def _other_rows(study: Study, table: StudyTable) -> list[str]:
+def _other_rows(outcomes: Sequence[Outcome], table: StudyTable) -> list[str]:
     """That runs of an encoder had different files of features, as where these were made anew in between."""
     runs_by_sum: dict[str, dict[str, list[str]]] = {}
-    for outcome in study.outcomes():
+    for outcome in outcomes:
         features = outcome.results.get("features")  # none in runs of before 28 November 2026
         if outcome.run.encoder == table.group.encoder and isinstance(features, Mapping):
             for stem, sha256 in features.items():
