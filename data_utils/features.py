@@ -27,14 +27,17 @@ class SoftLabels(NamedTuple):
 
     Attributes:
         logits: (sequences, width) or (tokens, width) float32, as the kind's `level` says: the outputs of the teacher's
-            head before the softmax, zeros for tokens that are not learned from.
+            head before the softmax, of a regression in the units that the task trains on; zeros for tokens that are not
+            learned from.
         source: the file that they come from.
         sha256: of that file, in hexadecimal.
+        others: its lines that are of other rows.
     """
 
     logits: np.ndarray
     source: str
     sha256: str
+    others: int = 0
 
 
 @dataclass(frozen=True, eq=False)

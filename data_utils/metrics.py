@@ -43,6 +43,16 @@ def f1_of(sums: np.ndarray) -> float:
     return float(2 * right / (found + there)) if found + there else 0.0
 
 
+def r2(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Coefficient of determination: 1 less the squared error's share of the labels' variance; 0 where that is 0.
+
+    Below 0 for what is further from the labels than their mean is.
+    """
+    wanted = labels.astype(np.float64)
+    variance = np.square(wanted - wanted.mean()).sum()
+    return float(1 - np.square(predictions - wanted).sum() / variance) if variance else 0.0
+
+
 def f1_macro(predictions: np.ndarray, labels: np.ndarray) -> float:
     """F1 of each class, and of these the mean."""
     from sklearn.metrics import f1_score

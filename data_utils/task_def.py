@@ -26,7 +26,15 @@ from data_utils.task_names import LOSSES, METRICS, SPELLINGS, DataFormat, TaskTy
 KEPT_ONLY = ("kd_loss", "enable_san", "actf", "encoder_type")
 """MT-DNN's keys that leave plain training as it is; `kd_loss` counts where there is a teacher, the others never."""
 
-OWN_KEYS = {"loss_weight": 1.0, "head_lr_factor": None, "null_threshold": 0.0, "train_files": (), "unanswerable": False}
+OWN_KEYS = {
+    "loss_weight": 1.0,
+    "head_lr_factor": None,
+    "label_mean": 0.0,
+    "label_std": 1.0,
+    "null_threshold": 0.0,
+    "train_files": (),
+    "unanswerable": False,
+}
 """Keys that MT-DNN does not have, and what they are where they are left out."""
 
 MAX_CLASSES = 1_000_000
@@ -80,6 +88,8 @@ class TaskDef:
         enable_san: whether MT-DNN may use its SAN answer module. Read and kept; a linear head is used here.
         actf: MT-DNN's activation of a task of its own. Read and kept.
         encoder_type: MT-DNN's kind of encoder. Read and kept; here `--init_checkpoint` says it.
+        label_mean: of a Regression task, what is taken from a label before it is trained on; predictions have it again.
+        label_std: likewise, what the rest is divided by: a new head learns numbers around 0, of about 1, the fastest.
         unanswerable: of a Span task, whether some questions have no answer, as in SQuAD 2.0.
         null_threshold: likewise, by how much an answer must score above none. Trained models have one tuned on dev.
         split_names: the splits that have files of their own.
@@ -98,6 +108,8 @@ class TaskDef:
     kd_loss: str | None = None
     adv_loss: str | None = None
     dropout_p: float | None = None
+    label_mean: float = 0.0
+    label_std: float = 1.0
     enable_san: bool = False
     actf: str | None = None
     encoder_type: str | None = None
@@ -134,6 +146,7 @@ class TaskDef:
             bad.append("null_threshold would have no effect: it needs unanswerable: true")
         if not math.isfinite(self.null_threshold):
             bad.append(f"null_threshold must be finite, got {self.null_threshold}")
+        bad += self._scale_problems()
         if not 1 <= self.n_class <= MAX_CLASSES:
             bad.append(f"n_class must be in 1 to {MAX_CLASSES:,}, got {shown(self.n_class)}")
         if "F1" in self.metric_meta and self.n_class > 2:
@@ -145,6 +158,14 @@ class TaskDef:
         if self.head_lr_factor is not None and not 0 < self.head_lr_factor < math.inf:
             bad.append(f"head_lr_factor must be > 0 and finite, got {self.head_lr_factor}")
         return bad + self._file_problems()
+
+    def _scale_problems(self) -> list[str]:
+        mean, std = self.label_mean, self.label_std
+        bad = [f"label_mean must be finite, got {mean}"] * (not math.isfinite(mean))
+        bad += [f"label_std must be > 0 and finite, got {std}"] * (not 0 < std < math.inf)
+        if self.is_scaled and self.type_name != TaskType.Regression.value:
+            bad.append(f"label_mean and label_std would have no effect: labels of {self.type_name} are no numbers")
+        return bad
 
     def _file_problems(self) -> list[str]:
         bad = []
@@ -186,6 +207,11 @@ class TaskDef:
     def kind(self) -> Kind:
         """What kind of task it is; KeyError for one that is `not_trained`."""
         return KINDS[self.type_name]
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether labels are trained on as other numbers, see `label_mean`."""
+        return (self.label_mean, self.label_std) != (0, 1)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -296,6 +322,8 @@ _PARSERS = {
     "loss": _typed(str, "a name"),
     "loss_weight": _typed((int, float), "a number"),
     "head_lr_factor": _typed((int, float), "a number"),
+    "label_mean": _typed((int, float), "a number"),
+    "label_std": _typed((int, float), "a number"),
     "train_files": _names,
     "kd_loss": _typed(str, "a name"),
     "adv_loss": _typed(str, "a name"),

@@ -5,6 +5,7 @@ A further head is one class with the same members, registered in `HEADS` under i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -49,6 +50,12 @@ class ClassificationHead(nn.Module):
     def forward(self, encoded: EncoderOutput) -> Tensor:
         """Logits of shape (sequences, width)."""
         return self.linear(self.dropout(encoded.pooled))
+
+    @staticmethod
+    def rescaled(weights: Mapping[str, Tensor], factor: float, offset: float) -> dict[str, Tensor]:
+        """The state of a head whose outputs are `factor` times those of the head with these weights, plus `offset`."""
+        weight, bias = weights["linear.weight"], weights["linear.bias"]
+        return {**weights, "linear.weight": weight * factor, "linear.bias": bias * factor + offset}
 
     @classmethod
     def divergence(cls, name: str, logits: Tensor, target_logits: Tensor, targets: Targets) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -157,8 +158,8 @@ def _load_heads(
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"--init_checkpoint: {folder} is not a whole exported model: {reason}") from None
-    same = [task.name for task in tasks if before.get(task.name) == _answers(task) and not keep_heads]
-    taken = (*([] if keep_pooler else [POOLER_PREFIX]), *(f"heads.{name}." for name in same))
+    same = [task for task in tasks if before.get(task.name) == _answers(task) and not keep_heads]
+    taken = (*([] if keep_pooler else [POOLER_PREFIX]), *(f"heads.{task.name}." for task in same))
     state = {name: value for name, value in model.state_dict().items() if name.startswith(taken)}
     known = (POOLER_PREFIX, *(f"heads.{name}." for name in before))
     bad = [f"{name} belongs to none of its tasks" for name in saved if not name.startswith(known)]
@@ -166,11 +167,23 @@ def _load_heads(
         wanted, found = (_kind(tensors.get(name)) for tensors in (state, saved))
         bad += [f"{name} is {found}, expected {wanted}"] * (wanted != found)
     raise_all([f"--init_checkpoint: {folder / HEADS_FILE}: {problem}" for problem in bad[:10]])
+    for task in same:
+        saved |= _rescaled(saved, task, 1 / task.label_std, -task.label_mean / task.label_std)
     for name, value in state.items():
         value.copy_(saved[name])
     if keep_heads:
         return {task.name: "new head (--heads new)" for task in tasks}
     return {task.name: _origin(task, before, folder) for task in tasks}
+
+
+def _rescaled(state: Mapping[str, Tensor], task: TaskDef, factor: float, offset: float) -> dict[str, Tensor]:
+    """The tensors of a regression's head for other units, by their names in the state; {} where these are the same."""
+    if not task.is_scaled:
+        return {}
+    prefix = f"heads.{task.name}."
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    found = HEADS[task.type_name].rescaled(own, factor, offset)
+    return {prefix + name: value for name, value in found.items()}
 
 
 def _answers(task: TaskDef) -> tuple[str, list[str]]:
@@ -231,7 +244,8 @@ def export_model(
     """Write a model to use elsewhere: a Hugging Face encoder folder, the rest, and the tasks with their label names.
 
     `state` is the model's state dict, with whole tensors where the model itself is sharded. The rest are the heads, and
-    the pooler where it is ours. `build_model` takes such a folder up again.
+    the pooler where it is ours. A regression's head gives numbers in the labels' units from here on, whatever it was
+    trained on. `build_model` takes such a folder up again.
     """
     encoder = {n.removeprefix(ENCODER_PREFIX): v for n, v in state.items() if n.startswith(ENCODER_PREFIX)}
     with quiet_transformers():
@@ -239,7 +253,10 @@ def export_model(
     sign(folder / ENCODER)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder / ENCODER)
+    for task in tasks:
+        state = state | _rescaled(state, task, task.label_std, task.label_mean)
     rest = {name: value.contiguous() for name, value in state.items() if not name.startswith(ENCODER_PREFIX)}
     save_file(rest, folder / HEADS_FILE)
-    definitions = {task.name: task.to_dict() | {"labels": list(task.label_names)} for task in tasks}
+    plain = [replace(task, label_mean=0.0, label_std=1.0) for task in tasks]
+    definitions = {task.name: task.to_dict() | {"labels": list(task.label_names)} for task in plain}
     (folder / TASKS_FILE).write_text(json.dumps(definitions, indent=1) + "\n", encoding="utf-8")

@@ -24,6 +24,7 @@ from mt_dnn.objectives.objective import Setting
 from mt_dnn.precision import precision_remarks
 from mt_dnn.record.results import MEAN
 from mt_dnn.sampling import STEADY, MultiTaskSampler
+from mt_dnn.teachers import told
 
 
 def describe(
@@ -71,6 +72,7 @@ def describe(
         *[f"data     {config.data.train_fraction:g} of each task's training rows"] * (config.data.train_fraction < 1),
         *_cap_lines(config, sampler),
         *[f"data     {line}" for split in splits if (line := unused_keys(split))],
+        *[f"note     {task.name}: {line}" for task in tasks for line in task.kind.notes(task)],
         *[f"note     {item.stem}: {line}" for item in splits for line in item.task.kind.remarks(item)],
         "",
         *columns(_task_rows(config, data, sampler)),
@@ -162,7 +164,7 @@ def _teacher_lines(config: TrainConfig, data: Mapping[str, TaskData]) -> list[st
         return []
     lines = [f"teacher  weight {distill.distill_weight:g}, temperature {distill.distill_temperature:g}"]
     for name, item in data.items():
-        soft = [file.soft.source for file in item.train_files if file.soft is not None]
+        soft = [told(file, file.soft) for file in item.train_files if file.soft is not None]
         lines.append(f"{'':9}{name}: " + (f"{kd_loss(item.task)}, {', '.join(soft)}" if soft else "labels alone"))
     return lines
 

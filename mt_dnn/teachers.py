@@ -111,12 +111,13 @@ def joined_to_rows(features: FeatureSet, path: Path, key: str) -> SoftLabels:
     width, learned = kind.width(features.task), kind.distilled(features)
     logits = np.zeros((len(learned), width), dtype=np.float32)
     seen: dict[str, list[int]] = {}  # the numbers of the lines of each uid
-    problems = Problems(path)
+    others, problems = 0, Problems(path)
     for number, line in enumerate(read_lines(path), start=1):
         try:
             entry = _entry(line, key)
             uid = str(entry["uid"])
             if uid not in rows:
+                others += 1
                 continue
             earlier = seen.setdefault(uid, [])
             if len(earlier) == len(rows[uid]):
@@ -130,7 +131,22 @@ def joined_to_rows(features: FeatureSet, path: Path, key: str) -> SoftLabels:
     raise_all(problems.messages())
     _check_complete(features, path, rows, seen)
     _check_logits(features, path, key, logits[learned])
-    return SoftLabels(logits, str(path), Fingerprint.of(path).sha256)
+    logits = kind.in_training(features.task, logits)
+    return SoftLabels(logits, str(path), Fingerprint.of(path).sha256, others)
+
+
+def told(features: FeatureSet, soft: SoftLabels) -> str:
+    """A file of soft labels in words: how good they are by the rows' own labels, and how many of its lines are unused.
+
+    Where rows are called by their numbers, only the score shows that a teacher's lines are of another table.
+    """
+    task, found = features.task, []
+    if task.kind.labelled(features):
+        predicted = task.kind.decide(features, soft.logits)
+        score = 100 * task.kind.metrics[task.primary_metric](predicted, task.kind.gold(features))
+        found.append(f"{task.primary_metric} {score:.2f} by the labels of these rows")
+    found += [f"{soft.others:,} lines of other rows"] * (soft.others > 0)
+    return soft.source + (f" ({'; '.join(found)})" if found else "")
 
 
 def _entry(line: str, key: str) -> Mapping[str, Any]:

@@ -95,6 +95,11 @@ class Classification(OneLabel, Kind):
         """A logit a class."""
         return task.n_class
 
+    def notes(self, task: TaskDef) -> list[str]:
+        """Whose F1 it is."""
+        measured = "F1" in task.metric_meta and task.n_class == 2
+        return [f"F1 is that of {shown(task.label_names[1])}, the second of the labels"] * measured
+
     def read_label(self, task: TaskDef, label: Any, lengths: Sequence[int]) -> Iterable[float]:
         """A class id."""
         return [class_id(task, label)]

@@ -186,6 +186,10 @@ class Kind(ABC):
         """Names of the classes in the order of their ids; () where labels are numbers."""
         return task.labels or tuple(str(i) for i in range(task.n_class))
 
+    def notes(self, task: TaskDef) -> list[str]:
+        """What a definition does not say by itself: lines for who prepares the task, or trains it."""
+        return []
+
     @abstractmethod
     def width(self, task: TaskDef) -> int:
         """How many numbers an output is."""
@@ -236,6 +240,10 @@ class Kind(ABC):
     def with_others(self, features: FeatureSet, rows: np.ndarray) -> np.ndarray:
         """The rows of `strata` with all that belong to them."""
         return rows
+
+    def in_training(self, task: TaskDef, values: np.ndarray) -> np.ndarray:
+        """Numbers in the labels' units, such as a teacher's outputs, as the head is trained to give them."""
+        return values
 
     def remarks(self, features: FeatureSet) -> list[str]:
         """What looks wrong in a split's labels, though they are allowed: lines for a run's plan."""

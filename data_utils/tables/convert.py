@@ -15,7 +15,7 @@ import yaml
 from data_utils.atomic import StagedFiles
 from data_utils.canonical import Row, canonical_path, write_rows
 from data_utils.errors import InputError, raise_all
-from data_utils.kinds.regression import finite_number
+from data_utils.kinds.regression import finite_number, scale_of
 from data_utils.prepare import PreparationConfig, SplitFile, prepare_files
 from data_utils.scoring import unsupported_metrics
 from data_utils.strict import listed
@@ -111,8 +111,8 @@ def prepare_table(config: TableConfig) -> PreparedTable:
         splits[name] = other.examples if name == TEST else [example for example in other.examples if example.label]
     splits = {name: splits[name] for name in (TRAIN, DEV, TEST) if name in splits}
     _check_splits(splits, {name: other.name for name, other in others.items()}, labels)
-    task = _task(config, labels, tuple(splits))
-    tell_table(table, config.columns, counts, labels)
+    task = _task(config, labels, splits)
+    tell_table(table, config.columns, counts, labels, task.kind.notes(task))
     tell_splits(splits, config.wanted_shares, config.shares.split_seed, config.columns.group, others, labels)
     test = splits.get(TEST, ())
     unscored = _unscored(test, others[TEST].name if TEST in others else f"the split {TEST}")
@@ -180,14 +180,18 @@ def _check_splits(splits: Mapping[str, Sequence[Example]], names: Mapping[str, s
             raise InputError(f"--{name}_table {place}: no row has a label")
 
 
-def _task(config: TableConfig, labels: Labels, splits: tuple[str, ...]) -> TaskDef:
+def _task(config: TableConfig, labels: Labels, splits: Mapping[str, Sequence[Example]]) -> TaskDef:
+    regression = labels.task_type is TaskType.Regression
+    mean, std = scale_of([float(example.label) for example in splits[TRAIN]]) if regression else (0.0, 1.0)
     task = TaskDef(
         name=config.task,
         data_format=DataFormat.PremiseAndOneHypothesis if config.columns.text2 else DataFormat.PremiseOnly,
         task_type=labels.task_type,
         labels=labels.names,
         metric_meta=config.metrics,
-        split_names=splits,
+        label_mean=mean,
+        label_std=std,
+        split_names=tuple(splits),
     )
     if unsupported := unsupported_metrics(task):
         raise InputError(

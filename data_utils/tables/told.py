@@ -13,15 +13,18 @@ from data_utils.tables.labels import Labels, counted
 WIDTH = 8
 
 
-def tell_table(table: ReadTable, columns: ColumnMap, counts: Mapping[str, int], labels: Labels) -> None:
-    """Print what a table holds, and what was made of it."""
+def tell_table(
+    table: ReadTable, columns: ColumnMap, counts: Mapping[str, int], labels: Labels, about: Sequence[str]
+) -> None:
+    """Print what a table holds, and what was made of it; `about` are lines on the task to be."""
     print(f"{table.name}: {table.counts.rows:,} rows, columns {listed(table.columns)}")
     _say("text", " and ".join(columns.texts))
     _say("id", "the rows' numbers" if columns.id is None else columns.id)
     _say("label", f"{columns.label}: {labels.told[0]}")
     if labels.names:
         _say("", counted(counts, labels.names))
-    _say("", labels.told[1])
+    for line in [labels.told[1], *about]:
+        _say("", line)
     for note in _notes(table, labels):
         _say("note", note)
 

@@ -122,7 +122,8 @@ class Card:
         for name, task in results["tasks"].items():
             if self.task is None or name == self.task.name:
                 lines += [f"| {name} | {split} | {words} |" for split, words in _measured(task, results)]
-        return [*lines, ""]
+        about = [f"\n{line}." for line in self.task.kind.notes(self.task)] if self.task else []
+        return [*lines, *about, ""]
 
     def _training(self, origin: Origin) -> list[str]:
         settings = self.run.settings
