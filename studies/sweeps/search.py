@@ -1,7 +1,8 @@
 """A search over the paper's Table 3 with Optuna: every trial is a recipe with other values, over some seeds.
 
 The runs of trials are runs of the study like all others. The trials themselves are in `search.log`, a journal of
-Optuna's; the same command again goes on where it was, and tries anew what has failed and was repaired since.
+Optuna's; the same command again goes on where it was, and tries anew what has failed and was repaired since. With
+another `search.yml` it is another search, which takes over the runs that are done.
 """
 
 from __future__ import annotations
@@ -72,10 +73,13 @@ class Search:
         """The method that is searched for."""
         return self.request.methods[0]
 
-    @property
-    def name(self) -> str:
-        """In the journal: scores over other seeds are those of another search."""
-        return f"{self.recipe} {self.method} seeds {','.join(map(str, self.request.seeds))}"
+    def name(self, space: Space) -> str:
+        """In the journal: trials over other seeds, or in another space, are those of another search.
+
+        Optuna would count trials that have other flags as if they were of this space, and fails at other values.
+        """
+        values = "; ".join(f"{flag} {', '.join(map(repr, values))}" for flag, values in sorted(space.items()))
+        return f"{self.recipe} {self.method} seeds {','.join(map(str, self.request.seeds))} of {values}"
 
     def run(self, trials: int) -> Path:
         """Try values until there are so many trials, earlier ones included; returns the file of the best.
@@ -94,7 +98,7 @@ class Search:
             space = search_space(recipes.load(self.recipe, self.method).settings, recipes.search_space)
             self._with_trial(study, {flag: values[0] for flag, values in space.items()})
         with _alone(self.folder):
-            tried = self._open(optuna)
+            tried = self._open(optuna, self.name(space))
             self._enqueue_failed(optuna, tried)
             if math.prod(map(len, space.values())) <= trials:
                 for values in itertools.product(*space.values()):
@@ -105,13 +109,13 @@ class Search:
                 self._write_best(optuna, tried)
             return self._write_best(optuna, tried, required=True)
 
-    def _open(self, optuna: Any) -> Any:
-        """The trials so far, as an Optuna study."""
+    def _open(self, optuna: Any, name: str) -> Any:
+        """The trials so far of the search of this name, as an Optuna study."""
         path = self.folder / JOURNAL
         backend = optuna.storages.journal.JournalFileBackend(str(path))
         try:
             storage = optuna.storages.JournalStorage(backend)
-            return optuna.create_study(storage=storage, study_name=self.name, direction="maximize", load_if_exists=True)
+            return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
             raise InputError(
                 f"{path}: not a journal of Optuna's ({error!r}); without it a search begins anew, and takes over the "
@@ -157,22 +161,47 @@ class Search:
             self.say(f"trial {number}: {shown}: {'failed' if score is None else f'{score:.2f}'}")
 
     def _write_best(self, optuna: Any, tried: Any, required: bool = False) -> Path:
-        """Write the best trial's settings, as `train.py --config` takes them."""
+        """Write the best trial's settings, as `train.py --config` takes them.
+
+        With `required`, at the end of a search, there must be one; that it is no better than others is then told, too.
+        """
         path = self.folder / BEST
         done = tried.get_trials(states=[optuna.trial.TrialState.COMPLETE])
         if not done and required:
             raise InputError(f"{self.folder}: all {len(tried.trials)} trials failed: see its logs")
         if done:
             best = max(done, key=lambda trial: trial.value)  # the first of equals
-            settings = dict(Study.load(self.folder).settings[self.recipe, self.method])
+            study = Study.load(self.folder)
+            settings = dict(study.settings[self.recipe, self.method])
             del settings["data_dir"]  # like all recipes: data, output folder and seed are the caller's
+            doubt = self._doubt(study, done)
+            if doubt and required:
+                self.say(f"note: {doubt}")
             seeds = ", ".join(map(str, self.request.seeds))
-            head = f"# {self.recipe}, {self.method}: the best of {len(done)} trials, number {best.number}.\n"
+            found = f"{doubt}; this is" if doubt else f"the best of {len(done)} trials,"
+            head = f"# {self.recipe}, {self.method}: {found} number {best.number}.\n"
             head += f"# Dev score after the last epoch, mean over the seeds {seeds}: {best.value:.2f} points.\n"
             with StagedFiles() as staged:
                 text = head + yaml.safe_dump(settings | best.params, sort_keys=False)
                 staged.path(path).write_text(text, encoding="utf-8")
         return path
+
+    def _doubt(self, study: Study, done: Sequence[Any]) -> str:
+        """Why none of these trials is better than the others, in words; "" where one is."""
+        trials = f"all {len(done)} trials" if len(done) > 1 else "the only trial with a score"
+        if all(has_collapsed([study.outcome(run) for run in self._runs(trial.params)]) for trial in done):
+            return f"{trials} collapsed (all dev rows got the same prediction): nothing to choose between"
+        if len(done) > 1 and len({trial.value for trial in done}) == 1:
+            return f"{trials} score alike ({done[0].value:.2f} points): nothing to choose between"
+        return ""
+
+
+def has_collapsed(outcomes: Sequence[Outcome]) -> bool:
+    """Whether in each of these runs the model gave all rows the same prediction at the end, in all of its tasks."""
+    return all(
+        outcome.status is Status.DONE and len(outcome.collapsed) == len(outcome.results["tasks"])
+        for outcome in outcomes
+    )
 
 
 def mean_score(outcomes: Sequence[Outcome]) -> float | None:

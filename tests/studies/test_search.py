@@ -24,10 +24,12 @@ FLAGS = "--recipes minilm/rte --seeds 1 --data_dir features --devices cpu --set 
 
 
 def trials(sweeper: Sweeper, method: str, seeds: str = "1") -> list[tuple[dict[str, float], float | None]]:
-    """Values and score of all trials."""
+    """Values and score of all trials, of the last search where there are several."""
     backend = optuna.storages.journal.JournalFileBackend(str(sweeper.study_folder / JOURNAL))
     storage = optuna.storages.JournalStorage(backend)
-    found = optuna.load_study(study_name=f"minilm/rte {method} seeds {seeds}", storage=storage).trials
+    names = [study.study_name for study in optuna.get_all_study_summaries(storage)]
+    name = [name for name in names if name.startswith(f"minilm/rte {method} seeds {seeds} of ")][-1]
+    found = optuna.load_study(study_name=name, storage=storage).trials
     return [(trial.params, trial.value) for trial in found]
 
 
@@ -145,6 +147,86 @@ def test_trials_that_failed_are_tried_again_once_they_were_repaired(
     assert sweeper(f"{FLAGS} --search adamax --retry_failed") == 0
     assert len(sweeper.calls()) == 9
     assert "the best of 9 trials" in (sweeper.study_folder / BEST).read_text()
+
+
+def test_trials_of_a_space_that_was_edited_since_do_not_count(
+    sweeper: Sweeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither as trials of this one, nor as its best; runs that are done are not made again."""
+    space = tmp_path / "search.yml"
+    monkeypatch.setattr(Recipes, "search_space", space)
+    edits = {
+        "as it was": ("learning_rate: [1.0e-4, 3.0e-4]\npats_lambda: [1.0e-6, 2.0e-6]\n", 4, 4),
+        "a flag less": ("learning_rate: [3.0e-4, 5.0e-4]\n", 2, 6),
+        "a value more": ("learning_rate: [3.0e-4, 5.0e-4, 8.0e-4]\n", 3, 7),
+        "in another order": ("learning_rate: [8.0e-4, 5.0e-4, 3.0e-4]\n", 3, 7),
+        "a flag more": ("learning_rate: [3.0e-4]\npats_lambda: [1.0e-6, 2.0e-6]\npats_beta: [0.5]\n", 2, 9),
+        "as it was again": ("learning_rate: [1.0e-4, 3.0e-4]\npats_lambda: [1.0e-6, 2.0e-6]\n", 4, 9),
+    }
+    for edit, (text, count, runs) in edits.items():
+        space.write_text(text)
+        assert sweeper(f"{FLAGS} --search pats --trials 4") == 0, edit
+        assert len(sweeper.calls()) == runs, edit
+        flags = yaml.safe_load(text).keys()
+        best = (sweeper.study_folder / BEST).read_text()
+        assert f" {count} trials" in best and flags <= yaml.safe_load(best).keys(), edit
+        if edit != "as it was again":
+            assert [values.keys() for values, _ in trials(sweeper, "pats")] == [flags] * count, edit
+
+
+def test_an_edit_does_not_have_another_space_s_failed_trials_tried_again(
+    sweeper: Sweeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = tmp_path / "search.yml"
+    monkeypatch.setattr(Recipes, "search_space", space)
+    space.write_text("learning_rate: [1.0e-4, 3.0e-4]\npats_lambda: [1.0e-6]\n")
+    sweeper.behave(**{"pats@learning_rate=0.0001@pats_lambda=1e-06_1": "crash"})
+    assert sweeper(f"{FLAGS} --search pats") == 0
+    space.write_text("learning_rate: [5.0e-4]\n")
+    assert sweeper(f"{FLAGS} --search pats --retry_failed") == 0
+    assert [values for values, _ in trials(sweeper, "pats")] == [{"learning_rate": 5e-4}]
+
+
+ALIKE = "all 2 trials score alike (60.00 points): nothing to choose between"
+COLLAPSED = "all 2 trials collapsed (all dev rows got the same prediction): nothing to choose between"
+CHOICES = {
+    "a best": ("[1.0e-3, 1.0e-4]", {}, "", "the best of 2 trials, number 1."),
+    "alike": ("[1.0e-3, 1.0e-5]", {}, ALIKE, f"{ALIKE}; this is number 0."),
+    "one alone": ("[1.0e-4]", {}, "", "the best of 1 trials, number 0."),
+    "collapsed": (
+        "[1.0e-3, 1.0e-4]",
+        {"0.001": "collapse", "0.0001": "collapse"},
+        COLLAPSED,
+        f"{COLLAPSED}; this is number 1.",
+    ),
+    "the only one collapsed": (
+        "[1.0e-4]",
+        {"0.0001": "collapse"},
+        "the only trial with a score collapsed",
+        "the only trial with a score collapsed",
+    ),
+    "one of them collapsed": ("[1.0e-3, 1.0e-4]", {"0.001": "collapse"}, "", "the best of 2 trials, number 1."),
+    "one of them failed": ("[1.0e-3, 1.0e-4]", {"0.001": "crash"}, "", "the best of 1 trials, number 1."),
+}
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_where_there_is_nothing_to_choose_between_no_trial_is_called_the_best(
+    case: str, sweeper: Sweeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mt_dnn.config import load_config
+
+    rates, ends, note, head = CHOICES[case]
+    (tmp_path / "search.yml").write_text(f"learning_rate: {rates}\n")
+    monkeypatch.setattr(Recipes, "search_space", tmp_path / "search.yml")
+    sweeper.behave(**{f"adamax@learning_rate={rate}_1": end for rate, end in ends.items()})
+    assert sweeper(f"{FLAGS} --search adamax") == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert len([line for line in told if "nothing to choose between" in line]) == bool(note)
+    assert any(line.startswith(f"note: {note}") for line in told) or not note
+    best = sweeper.study_folder / BEST
+    assert best.read_text().startswith(f"# minilm/rte, adamax: {head}")
+    assert load_config(["--config", str(best), "--data_dir", "x", "--output_dir", "y"], "").loop.epochs == 1
 
 
 @pytest.mark.parametrize("name", ["a%41b", "{a}", "100 % é?q#1"])
