@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from data_utils.errors import InputError, raise_all
@@ -22,6 +22,8 @@ RULE = (
 )
 WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
+THOUSANDS = re.compile(r"\s*[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?\s*")
+"""A number with commas between thousands; with one comma alone, as in 1,234, it can be a decimal comma, too."""
 SEEM_MISSING = frozenset("nan na n/a null none nil - ? unknown".split())
 
 
@@ -103,10 +105,10 @@ def _check_names(where: str, counts: Mapping[str, int]) -> None:
 def _spoilt_numbers(counts: Mapping[str, int]) -> str:
     """What keeps a column of numbers from being one, and the cure; "" for a column of names.
 
-    All of it may have decimal commas. A few odd cells are spoilt where there are many labels: each number would be a
-    class of its own, and a missing value one more.
+    All of it may have commas. A few odd cells are spoilt where there are many labels: each number would be a class of
+    its own, and a missing value one more.
     """
-    commas = {label: count for label, count in counts.items() if DECIMAL_COMMA.fullmatch(label)}
+    commas = {label: counts[label] for label in _with_commas(counts)}
     odd = {label: count for label, count in counts.items() if label not in commas and finite_number(label) is None}
     if odd and (10 * len(odd) > len(counts) or len(counts) <= MAX_WHOLE_CLASSES):
         return ""
@@ -119,16 +121,30 @@ def _tell_odd(odd: Mapping[str, int]) -> str:
     return f"all are numbers but {', '.join(told)}{', ...' if len(first) > MAX_SHOWN else ''}; empty these cells"
 
 
+def _with_commas(labels: Collection[str]) -> list[str]:
+    """The labels that are numbers with commas, those first that tell most of what the commas are.
+
+    One that cannot stand between thousands makes decimal commas of all that can be such.
+    """
+    decimal, grouped = (dict.fromkeys(filter(form.fullmatch, labels)) for form in (DECIMAL_COMMA, THOUSANDS))
+    kept, other = (grouped, decimal) if decimal.keys() <= grouped.keys() else (decimal, grouped)
+    return sorted(kept, key=lambda label: label in other)
+
+
 def _tell_commas(commas: Mapping[str, int]) -> str:
+    first = next(iter(commas))
     have = "has" if sum(commas.values()) == 1 else "have"
-    return f"{_rows(sum(commas.values()))} {have} a decimal comma: {point_for(next(iter(commas)))}"
+    what = "commas, probably between thousands" if THOUSANDS.fullmatch(first) else "a decimal comma"
+    return f"{_rows(sum(commas.values()))} {have} {what}: {point_for(first)}"
 
 
 def point_for(label: str) -> str:
-    """The cure for a number with a decimal comma; "" for any other label."""
-    if not DECIMAL_COMMA.fullmatch(label):
-        return ""
-    return f"write a decimal point, {shown(label.replace(',', '.'))} for {shown(label)}"
+    """The cure for a number with commas, both where one comma can be either; "" for any other label."""
+    decimal, grouped = DECIMAL_COMMA.fullmatch(label), THOUSANDS.fullmatch(label)
+    plain, pointed = (f"{shown(label.replace(',', mark))} for {shown(label)}" for mark in ("", "."))
+    if decimal and grouped:
+        return f"write {plain} if the comma stands between thousands, {pointed} if it is a decimal comma"
+    return f"leave out the commas, {plain}" if grouped else f"write a decimal point, {pointed}" if decimal else ""
 
 
 def _check_numbers(where: str, counts: Mapping[str, int], names: Sequence[str] | None) -> None:
@@ -136,7 +152,7 @@ def _check_numbers(where: str, counts: Mapping[str, int], names: Sequence[str] |
     others = [label for label in counts if finite_number(label) is None]
     if others:
         found = f"{where}: a regression needs numbers, and {sum(counts[x] for x in others):,} rows have {_some(others)}"
-        comma = next(filter(None, map(point_for, others)), "")
+        comma = next(map(point_for, _with_commas(others)), "")
         bad.append(f"{found}; {comma or 'empty these cells, or give --kind classification'}")
     raise_all(bad)
 

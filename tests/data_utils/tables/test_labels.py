@@ -72,6 +72,44 @@ REFUSED: dict[str, tuple[dict[str, int], dict[str, Any], str]] = {
         {"kind": "regression"},
         "6 rows have 'NA', '7,83', '2,5'; write a decimal point, '7.83' for '7,83'",
     ),
+    "commas between thousands or decimal ones": (
+        {f"{i},234": 100 for i in range(1, 30)},
+        {},
+        "; 2,900 rows have commas, probably between thousands: write '1234' for '1,234' if the comma stands between "
+        "thousands, '1.234' for '1,234' if it is a decimal comma, or give --kind",
+    ),
+    "one comma": (
+        {"7": 3, "1,234": 1},
+        {},
+        "; 1 row has commas, probably between thousands: write '1234' for '1,234' if",
+    ),
+    "several commas": (
+        {"1,234": 3, "12,345,678": 1, "7": 1},
+        {},
+        "; 4 rows have commas, probably between thousands: leave out the commas, '12345678' for '12,345,678', or give",
+    ),
+    "commas and a point": ({"1,234.50": 3, "1,234": 3, "2.5": 1}, {}, "leave out the commas, '1234.50' for '1,234.50'"),
+    "one that is no thousand": (
+        {"1,234": 3, "7,83": 1},
+        {},
+        "; 4 rows have a decimal comma: write a decimal point, '7.83' for '7,83', or give",
+    ),
+    "no thousand begins with a zero": ({"0,123": 3, "1,234": 1}, {}, "write a decimal point, '0.123' for '0,123'"),
+    "commas of both kinds": (
+        {"1,234,567": 3, "7,83": 1} | {f"{i}.5": 1 for i in range(30)},
+        {},
+        "all are numbers but '1,234,567' (3 rows); empty these cells; 1 row has a decimal comma: write a dec",
+    ),
+    "thousands in a regression": (
+        {"NA": 4, "1,234": 1, "1,234,567": 1},
+        {"kind": "regression"},
+        "6 rows have 'NA', '1,234', '1,234,567'; leave out the commas, '1234567' for '1,234,567'",
+    ),
+    "decimal commas tell more": (
+        {"1,234": 1, "7,83": 1, "2": 1},
+        {"kind": "regression"},
+        "2 rows have '1,234', '7,83'; write a decimal point, '7.83' for '7,83'",
+    ),
     "idle": ({"1.5": 3, "2": 2}, {"names": ("2", "1.5")}, "--labels would have no effect: a regression has numbers"),
     "not named": (
         {"a": 3, "b": 2, "c": 1},
@@ -125,9 +163,10 @@ def test_what_looks_wrong_is_told() -> None:
     ]
     found = find_labels("stars", {"1.0": 3, "1": 2, "100000000000000001": 1, "100000000000000002": 1}, "classification")
     assert found.warnings == ["stars: '1' and '1.0' are the same number, and are different labels"]
-    for commas in ({"1,2": 3, "2": 1}, {"1,5": 3, "2,5": 1}):
+    for commas in ({"1,2": 3, "2": 1}, {"1,5": 3, "2,5": 1}, {"1,234": 3, "1,234,567": 1}):
         assert find_labels("stars", commas, "classification").names == tuple(commas)
-    assert find_labels("stars", {"1,5": 3, "a": 1}).names == ("1,5", "a")
+    for names in ({"1,5": 3, "a": 1}, {"1,2,3": 3, "2,3": 1}, {"1,234": 3, "a": 1}):
+        assert find_labels("stars", names).names == tuple(names)
     assert len(find_labels("words", {f"w{i}": 1 for i in range(30)}, "classification").names) == 30
 
 
