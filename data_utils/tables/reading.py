@@ -261,6 +261,9 @@ def _text(column: str, value: Any) -> str:
         return value
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, float) and math.isinf(value):  # as text it would make names of all numbers
+        found = f"the column {shown(column)} holds {json.dumps(value)}"
+        raise InputError(f"{found}; expected a finite number, or null for none")
     if isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, (list, tuple, dict, bytes, set)):

@@ -146,6 +146,12 @@ BAD: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "lists": ("t.jsonl", b'["a"]\n[1]\n', {}, "t.jsonl:1: expected a JSON object with columns as keys, got ['a']"),
     "a list": ("t.jsonl", b'{"a": 1}\n[1]\n', {}, "t.jsonl:2: expected a JSON object with columns as keys, got [1]"),
     "nested": ("t.jsonl", b'{"a": {"b": 1}}\n', {}, "t.jsonl:1: the column 'a' holds {'b': 1}; expected a text or a"),
+    "infinity": (
+        "t.jsonl",
+        b'{"a": 1.5}\n{"a": -Infinity}\n{"a": 1e999}\n',
+        {},
+        "t.jsonl:2: the column 'a' holds -Infinity; expected a finite number, or null for none\nt.jsonl:3: ",
+    ),
     "surrogate": ("t.jsonl", b'{"a": "\\ud800"}\n', {}, "t.jsonl:1: the column 'a' holds half a surrogate pair"),
     "idle": ("t.jsonl", b'{"a": 1}\n', {"quotes": "none"}, "--quotes would have no effect: t.jsonl is jsonl"),
     "idle encoding": ("t.parquet", b"", {"encoding": "utf-8"}, "--encoding would have no effect"),
@@ -194,6 +200,27 @@ def test_values_of_other_types_become_text(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("".join(json.dumps({"a": value, "b": 1}) + "\n" for value in values))
     found = [row.cells["a"] for row in read(tmp_path / "t.jsonl", "a")]
     assert found == ["true", "1.0", "0.25", "100000000000000000000", "", ""]
+
+
+def test_infinity_in_parquet_has_its_row(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"a": [1.5, float("nan"), float("inf")]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet:3: the column 'a' holds Infinity; expected a finite number"):
+        read(tmp_path / "t.parquet", "a")
+
+
+MIXED = [*range(1, 1001), "007", "a7", 7.0]
+"""Ids of which the first ones, by which a reader might take all for numbers, are whole."""
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_ids_stay_as_they_are_whatever_the_first_ones_look_like(form: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t.{form}"
+    line = {"csv": str, "jsonl": lambda value: json.dumps({"id": value})}[form]
+    path.write_text("".join(f"{line(value)}\n" for value in (["id"] * (form == "csv") + MIXED)))
+    assert [row.cells["id"] for row in read(path, "id")] == list(map(str, MIXED))
 
 
 def test_without_pyarrow_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
