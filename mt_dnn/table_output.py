@@ -13,7 +13,7 @@ from data_utils.kinds.kind import Predictions
 from data_utils.scoring import unsupported_metrics
 from data_utils.strict import shown
 from data_utils.tables.examples import ColumnMap, Example
-from data_utils.tables.options import TableOptions
+from data_utils.tables.options import DELIMITED, TableOptions
 from data_utils.tables.reading import Table
 from data_utils.tables.writing import output_format, table_writer, text_output
 from data_utils.task_def import TaskDef
@@ -94,19 +94,18 @@ def open_sink(job: TableJob, table: Table, tasks: Sequence[TaskDef], hidden: int
     source = job.options.format_of(job.table)
     columns: dict[str, type] = {EMBEDDING: list} if job.embed else _columns(tasks)
     name = job.columns.id or ROW
-    whole = job.columns.id is None or table.is_whole(job.columns.id)
+    form = output_format(job.output, source)
+    whole = form not in DELIMITED and (job.columns.id is None or table.is_whole(job.columns.id))
     if name in columns:
         raise InputError(f"--id: the output has a column {shown(name)} of its own; rename the table's")
     nothing: list[Any] = [[None] * hidden] if job.embed else [None] * len(columns)
-    with table_writer(
-        job.output, output_format(job.output, source), {name: int if whole else str, **columns}
-    ) as writer:
+    with table_writer(job.output, form, {name: int if whole else str, **columns}) as writer:
 
         def write(rows: Sequence[Example], filled: Sequence[bool], found: Outputs | None) -> None:
             values = iter([] if found is None else _vectors(found) if job.embed else _values(tasks, found))
             writer.write(
                 [
-                    [_whole(row) if whole else row.uid, *(next(values) if full else nothing)]
+                    [_whole(table.name, row) if whole else row.uid, *(next(values) if full else nothing)]
                     for row, full in zip(rows, filled, strict=True)
                 ]
             )
@@ -114,14 +113,15 @@ def open_sink(job: TableJob, table: Table, tasks: Sequence[TaskDef], hidden: int
         yield write
 
 
-def _whole(row: Example) -> int:
+def _whole(table: str, row: Example) -> int:
     """An id that is a number in the table, and so is written as one."""
-    try:
-        return int(row.uid)
-    except ValueError:
-        raise InputError(
-            f"--id: {shown(row.uid)} in row {row.line} is no whole number, as the ids before it are"
-        ) from None
+    with contextlib.suppress(ValueError):
+        if str(number := int(row.uid)) == row.uid:  # else it is a text, which may begin with zeros
+            return number
+    raise InputError(
+        f"{table}:{row.line}: --id: {shown(row.uid)} is no whole number, as the ids before it are; write all ids as "
+        "texts, or choose .csv or .tsv for --output"
+    )
 
 
 def _soft_lines(task: TaskDef, rows: Sequence[Example], found: Outputs | None) -> Iterator[str]:

@@ -263,7 +263,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "no such task": (["--table", "{t}", "--text", "text", "--task", "cola,rte"], "--task rte: "),
     "onto itself": (["--table", "{t}", "--text", "text", "--output", "{t}"], "--output {t} is the table itself, which"),
-    "whole ids": (["--table", "{i}", "--text", "text", "--id", "id"], "--id: 'x' in row 1001 is no whole number"),
+    "whole ids": (
+        ["--table", "{i}", "--text", "text", "--id", "id", "--output", "{o}.jsonl"],
+        "{i}:1001: --id: '007' is no whole number, as the ids before it are; write all ids as texts, or choose .csv",
+    ),
 }
 
 
@@ -279,7 +282,9 @@ def test_bad_input_is_one_message_and_nothing_is_written(
     }
     places = {"t": table, "o": tmp_path / "out"} | {name: tmp_path / f"{name}.csv" for name in contents}
     places["i"] = tmp_path / "ids.jsonl"
-    places["i"].write_text("".join(f'{{"id": {i}, "text": "a"}}\n' for i in range(1000)) + '{"id": "x", "text": "a"}\n')
+    places["i"].write_text(
+        "".join(f'{{"id": {i}, "text": "a"}}\n' for i in range(1000)) + '{"id": "007", "text": "a"}\n'
+    )
     for name, content in contents.items():
         places[name].write_text(content)
     more, message = BAD[case]
@@ -405,6 +410,14 @@ def test_what_is_written_is_read_again(runs: Run, table: Path, tmp_path: Path) -
 def test_an_id_that_parquet_cannot_hold(runs: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
     source = tmp_path / "large.jsonl"
+def test_ids_of_all_kinds_stand_in_cells_as_they_are(runs: Run, tmp_path: Path) -> None:
+    """Only where a column has one type must they be alike."""
+    source, ids = tmp_path / "ids.jsonl", [*range(1000), "007", "a7", "7"]
+    source.write_text("".join(json.dumps({"id": one, "text": "a"}) + "\n" for one in ids))
+    assert predict.main(flags(runs, source, tmp_path / "out.csv", "--id", "id")) == 0
+    assert [row["id"] for row in read(tmp_path / "out.csv")] == list(map(str, ids))
+
+
     source.write_text(f'{{"id": {10**20}, "text": "a"}}\n')
     assert predict.main(flags(runs, source, tmp_path / "out.parquet", "--id", "id")) == 2
     assert f"error: {10**20} in the column 'id' is too large for Parquet" in capsys.readouterr().err
