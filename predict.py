@@ -16,11 +16,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from data_utils.cli import Parser, path_text
 from data_utils.errors import InputError, entry_point, raise_all
 from data_utils.mt_dnn_flags import PREDICT
-from data_utils.tables.options import STANDARD, add_option_flags
+from data_utils.tables.options import ENDINGS, STANDARD, add_option_flags
 from data_utils.tables.writing import other_ending, overwriting
 
 TABLE_ONLY = ("text", "text2", "id", "label", "embed", "table_format", "encoding", "delimiter", "quotes")
@@ -37,7 +38,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--id", help="the table's column of the rows' names (default: rows are numbered)")
     parser.add_argument("--label", help="the table's column of labels: the predictions are scored, too")
     parser.add_argument("--embed", action="store_true", help="write the pooled vector of each row of the table instead")
-    parser.add_argument("--texts", type=path_text, help="file with a row a line, - for standard input")
+    parser.add_argument("--texts", type=path_text, help="file with a row a line, no table; - for standard input")
     parser.add_argument("--data_dir", type=path_text, help="folder of features; needs --split")
     parser.add_argument("--split", help="such as test, dev, matched_dev")
     parser.add_argument(
@@ -69,12 +70,22 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         bad += [f"--{name} goes with --table, which is not given" for name in TABLE_ONLY if getattr(args, name)]
     elif args.text is None:
         bad.append("--text is required with --table: the column of the text")
+    bad += _table_as_texts(args.texts)
     if args.table is None or (args.soft_labels and not args.embed):
         bad += other_ending(args.output, "jsonl" if args.soft_labels else "tsv")
     bad += overwriting(args.output, {"the table itself": args.table, "the texts themselves": args.texts})
     bad += ["--task would have no effect: vectors are of no task"] * (args.embed and args.task is not None)
     raise_all(bad)
     return args
+
+
+def _table_as_texts(texts: str | None) -> list[str]:
+    """A line where the name of a file of texts says that it is a table, whose lines would be taken as texts."""
+    told = (
+        f"--texts {texts}: the name says that it is a table, and here each line would be a text: "
+        f"--table {texts} --text COLUMN reads it; if its lines are texts as they stand, call it .txt"
+    )
+    return [told] * (texts is not None and Path(texts).suffix.lower() in ENDINGS)
 
 
 @entry_point

@@ -50,6 +50,7 @@ class TextCheck:
         self._training = training
         self._rows = 0
         self._header = ""
+        self._noted: list[str] = []
         self._filled: Counter[int] = Counter()  # rows by column: with a text, with a quoted one, with a number
         self._quoted: Counter[int] = Counter()
         self._numbers: Counter[int] = Counter()
@@ -81,6 +82,10 @@ class TextCheck:
         elif key in self._train_texts:
             self._known.add(uid)
 
+    def note(self, warning: str) -> None:
+        """Add a warning of what only the reader of the rows can see."""
+        self._noted.append(warning)
+
     def see_wordless(self, uids: Iterable[str]) -> None:
         """Note rows in which the tokenizer knows no word."""
         for uid in uids:
@@ -88,7 +93,8 @@ class TextCheck:
 
     def warnings(self) -> list[str]:
         """A line for each thing that looks wrong."""
-        found = [f"the first row looks like a header ({self._header}) and is taken as a row"] * bool(self._header)
+        header = f"the first row looks like a header ({self._header}) and is taken as a row"
+        found = [*self._noted, *[header] * bool(self._header)]
         quotes = "as spreadsheets and CSV writers put them; here they stay part of the text: write it without quoting"
         if whole := self._whole_columns(self._quoted):
             found.append(f"{whole} stands in double quotes in every row, {quotes}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from data_utils.canonical import Problems, Row, decoded_lines, read_lines
 from data_utils.errors import InputError, raise_all
 from data_utils.row_checks import TextCheck, looks_like_header
+from data_utils.strict import parse_json
 from data_utils.task_def import DataFormat, TaskDef
 
 STANDARD_INPUT = "-"
@@ -51,17 +53,30 @@ def read_text_rows(source: str, task: TaskDef, check: TextCheck) -> list[Row]:
     name, lines = _lines(source)
     rows, problems = [], Problems(name)
     for number, line in enumerate(lines, start=1):
-        texts = line.split("\t")
+        texts, table = line.split("\t"), _like_a_table(line) if number == 1 else ""
         if not line.strip():
             problems.add(number, f"blank line; expected {shape.words}")
         elif not shape.least <= len(texts) <= shape.most:
             header = "; this looks like a header: leave it out" if number == 1 and looks_like_header(texts) else ""
-            problems.add(number, f"{len(texts)} text{'s' * (len(texts) > 1)}, expected {shape.words}{header}")
+            hint = f"; {table}" if table else header
+            problems.add(number, f"{len(texts)} text{'s' * (len(texts) > 1)}, expected {shape.words}{hint}")
         else:
+            if table:
+                check.note(f"the first line is taken as a row; {table}")
             check.see(str(number), texts)
             rows.append(_row(str(number), texts, task.data_format))
     raise_all(problems.messages())
     return rows
+
+
+def _like_a_table(line: str) -> str:
+    """That a first line looks like that of a table without tabs, and what reads one; "" where it does not."""
+    form = "csv" if "," in line and looks_like_header(line.split(",")) else ""
+    with contextlib.suppress(InputError):
+        if line.startswith("{") and isinstance(parse_json(line), dict):
+            form = "jsonl"
+    words = {"csv": "the header of a CSV table", "jsonl": "JSON lines"}
+    return f"it looks like {words[form]}: --table FILE --table_format {form} --text COLUMN reads one" if form else ""
 
 
 def _row(uid: str, texts: list[str], data_format: DataFormat) -> Row:

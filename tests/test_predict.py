@@ -222,6 +222,21 @@ def test_uids_stand_in_predictions_as_they_are(
     runs: dict[str, Path], workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = (workshop.data_dir / "sst_test.json").read_text().splitlines()[:3]
+    "JSON lines": (
+        '{"text": "a joy"}\n{"text": "a bore"}\n',
+        [
+            "the first line is taken as a row; it looks like JSON lines: --table FILE --table_format jsonl --text "
+            "COLUMN reads one"
+        ],
+    ),
+    "a header of CSV": (
+        '"id", "text"\n1, a joy\n',
+        [
+            "the first line is taken as a row; it looks like the header of a CSV table: --table FILE --table_format "
+            "csv --text COLUMN reads one"
+        ],
+    ),
+    "braces": ("{a joy}\n{}, a bore\n", []),
     flags = ["--checkpoint", str(runs["one"]), "--data_dir", str(tmp_path), "--split", "test"]
     sys.stdout.reconfigure(encoding="ascii")  # as on a terminal without a locale
     for uids, code in ((['"a', 'b"c', "dé, e"], 0), (["a", "b\tc", "d"], 2)):
@@ -269,6 +284,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
+    "a table": (
+        ["--texts", "new.CSV"],
+        "--texts new.CSV: the name says that it is a table, and here each line would be a text: --table new.CSV --text "
+        "COLUMN reads it; if its lines are texts as they stand, call it .txt\n",
+    ),
+    "JSON lines": (["--texts", "new.jsonl"], "--texts new.jsonl: the name says that it is a table"),
+    "Parquet": (["--texts", "new.parquet"], "--texts new.parquet: the name says that it is a table"),
+    "TSV": (["--texts", "new.tsv"], "--texts new.tsv: the name says that it is a table"),
 def test_bad_input_is_one_message(
     case: str,
     runs: dict[str, Path],
@@ -281,7 +304,13 @@ def test_bad_input_is_one_message(
     (tmp_path / "pairs.txt").write_text("one\tother\n")
     (tmp_path / "table.txt").write_text("id\tsentence\n1\tfine\n")
     (tmp_path / "gaps.txt").write_text("\nfine\n  \n\t\n")
-    places = {name: str(tmp_path / f"{name}.txt") for name in ("texts", "pairs", "table", "gaps")}
+    "JSON lines of pairs": (
+        ["--checkpoint", "{three}", "--task", "stsb", "--texts", "{json}"],
+        "json.txt:1: 1 text, expected two texts with a tab between them; it looks like JSON lines: --table FILE",
+    ),
+    (tmp_path / "json.txt").write_text('{"a": "fine", "b": "fine"}\n')
+    places = {name: str(tmp_path / f"{name}.txt") for name in ("texts", "pairs", "table", "gaps", "json")}
+    places["three"] = str(runs["three"])
     flags, message = BAD[case]
     assert predict.main(["--checkpoint", str(runs["one"]), *(flag.format(**places) for flag in flags)]) == 2
     told = capsys.readouterr()
