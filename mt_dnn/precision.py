@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -35,6 +36,24 @@ def precision_remarks(loop: LoopConfig, device: torch.device) -> list[str]:
     slow = loop.bf16 and device.type == "cpu" and is_fast is not None and not is_fast()
     told = "this CPU has no instructions for bf16, so bf16 is many times slower on it than fp32: leave it out"
     return [told] * slow
+
+
+def other_precision(trained: Mapping[str, Any], loop: LoopConfig) -> list[str]:
+    """A remark where a run has scored its rows in other numbers than they are scored in now; else none.
+
+    Args:
+        trained: the run's settings by flag name; {} where they are not known.
+        loop: what is asked for now, which knows fp32 and bf16.
+    """
+    before = "fp16" if trained.get("fp16") else "bf16" if trained.get("bf16") else "fp32"
+    now = "bf16" if loop.bf16 else "fp32"
+    same = {
+        "bf16": "--bf16 does the same",
+        "fp32": "leave --bf16 out to do the same",
+        "fp16": "there is no --fp16 here",
+    }
+    told = f"the run's own scores were computed in {before}, these in {now}, so they may differ; {same[before]}"
+    return [told] * (bool(trained) and before != now)
 
 
 def pick_device(loop: LoopConfig, ranks: Ranks) -> torch.device:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
+from data_utils.model_folder import run_folder
 from data_utils.tables.examples import ColumnMap
 from data_utils.tables.options import STANDARD, options_of
 from mt_dnn.bulk import TextRunner
 from mt_dnn.memory import told_when_full
+from mt_dnn.precision import other_precision
 from mt_dnn.predict import TrainedModel, remarks_on
+from mt_dnn.record.finished import settings_of
 from mt_dnn.row_predictions import RowJob, predict_rows
 from mt_dnn.sections import LoopConfig
 from mt_dnn.table_output import TableJob, check_job
@@ -26,12 +30,27 @@ def run(args: argparse.Namespace) -> None:
     trained = TrainedModel.load(args.checkpoint)
     args.max_seq_len = args.max_seq_len or trained.max_seq_len
     loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
-    for remark in remarks_on(trained, args.checkpoint, loop):
-        print(f"note: {remark}", file=sys.stderr)
+    _note(remarks_on(trained, args.checkpoint, loop))
     with told_when_full("lower --batch_size_eval or --max_seq_len"):
         count = (_predict_rows if args.table is None else _predict_table)(args, trained, loop)
+    _note(_remarks_on_scores(args, trained, loop))
     if args.output != STANDARD:
         print(f"written: {args.output}, {count:,} predictions")
+
+
+def _note(remarks: Sequence[str]) -> None:
+    for remark in remarks:
+        print(f"note: {remark}", file=sys.stderr)
+
+
+def _remarks_on_scores(args: argparse.Namespace, trained: TrainedModel, loop: LoopConfig) -> list[str]:
+    """What one should know before scores are compared with the run's own; none where no rows are scored."""
+    folder = run_folder(args.checkpoint)
+    if args.table is not None:
+        scored = args.label is not None
+    else:
+        scored = args.data_dir is not None and args.split in trained.task(args.task).dev_splits
+    return other_precision(settings_of(folder), loop) if folder is not None and scored else []
 
 
 def _predict_rows(args: argparse.Namespace, trained: TrainedModel, loop: LoopConfig) -> int:

@@ -75,6 +75,25 @@ def test_it_scores_what_the_run_scored(
             assert probabilities[row["prediction"]] == max(probabilities.values())
 
 
+def test_scores_in_other_numbers_than_the_run_s_own_are_noted(
+    runs: dict[str, Path], workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only where rows are scored, and where the run is known."""
+    shutil.copytree(runs["one"] / "best", tmp_path / "alone")
+    note = "note: the run's own scores were computed in bf16, these in fp32, so they may differ; --bf16 does the same\n"
+    for folder, split, more, noted in (
+        (runs["one"], "dev", [], True),
+        (runs["one"] / "best", "dev", [], True),
+        (runs["one"], "dev", ["--bf16"], False),
+        (runs["one"], "test", [], False),
+        (tmp_path / "alone", "dev", [], False),
+    ):
+        flags = ["--checkpoint", str(folder), "--data_dir", str(workshop.data_dir), "--split", split, *more]
+        assert predict.main(flags) == 0
+        told = capsys.readouterr().err
+        assert (note in told) == noted and (noted or "the run's own scores" not in told)
+
+
 @pytest.mark.parametrize("length", ["512", "10"])
 @pytest.mark.parametrize(("run", "task", "split"), [("one", "sst", "test"), ("three", "mnli", "matched_test")])
 def test_texts_give_what_their_features_give(
@@ -203,6 +222,21 @@ WARNINGS = {
         ],
     ),
     "no words": ("a joy\n\u200b\n", ["1 of 2 rows has no word that the tokenizer knows (uid 2)"]),
+    "JSON lines": (
+        '{"text": "a joy"}\n{"text": "a bore"}\n',
+        [
+            "the first line is taken as a row; it looks like JSON lines: --table FILE --table_format jsonl --text "
+            "COLUMN reads one"
+        ],
+    ),
+    "a header of CSV": (
+        '"id", "text"\n1, a joy\n',
+        [
+            "the first line is taken as a row; it looks like the header of a CSV table: --table FILE --table_format "
+            "csv --text COLUMN reads one"
+        ],
+    ),
+    "braces": ("{a joy}\n{}, a bore\n", []),
     "nothing": ("a joy\na joy\n", []),
 }
 
@@ -222,21 +256,6 @@ def test_uids_stand_in_predictions_as_they_are(
     runs: dict[str, Path], workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = (workshop.data_dir / "sst_test.json").read_text().splitlines()[:3]
-    "JSON lines": (
-        '{"text": "a joy"}\n{"text": "a bore"}\n',
-        [
-            "the first line is taken as a row; it looks like JSON lines: --table FILE --table_format jsonl --text "
-            "COLUMN reads one"
-        ],
-    ),
-    "a header of CSV": (
-        '"id", "text"\n1, a joy\n',
-        [
-            "the first line is taken as a row; it looks like the header of a CSV table: --table FILE --table_format "
-            "csv --text COLUMN reads one"
-        ],
-    ),
-    "braces": ("{a joy}\n{}, a bore\n", []),
     flags = ["--checkpoint", str(runs["one"]), "--data_dir", str(tmp_path), "--split", "test"]
     sys.stdout.reconfigure(encoding="ascii")  # as on a terminal without a locale
     for uids, code in ((['"a', 'b"c', "dé, e"], 0), (["a", "b\tc", "d"], 2)):
@@ -265,6 +284,14 @@ BAD = {
         ["--texts", "x", "--soft_labels", "--output", "p.parquet"],
         "--output p.parquet: what is written here is jsonl, not parquet; call it .jsonl",
     ),
+    "a table": (
+        ["--texts", "new.CSV"],
+        "--texts new.CSV: the name says that it is a table, and here each line would be a text: --table new.CSV --text "
+        "COLUMN reads it; if its lines are texts as they stand, call it .txt\n",
+    ),
+    "JSON lines": (["--texts", "new.jsonl"], "--texts new.jsonl: the name says that it is a table"),
+    "Parquet": (["--texts", "new.parquet"], "--texts new.parquet: the name says that it is a table"),
+    "TSV": (["--texts", "new.tsv"], "--texts new.tsv: the name says that it is a table"),
     "no such file": (["--texts", "none.txt"], "none.txt: cannot be read: No such file"),
     "no such split": (["--data_dir", ".", "--split", "tests"], "--split tests: sst has train, dev, test"),
     "no features": (["--data_dir", ".", "--split", "dev"], "sst_dev.json: no such file; make it with prepro_std.py"),
@@ -277,6 +304,10 @@ BAD = {
         ["--texts", "{table}"],
         "table.txt:1: 2 texts, expected one text; this looks like",
     ),
+    "JSON lines of pairs": (
+        ["--checkpoint", "{three}", "--task", "stsb", "--texts", "{json}"],
+        "json.txt:1: 1 text, expected two texts with a tab between them; it looks like JSON lines: --table FILE",
+    ),
     "empty line": (["--texts", "{gaps}"], "gaps.txt:1: blank line; expected one text\n"),
     "line of spaces": (["--texts", "{gaps}"], "gaps.txt:3: blank line; expected one text\n"),
     "line of tabs": (["--texts", "{gaps}"], "gaps.txt:4: blank line; expected one text\n"),
@@ -284,14 +315,6 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-    "a table": (
-        ["--texts", "new.CSV"],
-        "--texts new.CSV: the name says that it is a table, and here each line would be a text: --table new.CSV --text "
-        "COLUMN reads it; if its lines are texts as they stand, call it .txt\n",
-    ),
-    "JSON lines": (["--texts", "new.jsonl"], "--texts new.jsonl: the name says that it is a table"),
-    "Parquet": (["--texts", "new.parquet"], "--texts new.parquet: the name says that it is a table"),
-    "TSV": (["--texts", "new.tsv"], "--texts new.tsv: the name says that it is a table"),
 def test_bad_input_is_one_message(
     case: str,
     runs: dict[str, Path],
@@ -304,10 +327,6 @@ def test_bad_input_is_one_message(
     (tmp_path / "pairs.txt").write_text("one\tother\n")
     (tmp_path / "table.txt").write_text("id\tsentence\n1\tfine\n")
     (tmp_path / "gaps.txt").write_text("\nfine\n  \n\t\n")
-    "JSON lines of pairs": (
-        ["--checkpoint", "{three}", "--task", "stsb", "--texts", "{json}"],
-        "json.txt:1: 1 text, expected two texts with a tab between them; it looks like JSON lines: --table FILE",
-    ),
     (tmp_path / "json.txt").write_text('{"a": "fine", "b": "fine"}\n')
     places = {name: str(tmp_path / f"{name}.txt") for name in ("texts", "pairs", "table", "gaps", "json")}
     places["three"] = str(runs["three"])

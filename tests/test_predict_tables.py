@@ -158,7 +158,10 @@ def test_a_labelled_table_is_scored(runs: Run, table: Path, tmp_path: Path, caps
     gold = np.array([int(LABELS[i]) for i in labelled])
     score = 100 * matthews(guesses[labelled], gold)
     assert f"cola: ACC {100 * np.mean(guesses[labelled] == gold):.2f}, MCC {score:.2f} (5 rows with a label)" in told
-    assert '1 of 6 rows has no label; not scored (uid "r,2)' in told
+    assert '1 of 6 rows has no label; not scored (uid "r,2)' in told and "the run's own scores" not in told
+    assert predict.main(flags(runs, table, tmp_path / "out.csv", "--label", "gold", "--bf16")) == 0
+    told = "note: the run's own scores were computed in fp32, these in bf16, so they may differ; leave --bf16 out to"
+    assert told in capsys.readouterr().err
 
 
 def test_vectors_are_what_heads_see(runs: Run, table: Path, tmp_path: Path) -> None:
@@ -407,9 +410,6 @@ def test_what_is_written_is_read_again(runs: Run, table: Path, tmp_path: Path) -
         assert [row.cells["key"] for row in found.rows(["key"])] == IDS
 
 
-def test_an_id_that_parquet_cannot_hold(runs: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
-    source = tmp_path / "large.jsonl"
 def test_ids_of_all_kinds_stand_in_cells_as_they_are(runs: Run, tmp_path: Path) -> None:
     """Only where a column has one type must they be alike."""
     source, ids = tmp_path / "ids.jsonl", [*range(1000), "007", "a7", "7"]
@@ -418,6 +418,9 @@ def test_ids_of_all_kinds_stand_in_cells_as_they_are(runs: Run, tmp_path: Path) 
     assert [row["id"] for row in read(tmp_path / "out.csv")] == list(map(str, ids))
 
 
+def test_an_id_that_parquet_cannot_hold(runs: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    source = tmp_path / "large.jsonl"
     source.write_text(f'{{"id": {10**20}, "text": "a"}}\n')
     assert predict.main(flags(runs, source, tmp_path / "out.parquet", "--id", "id")) == 2
     assert f"error: {10**20} in the column 'id' is too large for Parquet" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import torch
 import mt_dnn
 import predict
 import train
-from mt_dnn.precision import precision_remarks
+from mt_dnn.precision import other_precision, precision_remarks
 from mt_dnn.sections import LoopConfig
 from studies.sweeps.plan import NOTE
 from tests.conftest import Workshop
@@ -38,6 +38,25 @@ def test_slow_bf16_is_told_where_it_is_slow(of_cpu: bool, bf16: bool, device: st
 def test_torch_without_onednn_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops, "mkldnn", object())
     assert precision_remarks(LoopConfig(bf16=True), torch.device("cpu")) == []
+
+
+@pytest.mark.parametrize(
+    ("trained", "bf16", "told"),
+    [
+        ({"bf16": True}, False, "computed in bf16, these in fp32, so they may differ; --bf16 does the same"),
+        ({"fp16": True}, True, "computed in fp16, these in bf16, so they may differ; there is no --fp16 here"),
+        (
+            {"bf16": False, "fp16": False},
+            True,
+            "in fp32, these in bf16, so they may differ; leave --bf16 out to do the same",
+        ),
+        ({"bf16": True}, True, ""),
+        ({"bf16": False}, False, ""),
+        ({}, True, ""),
+    ],
+)
+def test_scores_in_other_numbers_than_the_run_s_own_are_told(trained: dict[str, bool], bf16: bool, told: str) -> None:
+    assert [line[-len(told) :] for line in other_precision(trained, LoopConfig(bf16=bf16))] == [told] * bool(told)
 
 
 @pytest.mark.parametrize("of_cpu", [True, False], indirect=True)
