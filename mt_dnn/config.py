@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,11 @@ class TrainConfig:
         once = {key: value for key, value in self.to_dict().items() if key not in ("resume", "dry_run")}
         write_text(path, yaml.safe_dump({**once, STARTED_IN: os.getcwd()}, sort_keys=False))
 
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What stays the same however often a run resumes: all but `FREE_ON_RESUME`."""
+        return {name: value for name, value in self.to_dict().items() if name not in FREE_ON_RESUME}
+
     def check_same(self, path: Path) -> None:
         """Raise `InputError` if `config.yaml` is there and has other settings than these; see `FREE_ON_RESUME`."""
         _saved_values(path, self.to_dict())
@@ -195,17 +200,25 @@ def _saved_values(path: Path, given: dict[str, Any]) -> dict[str, Any]:
         return {}
     saved, problems = _read(path)
     raise_all(problems)
-    # A flag that there was not yet when the run began had no effect, as its default has none.
-    before = {name: flag.field.default for name, flag in FLAGS.items() if not flag.required} | saved
     raise_all(
         [
-            f"--{name} {value} contradicts {path}, which has {before[name]}: "
+            f"--{name} {now} contradicts {path}, which has {before}: "
             "a resumed run keeps its settings; leave the flag out, or choose another --output_dir"
-            for name, value in given.items()
-            if name in before and name not in FREE_ON_RESUME and before[name] != value
+            for name, (before, now) in changed_settings(saved, given).items()
         ]
     )
     return saved
+
+
+def changed_settings(saved: dict[str, Any], given: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The saved and the given value of each setting of a run that differs though it has to stay; by flag name."""
+    # A flag that there was not yet when the run began had no effect, as its default has none.
+    before = {name: flag.field.default for name, flag in FLAGS.items() if not flag.required} | saved
+    return {
+        name: (before[name], value)
+        for name, value in given.items()
+        if name in before and name not in FREE_ON_RESUME and before[name] != value
+    }
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:

@@ -89,6 +89,7 @@ def build_trainer(config: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
             tested,
             updates=len(sampler),
             seed=seed,
+            settings=config.kept,
             encoder=encoder_identity(model.encoder, tokenizer),
             idle_keys=idle_task_keys(config),
         ),

@@ -15,6 +15,7 @@ from data_utils.errors import InputError
 from data_utils.task_def import KEPT_ONLY, TaskDef
 from module.optim import ListOptimizer
 from module.optim.sharding import sharded_like
+from mt_dnn.config import changed_settings
 from mt_dnn.data import TaskData
 from mt_dnn.objectives.distill import kd_loss
 from mt_dnn.parallel import Parallel
@@ -35,6 +36,7 @@ class RunState:
     Attributes:
         updates: in an epoch.
         seed: the run's seed.
+        settings: `TrainConfig.kept`.
         encoder: `encoder_identity` of the model's.
         idle_keys: keys of a task's definition that have no effect in this run, and so may change while it is cut.
     """
@@ -47,6 +49,7 @@ class RunState:
     tested: Sequence[TaskDef]
     updates: int
     seed: int
+    settings: dict[str, Any]
     encoder: dict[str, Any]
     idle_keys: frozenset[str] = frozenset()
     progress: Progress = field(default_factory=Progress)
@@ -75,6 +78,7 @@ class RunState:
         if (mixout := self.parallel.model.mixout) is not None:
             tensors["pretrained"] = self.parallel.gathered(mixout.pretrained())
         return tensors, {
+            "settings": self.settings,
             "data": self._data_identity(),
             "encoder": self.encoder,
             "made_with": self._made_with(),
@@ -92,6 +96,7 @@ class RunState:
             InputError: it is of other data, of other settings, or does not fit this run.
         """
         try:
+            self._check_settings(checkpoint)
             self._check_inputs(checkpoint)
             self._restore(checkpoint)
             self._restore_random(checkpoint, say)
@@ -184,6 +189,22 @@ class RunState:
         if isinstance(self.optimizer, ListOptimizer):
             made_with["optimizer steps by"] = ", ".join(self.optimizer.backends())
         return made_with
+
+    def _check_settings(self, checkpoint: Checkpoint) -> None:
+        """Raise `InputError` for settings that the checkpoint was not made with: `config.yaml` has been edited."""
+        saved = checkpoint.state.get("settings")
+        if saved is None:  # checkpoints from before 2026-11-28 do not have them
+            return
+        file = checkpoint.folder.parents[1] / "config.yaml"
+        bad = [
+            f"--resume: {name} is {json.dumps(now)} in {file}, and was {json.dumps(before)} in {checkpoint.folder}"
+            for name, (before, now) in changed_settings(saved, self.settings).items()
+        ]
+        if bad:
+            raise InputError(
+                "\n".join(bad) + "\nA resumed run keeps its settings: give the file its old values again, "
+                "or start anew with the new ones in another --output_dir"
+            )
 
     def _check_inputs(self, checkpoint: Checkpoint) -> None:
         """Raise `InputError` where features, task definitions or encoder are not those of the checkpoint."""
