@@ -15,11 +15,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_utils.errors import entry_point
+from data_utils.errors import StoppedError, entry_point
+from data_utils.fingerprints import damage
+from data_utils.model_folder import BEST
 from mt_dnn.allocator import keep_freed_memory
 from mt_dnn.config import TrainConfig, load_config
 from mt_dnn.distributed import Ranks, session
 from mt_dnn.memory import told_when_full
+from mt_dnn.record.checkpoint import Checkpoints
 from mt_dnn.record.results import read_results, summary
 from mt_dnn.record.run_log import say
 
@@ -42,11 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(config: TrainConfig, ranks: Ranks) -> int:
     """Train, or show the plan, or show the results of a run that is done. Of several processes the first one speaks."""
     tell = say if ranks.first else lambda line: None
-    results_file = Path(config.output.output_dir) / "results.json"
+    folder = Path(config.output.output_dir)
+    results_file, best = folder / "results.json", folder / BEST
     if ranks.broadcast(config.output.resume and os.path.isfile(results_file)):
         with ranks.together():
-            tell(f"{config.output.output_dir} is done\n\n{summary(read_results(results_file))}")
-        return 0
+            whole = not ranks.first or show_done(folder)
+        if ranks.broadcast(whole):
+            return 0
     from mt_dnn.setup import build_trainer  # seconds to import, for which nobody should wait who has mistyped a flag
 
     with told_when_full(LOWER):
@@ -56,8 +61,25 @@ def run(config: TrainConfig, ranks: Ranks) -> int:
             return 0
         tell("")
         results = trainer.run()
-    tell(f"\n{summary(results)}\n\nwritten: {results_file}, {results_file.parent / 'best'}")
+    tell(f"\n{summary(results)}\n\nwritten: {results_file}, {best}")
     return 0
+
+
+def show_done(folder: Path) -> bool:
+    """Show the results of a run that is done; returns whether its `best/` is there, as far as sizes say.
+
+    Raises:
+        StoppedError: it is not, and there is no checkpoint to write it from.
+    """
+    say(f"{folder} is done\n\n{summary(read_results(folder / 'results.json'))}")
+    reason = damage(folder / BEST, contents=False)  # hashing a large model would take seconds
+    if reason is None:
+        return True
+    lost = f"{folder / BEST} is not whole ({reason})"
+    if not Checkpoints(folder / "checkpoints", 1).any():  # without one the run would begin anew, and clear the folder
+        raise StoppedError(f"{lost}, and there is no checkpoint; for the model start anew in another --output_dir")
+    say(f"\n{lost}; it is written again if a checkpoint has its weights\n")
+    return False
 
 
 if __name__ == "__main__":

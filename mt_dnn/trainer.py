@@ -8,25 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from data_utils.atomic import write_folder
-from data_utils.errors import InputError, SignalledError
+from data_utils.errors import InputError, SignalledError, StoppedError
 from data_utils.fingerprints import damage
-from data_utils.task_def import TaskDef
+from data_utils.model_folder import BEST, TASKS_FILE
 from mt_dnn.batching import Collator
 from mt_dnn.config import TrainConfig
 from mt_dnn.data import longest_allowed
-from mt_dnn.evaluate import Evaluator, majority_score
+from mt_dnn.evaluate import Evaluator, Scored, majority_score
 from mt_dnn.held_out import score_test
-from mt_dnn.model import export_model, exported_state, exported_tasks
+from mt_dnn.model import HEADS_FILE, export_model, exported_state, exported_tasks
 from mt_dnn.objectives import Objective
 from mt_dnn.record.checkpoint import Checkpoint, Checkpoints
 from mt_dnn.record.dev_predictions import Splits, add_dev_predictions
 from mt_dnn.record.interrupt import InterruptedRun, RunSignals
 from mt_dnn.record.report import Report
-from mt_dnn.record.results import write_results
+from mt_dnn.record.results import read_results, write_results
 from mt_dnn.record.run_folder import claim_folder, clear_folder, device_name, release_folder, versions
 from mt_dnn.record.run_log import RunLog, say
 from mt_dnn.record.run_state import RunState
@@ -56,6 +57,7 @@ class Trainer:
     def __post_init__(self) -> None:
         loop, output, state = self.config.loop, self.config.output, self.state
         self.folder = Path(output.output_dir)
+        self.best, self.results_file = self.folder / BEST, self.folder / "results.json"
         self.parallel = state.parallel
         self.ranks = self.parallel.ranks
         self.say = say if self.ranks.first else _silent
@@ -89,12 +91,15 @@ class Trainer:
         Raises:
             InputError: the output folder holds another run, or is in use.
             StoppedError: a signal came, a number was not finite, the disk is full, processes disagree or are gone; the
-                last checkpoint stands.
+                last checkpoint stands. Or the run is at its end, and `best/` is lost.
         """
         with self.ranks.together():
             lock = claim_folder(self.folder, resume=self.config.output.resume) if self.ranks.first else None
         try:
             checkpoint = self._enter_folder()
+            done = read_results(self.results_file) if self._ended() and self.results_file.is_file() else None
+            if (done := self.ranks.broadcast(done)) is not None:  # it was only started to write `best/` again
+                return done
             with self._open_log(checkpoint) as log:
                 self.report = Report(log, self.say, self.state)
                 if checkpoint is None:
@@ -124,21 +129,50 @@ class Trainer:
                 f"--output_dir {self.folder}: the processes see different checkpoints; all need the same one"
             )
         self.saved = self._place() if checkpoint else None
+        self._mend_best()
         return checkpoint
 
     def _tidy(self, checkpoint: Checkpoint | None) -> None:
-        """Remove what is in the way of a new run, or of going on from a checkpoint.
-
-        Says so if the best model is damaged: where no better score follows, nothing replaces it.
-        """
+        """Remove what is in the way of a new run, or of going on from a checkpoint."""
         if checkpoint is None:
             clear_folder(self.folder)
             self.config.write(self.folder / "config.yaml")
             return
         self.checkpoints.drop_after(checkpoint.folder)
-        best = self.folder / "best"
-        if self.state.progress.history.evaluations and (reason := damage(best)):
-            self.say(f"{best} is damaged ({reason}); only a better score writes it anew")
+
+    def _mend_best(self) -> None:
+        """Write `best/` again where it is not whole and a checkpoint has its weights; else say that it is lost.
+
+        Raises:
+            StoppedError: it is lost, and no better score can come.
+        """
+        at = self.state.progress
+        if not at.history.evaluations:
+            return
+        reason = self.ranks.broadcast(damage(self.best, (HEADS_FILE, TASKS_FILE)) if self.ranks.first else None)
+        if reason is None:
+            return
+        step = at.history.best_model(self.config.data.best_by)["step"]
+        weights = self.checkpoints.weights(step)
+        if not self.ranks.any(not weights):
+            self._export_again(weights)
+            self.say(f"{self.best} was not whole ({reason}): written again with the weights after update {step}")
+            return
+        lost = f"{self.best} is not whole ({reason}), and no checkpoint has its weights, those after update {step}"
+        if self._ended():
+            raise StoppedError(
+                f"{lost}. {self.checkpoints.folder} has the last model, after update {at.step}, and metrics.jsonl all "
+                "scores; for the best model start anew in another --output_dir"
+            )
+        self.say(f"{lost}; only a better score writes it anew")
+
+    def _export_again(self, weights: dict[str, Tensor]) -> None:
+        """Write `best/` with these weights, tuned on dev once more; the model keeps its own."""
+        model = self.parallel.model
+        own = {name: value.clone() for name, value in model.state_dict().items()}
+        self.parallel.load_state_dict(weights)
+        self._export(self._score_dev())
+        model.load_state_dict(own)
 
     def _open_log(self, checkpoint: Checkpoint | None) -> RunLog:
         with self.ranks.together():
@@ -168,6 +202,10 @@ class Trainer:
         loop, at = self.config.loop, self.state.progress
         stopped = 0 < loop.early_stopping <= at.history.since_best
         return at.epoch >= loop.epochs or stopped
+
+    def _ended(self) -> bool:
+        """Whether the last evaluation is done, too."""
+        return self._finished() and self.state.progress.evaluated == self.state.progress.step
 
     def _to_come(self) -> int:
         """Updates of the whole run that are still to do, unless it stops early."""
@@ -259,7 +297,7 @@ class Trainer:
         self._resolve_pending()
         started = time.perf_counter()
         at = self.state.progress
-        scored = {task.name: self.evaluator.score(task, self.state.data[task.name].dev) for task in self.state.tested}
+        scored = self._score_dev()
         if self.config.output.dev_predictions:
             values = {name: {split: p.values for split, p in one.predicted.items()} for name, one in scored.items()}
             self._keep_predictions(values)
@@ -268,10 +306,13 @@ class Trainer:
         self.report.evaluation(improved)
         if improved:
             self.parallel.check_finite()
-            self._export({name: one.tune() for name, one in scored.items()})
+            self._export(scored)
         at.wall_seconds += time.perf_counter() - started
         if improved:
             self._save()  # elsewhere a resumed run may score otherwise: its record has to know the model in best/
+
+    def _score_dev(self) -> dict[str, Scored]:
+        return {task.name: self.evaluator.score(task, self.state.data[task.name].dev) for task in self.state.tested}
 
     def _keep_predictions(self, predicted: Mapping[str, Splits]) -> None:
         at = self.state.progress
@@ -280,9 +321,10 @@ class Trainer:
             if self.ranks.first:
                 add_dev_predictions(self.folder, at.step, predicted, self.state.data, earlier)
 
-    def _export(self, tuned: Mapping[str, TaskDef]) -> None:
+    def _export(self, scored: Mapping[str, Scored]) -> None:
         """Write the model to `best/`, with the tasks as they are tuned on dev."""
         state = self.parallel.state_dict()
+        tuned = {name: one.tune() for name, one in scored.items()}
         tasks = [tuned.get(name, item.task) for name, item in self.state.data.items()]
 
         def fill(folder: Path) -> None:
@@ -290,8 +332,8 @@ class Trainer:
 
         with self.ranks.together():
             if self.ranks.first:
-                with writing(self.folder / "best"):
-                    write_folder(self.folder / "best", fill)
+                with writing(self.best):
+                    write_folder(self.best, fill)
 
     def _save(self) -> None:
         """Write a checkpoint with all that the run needs to go on as if it had never stopped; once for each place.
@@ -326,9 +368,8 @@ class Trainer:
         if not names:
             return {}
         started = time.perf_counter()
-        best = self.folder / "best"
-        self.parallel.load_state_dict(exported_state(best, self.parallel.model.state_dict().keys()))
-        tasks, seed = exported_tasks(best), self.config.loop.seed
+        self.parallel.load_state_dict(exported_state(self.best, self.parallel.model.state_dict().keys()))
+        tasks, seed = exported_tasks(self.best), self.config.loop.seed
         scored = {name: score_test(self.evaluator, tasks[name], self.state.data[name].test, seed) for name in names}
         self.report.test(scored)
         self.state.progress.wall_seconds += time.perf_counter() - started
@@ -337,6 +378,7 @@ class Trainer:
     def _finish(self) -> dict[str, Any]:
         """Score what was kept for the end, and write `results.json`."""
         at = self.state.progress
+        self._mend_best()
         tested = self._score_test_splits()
         about = {
             "seed": self.config.loop.seed,
@@ -362,7 +404,7 @@ class Trainer:
         results = at.history.results(self.state.tested, majority, self.config.data.best_by, tested) | about
         with self.ranks.together():
             if self.ranks.first:
-                write_results(self.folder / "results.json", results)
+                write_results(self.results_file, results)
         return results
 
 

@@ -88,7 +88,7 @@ class Checkpoints:
             (partial / "state.json").write_text(to_json(whole), encoding="utf-8")
 
         started = time.perf_counter()
-        target = self.folder / f"step_{step:08d}"
+        target = self._after(step)
         with writing(target):
             size = write_folder(target, fill)
             for old in self._all()[: -self.keep]:
@@ -115,11 +115,20 @@ class Checkpoints:
             raise InputError(f"--resume: no checkpoint in {self.folder} is whole; start anew in another --output_dir")
         return None
 
+    def weights(self, step: int) -> dict[str, Tensor]:
+        """The model's tensors after so many updates, on the CPU; {} where no whole checkpoint has them."""
+        folder = self._after(step)
+        return {} if damage(folder, FILES) else load_file(folder / "model.safetensors")
+
     def drop_after(self, folder: Path) -> None:
         """Remove what is newer than `folder`: damaged, and in the way of what is to come."""
         folders = self._all()
         for newer in folders[folders.index(folder) + 1 :]:
             remove_folder(newer)
+
+    def _after(self, step: int) -> Path:
+        """Where the checkpoint after so many updates lies."""
+        return self.folder / f"step_{step:08d}"
 
     def _all(self) -> list[Path]:
         """From the oldest to the newest."""

@@ -47,4 +47,15 @@ def test_the_list_has_every_file_and_is_written_as_it_always_was(tmp_path: Path)
         )
     assert damage(tmp_path) is None
     (tmp_path / "weights").write_bytes(b"x")
-    assert damage(tmp_path) == "weights is not what was written"
+    assert damage(tmp_path) == damage(tmp_path, contents=False) == "weights is not what was written"
+
+
+def test_without_contents_names_and_sizes_are_compared(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"abc")
+    write_list(tmp_path)
+    (tmp_path / "weights").write_bytes(b"abd")
+    assert damage(tmp_path) == "weights is not what was written" and damage(tmp_path, contents=False) is None
+    (tmp_path / MANIFEST).write_text('{"weights": 3}')
+    assert damage(tmp_path, contents=False) == "weights is not what was written"
+    (tmp_path / "weights").unlink()
+    assert damage(tmp_path, contents=False) == "weights is not there"

@@ -51,6 +51,16 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
     assert all(torch.equal(found.tensors[stem]["x"], torch.arange(100.0) + 7) for stem in TENSORS)
 
 
+def test_weights_are_read_of_whole_checkpoints_alone(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
+    assert checkpoints.weights(1) == {}
+    for step in (1, 2):
+        save(checkpoints, step)
+    assert torch.equal(checkpoints.weights(1)["x"], torch.arange(100.0) + 1)
+    flip_a_bit(tmp_path / "checkpoints" / "step_00000001" / "model.safetensors")
+    assert checkpoints.weights(1) == {} and checkpoints.weights(2) != {}
+
+
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_the_newest_are_kept(tmp_path: Path, keep: int) -> None:
     checkpoints = Checkpoints(tmp_path, keep)
