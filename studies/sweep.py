@@ -29,6 +29,7 @@ from studies.study import Run, Status, Study, changing
 from studies.suite import Suite, add_suite
 from studies.sweeps.board import Board, State
 from studies.sweeps.devices import AUTO, Slot, find_slots
+from studies.sweeps.features import check_unchanged
 from studies.sweeps.layout import settle
 from studies.sweeps.live import View, make_view
 from studies.sweeps.plan import Request, assignments, check, names, positive, seeds, variations
@@ -196,6 +197,7 @@ def run_search(folder: Path, args: argparse.Namespace) -> int:
         raise InputError(f"--search: one recipe at a time, got {', '.join(request.recipes)}")
 
     def work(study: Study, runs: Sequence[Run]) -> None:
+        check_unchanged(study, runs)
         places = _places(study, runs, slots, args)
         # A grid of all trials would show nothing.
         Workers(study, places, View(), retry_failed=args.retry_failed).work(runs)
@@ -220,8 +222,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     adds = args.recipes is not None or args.task_def is not None
     study = Study.load(folder) if not adds else extend(folder, request_from(args))
     runs = chosen(study, args.only)
+    left = to_do(study, runs, retry_failed=args.retry_failed)
+    check_unchanged(study, left)
     if args.emit:
-        left = to_do(study, runs)
         script = write_slurm(study, left)
         print(f"{len(left)} runs to do\nsubmit: sbatch {script}\nwith a GPU each: sbatch --gpus=1 {script}")
         return 0

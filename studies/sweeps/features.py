@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from data_utils.canonical import canonical_path
-from data_utils.errors import InputError
+from data_utils.errors import InputError, raise_all
 from data_utils.features import feature_path
-from data_utils.fingerprints import MANIFEST
+from data_utils.fingerprints import MANIFEST, sha256_of
 from data_utils.manifest import model_short_name
 from data_utils.task_def import TaskDef, load_task_defs
 from mt_dnn.record.finished import first_encoder
 from mt_dnn.sections import GLUE_TASKS
-from studies.study import Run, Settings, Study
+from studies.study import Run, Settings, Status, Study
 from studies.suite import ROOT
 
 PREPARE = ROOT / "prepro_std.py"
@@ -71,6 +71,33 @@ def make_features(study: Study, runs: Sequence[Run]) -> None:
     print("".join(f"note: {line}\n" for line in notes), end="", flush=True)
     for (folder_name, model, task_def), names in missing.items():
         _prepare(Path(folder_name), model, task_def, names)
+
+
+def check_unchanged(study: Study, runs: Sequence[Run]) -> None:
+    """Raise `InputError` where these runs would have other features than the runs that are done with the same ones.
+
+    Scores of the two could not be compared. Runs of before 28 November 2026 do not say what they had.
+    """
+    had: dict[Path, set[str]] = {}
+    for run in study.runs:
+        outcome = study.outcome(run)
+        if outcome.status is Status.DONE:
+            for stem, sha256 in outcome.results.get("features", {}).items():
+                had.setdefault(_folder(study, run) / f"{stem}.json", set()).add(str(sha256))
+    folders = {_folder(study, run) for run in runs}
+    raise_all(
+        [
+            f"{path}: made anew since runs of this study were done with it: make it as it was, or start a study of the "
+            "new one in another --output_dir"
+            for path, sums in sorted(had.items())
+            if path.parent in folders and path.is_file() and sha256_of(path) not in sums
+        ]
+    )
+
+
+def _folder(study: Study, run: Run) -> Path:
+    """Where a run's features lie; of one without settings, which cannot be started, where none do."""
+    return ROOT / str(study.settings.get((run.recipe, run.method), {}).get("data_dir", ""))
 
 
 def _rows_and_features(folder: Path, task: TaskDef) -> list[tuple[Path, Path]]:

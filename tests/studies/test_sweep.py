@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from data_utils.fingerprints import sha256_of
 from studies.recipes import Recipes
 from studies.study import Run, Status, Study
 from studies.suite import Suite
@@ -177,6 +178,26 @@ def test_what_cannot_be_meant_is_one_message(
     assert said.startswith("error: ") and message in said
     assert not sweeper.calls()
     assert "--only" in flags or not (sweeper.study_folder / "study.yml").exists()
+
+
+def test_runs_on_other_features_than_those_that_are_done_do_not_start(
+    sweeper: Sweeper, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "features" / "rte_train.json"
+    rows.parent.mkdir()
+    rows.write_text("as they were")
+    grid = GRID.replace("--data_dir features", f"--data_dir {rows.parent}")
+    assert sweeper(grid) == 0
+    path = sweeper.study.outcomes()[0].folder / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"features": {"rte_train": sha256_of(rows)}}))
+    rows.write_text("made anew")
+    assert sweeper(grid) == 0, "nothing was left to do"
+    more = grid.replace("1-2", "1-3")
+    assert sweeper(more) == 2
+    assert f"error: {rows}: made anew since runs of this study were done with it: " in capsys.readouterr().err
+    assert len(sweeper.calls()) == 4
+    rows.write_text("as they were")
+    assert sweeper(more) == 0 and len(sweeper.calls()) == 6
 
 
 def test_only_some_runs(sweeper: Sweeper) -> None:
