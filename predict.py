@@ -85,7 +85,8 @@ def _table_as_texts(texts: str | None) -> list[str]:
         f"--texts {texts}: the name says that it is a table, and here each line would be a text: "
         f"--table {texts} --text COLUMN reads it; if its lines are texts as they stand, call it .txt"
     )
-    return [told] * (texts is not None and Path(texts).suffix.lower() in ENDINGS)
+    tables = ENDINGS.keys() - {".tsv"}  # pairs of texts have a tab between them
+    return [told] * (texts is not None and Path(texts).suffix.lower() in tables)
 
 
 @entry_point

@@ -30,10 +30,11 @@ def run(args: argparse.Namespace) -> None:
     trained = TrainedModel.load(args.checkpoint)
     args.max_seq_len = args.max_seq_len or trained.max_seq_len
     loop = LoopConfig(device=args.device, bf16=args.bf16, batch_size_eval=args.batch_size_eval)
+    on_scores = _remarks_on_scores(args, trained, loop)
     _note(remarks_on(trained, args.checkpoint, loop))
     with told_when_full("lower --batch_size_eval or --max_seq_len"):
         count = (_predict_rows if args.table is None else _predict_table)(args, trained, loop)
-    _note(_remarks_on_scores(args, trained, loop))
+    _note(on_scores)
     if args.output != STANDARD:
         print(f"written: {args.output}, {count:,} predictions")
 

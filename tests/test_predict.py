@@ -291,7 +291,6 @@ BAD = {
     ),
     "JSON lines": (["--texts", "new.jsonl"], "--texts new.jsonl: the name says that it is a table"),
     "Parquet": (["--texts", "new.parquet"], "--texts new.parquet: the name says that it is a table"),
-    "TSV": (["--texts", "new.tsv"], "--texts new.tsv: the name says that it is a table"),
     "no such file": (["--texts", "none.txt"], "none.txt: cannot be read: No such file"),
     "no such split": (["--data_dir", ".", "--split", "tests"], "--split tests: sst has train, dev, test"),
     "no features": (["--data_dir", ".", "--split", "dev"], "sst_dev.json: no such file; make it with prepro_std.py"),

@@ -208,6 +208,15 @@ def test_the_card_says_how_words_and_answers_are_read() -> None:
     assert ("more than -1.5 above" in told["orNone"], "above" in told["answers"]) == (True, False)
 
 
+def test_the_card_says_whose_f1_it_is() -> None:
+    form = {"data_format": "PremiseOnly", "task_type": "Classification", "labels": ["ham", "spam"]}
+    told = [
+        Card("m", TaskDef.from_dict("mail", form | more), ("mail",), Run(results={"tasks": {}}), False, 64).text()
+        for more in ({"metric_meta": ["ACC", "F1"]}, {})
+    ]
+    assert ["F1 is that of 'spam', the second of the labels." in text for text in told] == [True, False]
+
+
 def run_lines(code: str) -> None:
     exec(compile(code, "README.md", "exec"), {})
 
