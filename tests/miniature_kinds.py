@@ -17,7 +17,7 @@ from tests.tiny_models import write_tiny_bert
 
 TASKS = """
 cola: {data_format: PremiseOnly, task_type: Classification, metric_meta: [MCC]}
-share: {data_format: PremiseOnly, task_type: Regression, label_mean: 52.5, label_std: 25}
+share: {data_format: PremiseOnly, task_type: Regression, label_mean: 20, label_std: 25}
 ner: {data_format: Seqence, task_type: SeqenceLabeling, labels: [O, B-who, I-who, X, CLS, SEP], metric_meta: [SeqEval]}
 pick: {data_format: PremiseAndMultiHypothesis, task_type: Ranking, metric_meta: [ACC]}
 asked: {data_format: MRC, task_type: Span, unanswerable: true, metric_meta: [EmF1, EM]}
