@@ -145,7 +145,7 @@ def told(features: FeatureSet, soft: SoftLabels) -> str:
         predicted = task.kind.decide(features, soft.logits)
         score = 100 * task.kind.metrics[task.primary_metric](predicted, task.kind.gold(features))
         found.append(f"{task.primary_metric} {score:.2f} by the labels of these rows")
-    found += [f"{soft.others:,} lines of other rows"] * (soft.others > 0)
+    found += [f"lines of other rows, not used: {soft.others:,}"] * (soft.others > 0)
     return soft.source + (f" ({'; '.join(found)})" if found else "")
 
 

@@ -104,7 +104,7 @@ def test_soft_labels_are_in_the_labels_units(trained: Path, tmp_path: Path, caps
     assert train.main([*student, "--output_dir", str(tmp_path / "student")]) == 0
     told = capsys.readouterr().out
     assert "note     price: labels are trained on as (label - 900) / 50; " in told
-    assert f"{soft} (Pearson " in told and " by the labels of these rows; 1 lines of other rows)" in told
+    assert f"{soft} (Pearson " in told and " by the labels of these rows; lines of other rows, not used: 1)" in told
     log = [json.loads(line) for line in (tmp_path / "student" / "metrics.jsonl").read_text().splitlines()]
     losses = [entry["loss"]["price"] for entry in log if entry.get("event") == "train"]
     assert losses and max(losses) < 0.2, (
